@@ -1,0 +1,90 @@
+"""Losses of the decomposition. Every picture is float ``[b 3 h w]``; every loss is a scalar."""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from derefl.reflection.frequency import split_residual
+from derefl.reflection.model import Layers
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """Weights of the terms (our choice; the paper's are not known to us).
+
+    Attributes:
+        reconstruction, log_error, gradient, low, high, consistency: weights.
+        estimated_targets: take the targets of R_low and R_high from T̂, as the paper does, instead
+            of from the true T.
+    """
+
+    reconstruction: float = 1.0
+    log_error: float = 0.01
+    gradient: float = 0.5
+    low: float = 4.0
+    high: float = 0.5
+    consistency: float = 0.1
+    estimated_targets: bool = False
+
+
+def decomposition_loss(
+    layers: Layers, image: Tensor, transmission: Tensor, kernel: int, config: LossConfig
+) -> tuple[Tensor, dict[str, float]]:
+    """The weighted sum, and its unweighted terms for the log.
+
+    Args:
+        layers: what the network made of ``image``.
+        image: I, in [0, 1].
+        transmission: the true T.
+        kernel: width of the mean filter M.
+        config: weights.
+    """
+    reference = layers.transmission.detach() if config.estimated_targets else transmission
+    low, high = split_residual(image, reference, kernel)
+    terms = {
+        "reconstruction": F.l1_loss(layers.transmission, transmission),
+        "log_error": log_error(layers.transmission, transmission),
+        "gradient": gradient_loss(layers.transmission, transmission),
+        "low": low_loss(layers.residual_low, low),
+        "high": high_loss(layers.residual_high, high),
+        "consistency": consistency_loss(layers, image),
+    }
+    total = sum((getattr(config, name) * term for name, term in terms.items()), torch.zeros(()))
+    return total, {name: float(term.detach()) for name, term in terms.items()}
+
+
+def log_error(estimate: Tensor, target: Tensor) -> Tensor:
+    """Mean over pictures of ln(MSE + 10⁻⁴): −PSNR up to scale, flat above 40 dB (our choice).
+
+    Its pull is the stronger the better a picture already is, which keeps clean pictures clean.
+    """
+    mse = (estimate - target).square().mean(dim=(1, 2, 3))
+    return (mse + 1e-4).log().mean()
+
+
+def gradient_loss(estimate: Tensor, target: Tensor) -> Tensor:
+    """‖∇T̂ − ∇T‖₁, forward differences."""
+    return sum((d.abs().mean() for d in differences(estimate - target)), torch.zeros(()))
+
+
+def low_loss(estimate: Tensor, target: Tensor) -> Tensor:
+    """L_low: ‖R̂_low − (M(I) − M(T))‖² + ‖∇R̂_low − ∇(M(I) − M(T))‖² (paper)."""
+    error = estimate - target
+    return error.square().mean() + sum((d.square().mean() for d in differences(error)), 0.0)
+
+
+def high_loss(estimate: Tensor, target: Tensor) -> Tensor:
+    """L_high: ‖R̂_high − (I − T − (M(I) − M(T)))‖₁ (paper)."""
+    return F.l1_loss(estimate, target)
+
+
+def consistency_loss(layers: Layers, image: Tensor) -> Tensor:
+    """‖I − (T̂ + R̂_low + R̂_high)‖₁: the three layers make up the picture."""
+    return F.l1_loss(layers.transmission + layers.residual_low + layers.residual_high, image)
+
+
+def differences(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Forward differences along w and h."""
+    return x[..., 1:] - x[..., :-1], x[..., 1:, :] - x[..., :-1, :]

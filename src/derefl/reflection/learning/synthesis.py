@@ -1,0 +1,156 @@
+"""Synthetic reflections: from two photographs to a picture through glass.
+
+All pictures are sRGB, float ``[3 h w]`` in [0, 1]; randomness comes from the generator given, so
+a seed repeats a picture exactly. The target is always T itself, not T behind the glass: glass
+takes light away, and giving it back is part of the task.
+"""
+
+import io
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.random import Generator
+from PIL import Image
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class SynthesisConfig:
+    """How often each ingredient of a synthetic picture occurs. Probabilities in [0, 1].
+
+    Attributes:
+        recipes: weights of :data:`RECIPES`, in their order.
+        clean: no reflection at all; the network must learn to leave such a picture alone.
+        sharp: the reflection is (almost) in focus.
+        spatial: its strength varies over the picture.
+        ghost: a second, shifted and weaker copy, from the other side of the pane.
+        cast: the glass is tinted.
+        noise: sensor noise.
+        jpeg: JPEG compression of the result.
+    """
+
+    recipes: tuple[float, float, float, float] = (0.35, 0.2, 0.15, 0.3)
+    clean: float = 0.08
+    sharp: float = 0.25
+    spatial: float = 0.5
+    ghost: float = 0.2
+    cast: float = 0.3
+    noise: float = 0.25
+    jpeg: float = 0.35
+
+
+def synthesise(t: Tensor, r: Tensor, rng: Generator, config: SynthesisConfig) -> Tensor:
+    """Put the scene r as a reflection over the scene t.
+
+    Args:
+        t, r: sRGB, float ``[3 h w]`` in [0, 1], the same size.
+        rng: NumPy generator.
+        config: probabilities.
+
+    Returns:
+        The mixture, float ``[3 h w]`` in [0, 1].
+    """
+    mixture = t
+    if rng.random() >= config.clean:
+        r = blur(r, rng, sharp=rng.random() < config.sharp)
+        if rng.random() < config.ghost:
+            r = ghost(r, rng)
+        if rng.random() < config.spatial:
+            r = r * strength_map(r.shape[1], r.shape[2], rng)
+        recipe = RECIPES[
+            rng.choice(len(RECIPES), p=np.asarray(config.recipes) / sum(config.recipes))
+        ]
+        mixture = recipe(t, r, rng)
+        if rng.random() < config.cast:
+            mixture = mixture * uniform(rng, 0.92, 1.04, (3, 1, 1))
+    if rng.random() < config.noise:
+        mixture = add_noise(mixture, rng)
+    mixture = mixture.clamp(0, 1)
+    return jpeg(mixture, int(rng.integers(60, 98))) if rng.random() < config.jpeg else mixture
+
+
+def screen(t: Tensor, r: Tensor, rng: Generator) -> Tensor:
+    """I = αT + βR − αβ·T∘R with α ~ U(.8, 1), β ~ U(.4, 1) (DSIT)."""
+    alpha, beta = rng.uniform(0.8, 1.0), rng.uniform(0.4, 1.0)
+    return alpha * t + beta * r - alpha * beta * t * r
+
+
+def clipped(t: Tensor, r: Tensor, rng: Generator) -> Tensor:
+    """I = αT + clip(βR − m), m = 1.3·(mean of what exceeds 1 in αT + βR, less 1) (DSRNet)."""
+    alpha, beta = rng.uniform(0.8, 1.0), rng.uniform(0.4, 1.0)
+    sum_ = alpha * t + beta * r
+    over = sum_[sum_ > 1]
+    shift = 1.3 * (over.mean() - 1) if len(over) else 0.0
+    return (alpha * t + (beta * r - shift).clamp(0, 1)).clamp(0, 1)
+
+
+def per_channel(t: Tensor, r: Tensor, rng: Generator) -> Tensor:
+    """:func:`screen` with a factor of its own for each channel of T (RDNet)."""
+    return screen(t * uniform(rng, 0.85, 1.0, (3, 1, 1)), r, rng)
+
+
+def linear_light(t: Tensor, r: Tensor, rng: Generator) -> Tensor:
+    """I = (τ·T^2.2 + ρ·R^2.2)^(1/2.2): light adds up linearly (after ERRNet's 2.2 gamma).
+
+    τ ~ U(.75, 1) is what the pane lets through and ρ what it throws back; ρ is drawn so that the
+    reflected layer is anything from a breath to as bright as the scene.
+    """
+    tau = rng.uniform(0.75, 1.0)
+    t, r = t.clamp_min(1e-6) ** 2.2, r.clamp_min(1e-6) ** 2.2
+    rho = (
+        float(np.exp(rng.uniform(np.log(0.05), np.log(1.0)))) * (t.mean() + 0.2) / (r.mean() + 0.1)
+    )
+    return (tau * t + rho * r).clamp(1e-6, 1) ** (1 / 2.2)
+
+
+RECIPES = (screen, clipped, per_channel, linear_light)
+
+
+def blur(r: Tensor, rng: Generator, sharp: bool) -> Tensor:
+    """Defocus: Gaussian of size {5,7,9,11} (p .1,.2,.3,.4) and σ ~ U(2, 5) (DSIT); σ < 1 if sharp."""
+    if sharp:
+        size, sigma = 5, rng.uniform(0.2, 1.0)
+    else:
+        size, sigma = int(rng.choice([5, 7, 9, 11], p=[0.1, 0.2, 0.3, 0.4])), rng.uniform(2, 5)
+    line = torch.arange(size, dtype=r.dtype) - size // 2
+    kernel = torch.softmax(-(line**2) / (2 * sigma**2), dim=0)
+    r = F.pad(r[:, None], [size // 2] * 4, mode="reflect")
+    return F.conv2d(F.conv2d(r, kernel.view(1, 1, 1, -1)), kernel.view(1, 1, -1, 1))[:, 0]
+
+
+def ghost(r: Tensor, rng: Generator) -> Tensor:
+    """Add the reflection of the pane's back surface: shifted by up to 12 pixels, .3 to .8 as strong."""
+    dy, dx = (int(d) for d in rng.integers(-12, 13, 2))
+    strength = rng.uniform(0.3, 0.8)
+    moved = F.pad(r[None], (12, 12, 12, 12), mode="reflect")[0]
+    moved = moved[:, 12 + dy : 12 + dy + r.shape[1], 12 + dx : 12 + dx + r.shape[2]]
+    return (r + strength * moved) / (1 + strength)
+
+
+def strength_map(h: int, w: int, rng: Generator) -> Tensor:
+    """Smooth factors in [0, 1.2], ``[1 h w]``: a coarse random grid, blown up; often 0 somewhere."""
+    grid = torch.from_numpy(rng.uniform(-0.4, 1.2, (1, 1, *rng.integers(2, 6, 2)))).float()
+    return F.interpolate(grid, (h, w), mode="bicubic", align_corners=False)[0].clamp(0, 1.2)
+
+
+def add_noise(x: Tensor, rng: Generator) -> Tensor:
+    """Sensor noise: variance a + b·x, up to about 3 of 255 levels."""
+    a, b = rng.uniform(0, 1e-4), rng.uniform(0, 2e-4)
+    noise = torch.from_numpy(rng.standard_normal(x.shape, dtype=np.float32))
+    return x + noise * (a + b * x).sqrt()
+
+
+def jpeg(x: Tensor, quality: int) -> Tensor:
+    """Through a JPEG file and back: ``[3 h w]`` in [0, 1] in and out."""
+    buffer = io.BytesIO()
+    array = (x * 255).round().byte().permute(1, 2, 0).numpy()
+    Image.fromarray(array).save(buffer, "JPEG", quality=quality)
+    with Image.open(buffer) as image:
+        return torch.from_numpy(np.array(image)).permute(2, 0, 1).float() / 255
+
+
+def uniform(rng: Generator, low: float, high: float, shape: tuple[int, ...]) -> Tensor:
+    """Float32 tensor of U(low, high)."""
+    return torch.from_numpy(rng.uniform(low, high, shape).astype(np.float32))

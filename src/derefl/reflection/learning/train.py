@@ -1,0 +1,202 @@
+"""Training a :class:`DeRefl`: ``derefl train reflection``."""
+
+import itertools
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn.utils import clip_grad_norm_
+from tqdm import tqdm
+
+from derefl.reflection.learning.backbone_weights import load_imagenet_weights
+from derefl.reflection.learning.losses import LossConfig, decomposition_loss
+from derefl.reflection.learning.pairs import Pairs, PairsConfig, batches
+from derefl.reflection.learning.synthesis import SynthesisConfig
+from derefl.reflection.learning.validate import validate
+from derefl.reflection.model import DeRefl, DeReflConfig, Layers
+from derefl.training.ema import EMA
+from derefl.training.log import JsonLog
+from derefl.training.memory import keep_freed_memory
+from derefl.training.precision import autocast_dtype
+from derefl.training.schedule import cosine_with_warmup
+from derefl.training.state import load_state, save_state
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """The run itself; everything here is our choice.
+
+    Attributes:
+        steps: length of the run.
+        batch, size: pairs a step and their side in pixels …
+        late_from, late_batch, late_size: … and from this fraction of the run on.
+        learning_rate, backbone_rate, weight_decay, warmup: AdamW and its schedule.
+        clip: largest gradient norm.
+        ema: decay of the averaged weights, which are what is validated and shipped.
+        seed: of the initial weights and of every pair.
+        validate_every: steps.
+        save_every: seconds between resumable states.
+        workers: threads that make pairs while an accelerator trains; on a CPU there are none.
+    """
+
+    steps: int = 20_000
+    batch: int = 8
+    size: int = 192
+    late_from: float = 0.75
+    late_batch: int = 4
+    late_size: int = 288
+    learning_rate: float = 5e-4
+    backbone_rate: float = 1.5e-4
+    weight_decay: float = 1e-4
+    warmup: int = 200
+    clip: float = 1.0
+    ema: float = 0.998
+    seed: int = 0
+    validate_every: int = 500
+    save_every: float = 180.0
+    workers: int = 12
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """One TOML file: a table for each part."""
+
+    model: DeReflConfig = field(default_factory=DeReflConfig)
+    pairs: PairsConfig = field(default_factory=PairsConfig)
+    synthesis: SynthesisConfig = field(default_factory=SynthesisConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+    run: RunConfig = field(default_factory=RunConfig)
+
+
+def train(
+    config: TrainConfig, out: Path, device: torch.device, start: DeRefl | None = None
+) -> DeRefl:
+    """Train, or go on with the run that ``out`` holds.
+
+    Args:
+        config: all settings.
+        out: folder for ``state.safetensors``, ``log.jsonl`` and ``validation-*.png``.
+        device: where to train.
+        start: weights to start from instead of ImageNet's; ignored when resuming.
+
+    Returns:
+        The averaged model, in evaluation mode.
+
+    Raises:
+        DataError: a data folder is missing or wrong.
+        CheckpointError: ``out`` holds the state of another architecture.
+    """
+    run = config.run
+    keep_freed_memory()
+    torch.manual_seed(run.seed)
+    pairs = Pairs(config.pairs, config.synthesis, run.seed)
+    model = DeRefl(config.model)
+    if start is None:
+        load_imagenet_weights(model.backbone, config.model.backbone)
+    else:
+        model.load_state_dict(start.state_dict(), strict=True)
+    model = model.to(device, memory_format=torch.channels_last).train()
+    ema = EMA(model, run.ema)
+    optimiser = make_optimiser(model, run)
+    log = JsonLog(out / "log.jsonl")
+    state, progress = out / "state.safetensors", {"step": 0, "seconds": 0.0}
+    if state.exists():
+        progress = load_state(state, model, ema, optimiser)
+    first, before, started = progress["step"], progress["seconds"], time.monotonic()
+    log.write(event="start", step=first, device=str(device), config=asdict(config))
+
+    def save(step: int) -> None:
+        seconds = before + time.monotonic() - started
+        save_state(state, model, ema, optimiser, {"step": step, "seconds": seconds})
+
+    saved = started
+    dtype = autocast_dtype(device)
+    bar = tqdm(total=run.steps, initial=first, unit="step", smoothing=0.05)
+    meter = Meter()
+    workers = 0 if device.type == "cpu" else run.workers
+    for step, (image, truth) in enumerate(batches(pairs, plan(run, first), workers), first):
+        rate = cosine_with_warmup(step, run.steps, run.warmup)
+        for group in optimiser.param_groups:
+            group["lr"] = group["rate"] * rate
+        image, truth = (
+            x.to(device, memory_format=torch.channels_last, non_blocking=True)
+            for x in (image, truth)
+        )
+        with torch.autocast(device.type, dtype, enabled=dtype is not None):
+            layers = model(image)
+        layers = Layers(*(x.float() for x in layers))
+        loss, terms = decomposition_loss(
+            layers, image, truth, config.model.mean_kernel, config.loss
+        )
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        norm = clip_grad_norm_(model.parameters(), run.clip)
+        if torch.isfinite(norm):
+            optimiser.step()
+            ema.update(model, step)
+        meter.add(loss=float(loss.detach()), norm=float(norm), **terms)
+        bar.update()
+        bar.set_postfix(loss=f"{meter.mean('loss'):.4f}", refresh=False)
+        done = step + 1
+        if done % 50 == 0:
+            log.write(event="train", step=done, rate=rate, **meter.take())
+        if done % run.validate_every == 0 or done == run.steps:
+            scores = validate(ema.model, pairs, out / f"validation-{done:06d}.png")
+            log.write(event="validation", step=done, **scores)
+            bar.write(f"step {done}: " + json.dumps(scores))
+        if time.monotonic() - saved > run.save_every or done == run.steps:
+            save(done)
+            saved = time.monotonic()
+    bar.close()
+    return ema.model
+
+
+def plan(run: RunConfig, first: int) -> Iterator[tuple[int, int, int]]:
+    """``(step, pairs, side in pixels)`` for the rest of a run."""
+    for step in itertools.count(first):
+        if step >= run.steps:
+            return
+        late = step >= run.late_from * run.steps
+        yield step, *((run.late_batch, run.late_size) if late else (run.batch, run.size))
+
+
+def make_optimiser(model: DeRefl, run: RunConfig) -> torch.optim.AdamW:
+    """AdamW; the backbone learns more slowly, and vectors (norms, biases, scales) do not decay."""
+    groups: dict[tuple[bool, bool], list[Tensor]] = {}
+    for name, parameter in model.named_parameters():
+        key = name.startswith("backbone."), parameter.ndim > 1
+        groups.setdefault(key, []).append(parameter)
+    return torch.optim.AdamW(
+        [
+            {
+                "params": parameters,
+                "rate": run.backbone_rate if in_backbone else run.learning_rate,
+                "weight_decay": run.weight_decay if decays else 0.0,
+            }
+            for (in_backbone, decays), parameters in groups.items()
+        ]
+    )
+
+
+class Meter:
+    """Running means between two log lines."""
+
+    def __init__(self) -> None:
+        self.values: dict[str, list[float]] = {}
+
+    def add(self, **values: float) -> None:
+        for name, value in values.items():
+            self.values.setdefault(name, []).append(value)
+
+    def mean(self, name: str) -> float:
+        return sum(self.values[name]) / len(self.values[name])
+
+    def take(self) -> dict[str, float]:
+        """The means, rounded; starts anew."""
+        means = {name: round(self.mean(name), 6) for name in self.values}
+        self.values.clear()
+        return means

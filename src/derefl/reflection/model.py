@@ -1,0 +1,193 @@
+"""DeRefl: the dual-stream network that takes a picture apart into T, R_low and R_high.
+
+After "Single Image Reflection Removal via inter-layer Complementarity" (arXiv 2505.12641 v1).
+``docs/reflection.md`` lists which part is the paper's and which is our choice.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import timm
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor, nn
+
+from derefl.reflection.attention import DualStreamBlock
+from derefl.reflection.frequency import HighFrequencyBlock, pixels_from_tokens
+
+MULTIPLE = 32
+"""Height and width are padded to a multiple of this many pixels: the deepest feature's stride."""
+
+SMALLEST = 16
+"""The least height and width in pixels that the network takes."""
+
+
+@dataclass(frozen=True)
+class DeReflConfig:
+    """Sizes of a :class:`DeRefl`; the defaults are ``derefl-small``. All are our choice.
+
+    Attributes:
+        backbone: timm name of a five-stage backbone, its features at strides 2, 4, 8, 16, 32.
+        dims: width of each stream at those strides; even.
+        depths: dual-stream blocks at those strides.
+        windows: attention window at those strides, in tokens; 0 means no attention.
+        head_dim: width of an attention head.
+        mean_kernel: width in pixels of the mean filter M; odd.
+        reorganise: ``half``, ``interleave`` or ``none``.
+    """
+
+    backbone: str = "tf_efficientnet_lite0"
+    dims: tuple[int, ...] = (24, 48, 96, 192, 256)
+    depths: tuple[int, ...] = (1, 2, 3, 3, 2)
+    windows: tuple[int, ...] = (0, 0, 8, 8, 8)
+    head_dim: int = 24
+    mean_kernel: int = 11
+    reorganise: str = "half"
+
+
+class Layers(NamedTuple):
+    """What :class:`DeRefl` returns; each float ``[b 3 h w]``, T̂ ≈ [0, 1], the residuals signed."""
+
+    transmission: Tensor
+    residual_low: Tensor
+    residual_high: Tensor
+
+
+class Backbone(nn.Module):
+    """A timm feature pyramid whose batch norms never leave their ImageNet statistics.
+
+    A step sees a handful of small crops, too few to estimate statistics from; fixed ones also
+    make a picture's result independent of what it is batched with, in training as in use.
+    """
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.features = timm.create_model(name, pretrained=False, features_only=True)
+        self.channels: list[int] = self.features.feature_info.channels()
+
+    def train(self, mode: bool = True) -> "Backbone":
+        super().train(mode)
+        for module in self.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.eval()
+        return self
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """``[b 3 h w]`` in [0, 1] to five features ``[b h/s w/s c]``, s = 2, 4, 8, 16, 32."""
+        x = (2 * x - 1).contiguous(memory_format=torch.channels_last)
+        return [rearrange(f, "b c h w -> b h w c") for f in self.features(x)]
+
+
+class Level(nn.Module):
+    """One resolution of the decoder: the shared feature enters both streams, then the blocks."""
+
+    def __init__(self, config: DeReflConfig, index: int, channels: int) -> None:
+        super().__init__()
+        dim = config.dims[index]
+        self.enter_t = nn.Linear(channels, dim)
+        self.enter_r = nn.Linear(channels, dim)
+        deeper = config.dims[index + 1] if index + 1 < len(config.dims) else 0
+        self.up_t = nn.Linear(deeper, dim) if deeper else None
+        self.up_r = nn.Linear(deeper, dim) if deeper else None
+        self.blocks = nn.ModuleList(
+            DualStreamBlock(
+                dim, config.head_dim, config.windows[index], i % 2 == 1, config.reorganise
+            )
+            for i in range(config.depths[index])
+        )
+
+    def forward(
+        self, feature: Tensor, deeper: tuple[Tensor, Tensor] | None
+    ) -> tuple[Tensor, Tensor]:
+        """``feature [b h w c]`` and the streams from below ``[b h/2 w/2 d]`` to ``[b h w dim]`` ×2."""
+        t, r = self.enter_t(feature), self.enter_r(feature)
+        if deeper is not None and self.up_t is not None and self.up_r is not None:
+            t = t + upsample(self.up_t(deeper[0]))
+            r = r + upsample(self.up_r(deeper[1]))
+        for block in self.blocks:
+            t, r = block(t, r)
+        return t, r
+
+
+class Head(nn.Module):
+    """From a stream at half resolution to a signed picture at full resolution, near zero at first."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(dim)
+        self.project = nn.Linear(dim, 12)
+        nn.init.normal_(self.project.weight, std=1e-3)
+        nn.init.zeros_(self.project.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``[b h w c] -> [b 3 2h 2w]``."""
+        return pixels_from_tokens(self.project(self.norm(x)))
+
+
+class DeRefl(nn.Module):
+    """F and G of the paper over a light ImageNet backbone.
+
+    The backbone's five features enter a transmission and a residual stream, which climb from
+    stride 32 to stride 2 through dual-stream blocks (F). Heads give a first T̂ and R̂_low; G
+    predicts R̂_high from them and modulates both streams, from which T̂ and R̂_low are then read.
+    """
+
+    def __init__(self, config: DeReflConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.backbone = Backbone(config.backbone)
+        self.stem = nn.Conv2d(12, config.dims[0], 3, padding=1, padding_mode="replicate")
+        channels = list(self.backbone.channels)
+        channels[0] += config.dims[0]
+        self.levels = nn.ModuleList(Level(config, i, c) for i, c in enumerate(channels))
+        self.first_t, self.first_r = Head(config.dims[0]), Head(config.dims[0])
+        self.high_frequency = HighFrequencyBlock(config.dims[0])
+        self.refine = DualStreamBlock(config.dims[0], config.head_dim, 0, False, config.reorganise)
+        self.last_t, self.last_r = Head(config.dims[0]), Head(config.dims[0])
+
+    def forward(self, x: Tensor) -> Layers:
+        """Separate a batch of pictures.
+
+        Args:
+            x: sRGB, float ``[b 3 h w]`` in [0, 1], h and w ≥ 16.
+
+        Returns:
+            :class:`Layers` of x's size. T̂ is not clipped.
+
+        Raises:
+            ValueError: another number of axes or channels, or a side under 16 pixels.
+        """
+        if x.ndim != 4 or x.shape[1] != 3 or min(x.shape[2:]) < SMALLEST:
+            raise ValueError(
+                f"got a tensor of shape {tuple(x.shape)}, expected [b, 3, h, w] with h and w of at "
+                f"least {SMALLEST}; smaller pictures go through model.dereflect(image)"
+            )
+        h, w = x.shape[2:]
+        top, left = -h % MULTIPLE // 2, -w % MULTIPLE // 2
+        bottom, right = -h % MULTIPLE - top, -w % MULTIPLE - left
+        layers = self.separate_padded(F.pad(x, (left, right, top, bottom), mode="reflect"))
+        return Layers(*(y[:, :, top : top + h, left : left + w] for y in layers))
+
+    def separate_padded(self, x: Tensor) -> Layers:
+        """:meth:`forward` for sides that are multiples of 32."""
+        features = self.backbone(x)
+        stem = F.pixel_unshuffle(x, 2).contiguous(memory_format=torch.channels_last)
+        stem = rearrange(self.stem(stem), "b c h w -> b h w c")
+        features[0] = torch.cat([features[0], stem], dim=-1)
+        streams = None
+        for level, feature in zip(reversed(self.levels), reversed(features), strict=True):
+            streams = level(feature, streams)
+        assert streams is not None
+        t, r = streams
+        high, t, r = self.high_frequency(x - self.first_t(t), self.first_r(r), t, r)
+        t, r = self.refine(t, r)
+        return Layers(x - self.last_t(t), self.last_r(r), high)
+
+
+def upsample(x: Tensor) -> Tensor:
+    """Double height and width, bilinear: ``[b h w c] -> [b 2h 2w c]``."""
+    x = F.interpolate(
+        rearrange(x, "b h w c -> b c h w"), scale_factor=2, mode="bilinear", align_corners=False
+    )
+    return rearrange(x, "b c h w -> b h w c")

@@ -1,0 +1,1 @@
+"""What training any network here needs: schedule, moving average, resumable state, log."""

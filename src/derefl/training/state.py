@@ -1,0 +1,73 @@
+"""Everything a run needs to go on where it stopped, in one safetensors file."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.optim import AdamW
+
+from derefl.errors import CheckpointError
+from derefl.files import atomic_path
+from derefl.training.ema import EMA
+
+
+def save_state(
+    path: Path, model: nn.Module, ema: EMA, optimiser: AdamW, progress: dict[str, Any]
+) -> None:
+    """Write weights, average, optimiser moments, torch's RNG and ``progress`` (JSON), atomically."""
+    tensors = {f"model/{k}": v for k, v in model.state_dict().items()}
+    tensors |= {f"ema/{k}": v for k, v in ema.model.state_dict().items()}
+    for name, moments in moments_by_name(model, optimiser).items():
+        tensors |= {f"adam/{name}/{key}": value for key, value in moments.items()}
+    tensors["rng"] = torch.get_rng_state()
+    tensors = {k: v.detach().cpu().clone().contiguous() for k, v in tensors.items()}
+    with atomic_path(path) as temporary:
+        save_file(tensors, temporary, metadata={"progress": json.dumps(progress)})
+
+
+def load_state(path: Path, model: nn.Module, ema: EMA, optimiser: AdamW) -> dict[str, Any]:
+    """Put a run back as :func:`save_state` found it and return its ``progress``.
+
+    Raises:
+        CheckpointError: the file belongs to another architecture or is damaged.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            tensors = {key: file.get_tensor(key) for key in file.keys()}
+            progress = json.loads(file.metadata()["progress"])
+        model.load_state_dict(under("model/", tensors), strict=True)
+        ema.model.load_state_dict(under("ema/", tensors), strict=True)
+        state: dict[int, dict[str, Tensor]] = {}
+        for index, name in enumerate(parameter_names(model, optimiser)):
+            if moments := under(f"adam/{name}/", tensors):
+                state[index] = moments
+        groups = optimiser.state_dict()["param_groups"]
+        optimiser.load_state_dict({"state": state, "param_groups": groups})
+        torch.set_rng_state(tensors["rng"])
+    except Exception as error:
+        raise CheckpointError(
+            f"{path} cannot be resumed: {error}. Expected a state saved by this version with the "
+            "same model config; delete the file or choose another --out to start afresh"
+        ) from error
+    return progress
+
+
+def under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The entries below ``prefix``, without it."""
+    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+
+
+def parameter_names(model: nn.Module, optimiser: AdamW) -> list[str]:
+    """Names of the optimised parameters, in the optimiser's own order."""
+    names = {id(p): name for name, p in model.named_parameters()}
+    return [names[id(p)] for group in optimiser.param_groups for p in group["params"]]
+
+
+def moments_by_name(model: nn.Module, optimiser: AdamW) -> dict[str, dict[str, Tensor]]:
+    """Adam's step and moments for each parameter that has been stepped."""
+    names = parameter_names(model, optimiser)
+    return {names[index]: moments for index, moments in optimiser.state_dict()["state"].items()}
