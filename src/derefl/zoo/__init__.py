@@ -1,0 +1,107 @@
+"""From a name, file, folder or Hub repo to a ready module; knows no particular model."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from derefl.errors import ConfigError
+from derefl.zoo.checkpoint import (
+    FORMAT_VERSION,
+    checkpoint_header,
+    file_sha256,
+    load_checkpoint,
+    read_header,
+    save_checkpoint,
+)
+from derefl.zoo.locate import Located, locate
+from derefl.zoo.manifest import ModelEntry, find_model, list_models
+
+__all__ = [
+    "FORMAT_VERSION",
+    "Located",
+    "ModelEntry",
+    "checkpoint_header",
+    "file_sha256",
+    "find_model",
+    "list_models",
+    "load_checkpoint",
+    "load_model",
+    "locate",
+    "read_header",
+    "save_checkpoint",
+]
+
+DTYPES = {str(t).removeprefix("torch."): t for t in (torch.float32, torch.float16, torch.bfloat16)}
+
+
+def load_model(
+    source: str | Path,
+    *,
+    kind: str,
+    build: Callable[[dict[str, Any]], nn.Module],
+    revision: str | None = None,
+    cache_dir: str | Path | None = None,
+    token: str | bool | None = None,
+    local_files_only: bool = False,
+    force_download: bool = False,
+    device: str | torch.device | None = None,
+    dtype: str | torch.dtype | None = None,
+) -> nn.Module:
+    """The module of a checkpoint with exactly its weights, in ``eval()`` mode; never random ones.
+
+    Args:
+        source: see :func:`locate`, also for ``revision`` to ``force_download``.
+        kind: the kind that the checkpoint has to be of.
+        build: from a config (JSON values, lists as tuples) to a module with any weights.
+        device: where the module goes; None means where ``build`` put it.
+        dtype: ``float32``, ``float16`` or ``bfloat16``; None means float32.
+
+    Raises:
+        ModelNotFoundError: no such name, file, folder, repository or revision.
+        DownloadError: the Hub could not be reached, refused, or broke off.
+        CheckpointError: the file is a pickle, damaged, of another kind, or does not fit its config.
+        ConfigError: an option that cannot be.
+    """
+    # Before a download, which is a pity to throw away for a typing error.
+    dtype = parse_dtype(dtype)
+    check_device(device)
+    found = locate(
+        source,
+        kind=kind,
+        revision=revision,
+        cache_dir=cache_dir,
+        token=token,
+        local_files_only=local_files_only,
+        force_download=force_download,
+    )
+    return load_checkpoint(
+        found.weights,
+        kind=kind,
+        build=build,
+        config_file=found.config_file,
+        sha256=found.sha256,
+        device=device,
+        dtype=dtype,
+    )
+
+
+def parse_dtype(dtype: str | torch.dtype | None) -> torch.dtype | None:
+    """A dtype that a model can have, from itself or its name."""
+    parsed = DTYPES.get(dtype) if isinstance(dtype, str) else dtype
+    if dtype is not None and parsed not in DTYPES.values():
+        raise ConfigError(f"got dtype={dtype!r}, expected one of {', '.join(DTYPES)}")
+    return parsed
+
+
+def check_device(device: str | torch.device | None) -> None:
+    """Raise ConfigError unless tensors can be put there."""
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ConfigError(
+            f"got device={str(device)!r}, expected one that this machine has, such as 'cpu', "
+            f"'cuda', 'cuda:1' or 'mps': {error}"
+        ) from error

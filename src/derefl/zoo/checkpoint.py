@@ -1,0 +1,259 @@
+"""A module in one safetensors file that says itself what it is, and back again, strictly."""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from derefl.errors import CheckpointError, ModelNotFoundError
+from derefl.files import atomic_path
+
+FORMAT_VERSION = 1
+"""Goes up when an older derefl could no longer read what a newer one writes."""
+
+METADATA_KEY = "derefl"
+"""The safetensors metadata entry that holds the same JSON as a folder's ``config.json``."""
+
+PICKLE_SUFFIXES = {".pt", ".pth", ".ckpt", ".bin", ".pkl", ".pickle"}
+
+
+def checkpoint_header(kind: str, config: dict[str, Any]) -> dict[str, Any]:
+    """What a checkpoint says of itself, in its metadata and in ``config.json``."""
+    return {"format_version": FORMAT_VERSION, "kind": kind, "config": config}
+
+
+def save_checkpoint(
+    module: nn.Module,
+    path: str | Path,
+    *,
+    kind: str,
+    config: dict[str, Any],
+    dtype: torch.dtype = torch.float16,
+) -> None:
+    """Write ``module``'s state dict and config to one ``.safetensors`` file, atomically.
+
+    Args:
+        kind: which ``load_*`` function the file is for: ``derefl``, ``lcdh-student``, …
+        config: the fields of the config dataclass, JSON values; tuples are allowed.
+        dtype: of the stored floating-point tensors; integer buffers stay as they are.
+
+    Raises:
+        CheckpointError: a value is too large for ``dtype``.
+    """
+    tensors = {name: stored(name, t, dtype) for name, t in module.state_dict().items()}
+    metadata = {METADATA_KEY: json.dumps(checkpoint_header(kind, config))}
+    with atomic_path(path) as temporary:
+        save_file(tensors, temporary, metadata)
+
+
+def stored(name: str, tensor: Tensor, dtype: torch.dtype) -> Tensor:
+    """A copy to be written, a floating-point one as ``dtype``."""
+    copy = tensor.detach().cpu().clone().contiguous()
+    if not copy.is_floating_point():
+        return copy
+    cast = copy.to(dtype)
+    if (cast.isfinite() != copy.isfinite()).any():
+        raise CheckpointError(
+            f"{name} has values up to {copy.abs().max():.3g}, expected at most "
+            f"{torch.finfo(dtype).max:.3g} for {dtype}: save with dtype=torch.float32"
+        )
+    return cast
+
+
+def load_checkpoint(
+    path: str | Path,
+    *,
+    kind: str,
+    build: Callable[[dict[str, Any]], nn.Module],
+    config_file: str | Path | None = None,
+    sha256: str | None = None,
+    device: str | torch.device | None = None,
+    dtype: torch.dtype | None = None,
+) -> nn.Module:
+    """Build the module that a file describes and fill it with the file's weights, all or nothing.
+
+    Args:
+        path: a safetensors file.
+        kind: the kind that the file has to be of.
+        build: from a config (JSON values, lists as tuples) to a module with any weights.
+        config_file: the ``config.json`` of the file's folder; has to agree with the file.
+        sha256: what the file has to have, if known.
+        device: where the module goes; None leaves it where ``build`` put it.
+        dtype: of the module's floating-point tensors; None means float32.
+
+    Returns:
+        The module in ``eval()`` mode. torch's random state is as before the call.
+
+    Raises:
+        ModelNotFoundError: there is no such file.
+        CheckpointError: it is a pickle, damaged, of another kind, or does not fit its config.
+    """
+    path = Path(path)
+    refuse_pickle(path)
+    if sha256 is not None and (got := file_sha256(path)) != sha256:
+        raise CheckpointError(
+            f"{path} has the sha256 {got}, expected {sha256}: it is damaged or another file. "
+            "Download it again with force_download=True, or reinstall derefl if it came with it"
+        )
+    header = read_header(path, config_file)
+    if header["kind"] != kind:
+        raise CheckpointError(
+            f"{path} holds a model of kind {header['kind']!r}, expected {kind!r}: use the load_* "
+            f"function of kind {header['kind']!r}"
+        )
+    try:
+        # Only the CPU generator: initial weights are drawn there.
+        with torch.random.fork_rng(devices=[]):
+            module = build(tuples(header["config"]))
+    except Exception as error:
+        raise CheckpointError(
+            f"{path} has a config that this version of derefl cannot build: {error}. If the file "
+            "is newer than your derefl: pip install --upgrade derefl"
+        ) from error
+    fill(module, read_tensors(path), path)
+    return module.to(device=device, dtype=dtype or torch.float32).eval()
+
+
+def fill(module: nn.Module, tensors: dict[str, Tensor], path: Path) -> None:
+    """``load_state_dict(strict=True)`` with an error that fits a screen."""
+    expected = module.state_dict()
+    problems = []
+    if missing := expected.keys() - tensors.keys():
+        problems.append(f"missing: {some(missing)}")
+    if unexpected := tensors.keys() - expected.keys():
+        problems.append(f"unexpected: {some(unexpected)}")
+    shapes = [
+        f"{name} {list(tensors[name].shape)} for {list(tensor.shape)}"
+        for name, tensor in expected.items()
+        if name in tensors and tensors[name].shape != tensor.shape
+    ]
+    if shapes:
+        problems.append(f"shapes: {some(shapes)}")
+    if problems:
+        raise CheckpointError(
+            f"{path} does not hold the weights of its own config; {'; '.join(problems)}. Its "
+            "config and weights come from different models: save it again with save_checkpoint"
+        )
+    module.load_state_dict(tensors, strict=True)
+
+
+def read_header(path: str | Path, config_file: str | Path | None = None) -> dict[str, Any]:
+    """``format_version``, ``kind`` and ``config``, from a checkpoint's metadata and config.json.
+
+    Raises:
+        ModelNotFoundError: there is no such file.
+        CheckpointError: it says nothing, the two disagree, or this version cannot read it.
+    """
+    headers = []
+    if (text := read_metadata(Path(path)).get(METADATA_KEY)) is not None:
+        headers.append(parse_header(text, f"the metadata of {path}"))
+    if config_file is not None:
+        headers.append(parse_header(Path(config_file).read_bytes(), str(config_file)))
+    if not headers:
+        raise CheckpointError(
+            f"{path} does not say which model it is: expected derefl metadata in the file or a "
+            "config.json beside it in a folder. Save it with derefl.zoo.save_checkpoint"
+        )
+    if differing := difference(headers[0], headers[-1]):
+        raise CheckpointError(
+            f"{config_file} and the metadata of {path} disagree on {some(differing)}: they come "
+            "from different models. Remove config.json (the file carries its own) or the weights"
+        )
+    return headers[0]
+
+
+def parse_header(text: str | bytes, where: str) -> dict[str, Any]:
+    """A header from its JSON, checked as far as the zoo can without knowing the kinds."""
+    try:
+        header = json.loads(text)
+        version, kind, config = header["format_version"], header["kind"], {**header["config"]}
+    except (ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(
+            f"{where} is no derefl header, which is a JSON object with format_version, kind and "
+            f"config ({type(error).__name__}: {error}). Save it with derefl.zoo.save_checkpoint"
+        ) from error
+    if version != FORMAT_VERSION:
+        raise CheckpointError(
+            f"{where} has format version {version!r}, expected {FORMAT_VERSION}: it was made by "
+            "another version of derefl. Upgrade with: pip install --upgrade derefl"
+        )
+    return checkpoint_header(kind, config)
+
+
+def difference(one: dict[str, Any], other: dict[str, Any]) -> set[str]:
+    """Names of the entries in which two headers differ."""
+    a, b = ({**header["config"], "(kind)": header["kind"]} for header in (one, other))
+    return {key for key in a | b if a.get(key, ...) != b.get(key, ...)}
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    """The safetensors metadata of a file."""
+    refuse_pickle(path)
+    try:
+        with safe_open(path, framework="pt") as file:
+            return file.metadata() or {}
+    except (SafetensorError, OSError, ValueError) as error:
+        raise damaged(path, error) from error
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Every tensor of a safetensors file."""
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError, ValueError) as error:
+        raise damaged(path, error) from error
+
+
+def damaged(path: Path, error: Exception) -> CheckpointError:
+    """What to say of a file that safetensors cannot read."""
+    return CheckpointError(
+        f"{path} is no complete safetensors file ({path.stat().st_size} bytes; {error}). Copy it "
+        "again, or download it again with force_download=True"
+    )
+
+
+def refuse_pickle(path: Path) -> None:
+    """Raise CheckpointError for a pickle, whatever it is called; opening one can run any code."""
+    if not path.is_file():
+        raise ModelNotFoundError(f"there is no file {path}, expected a .safetensors file")
+    with path.open("rb") as file:
+        head = file.read(9)
+    # Behind 8 bytes of length, which may look like anything, safetensors starts with a brace.
+    if head[8:] == b"{":
+        return
+    if path.suffix.lower() in PICKLE_SUFFIXES or head.startswith((b"PK\x03\x04", b"\x80")):
+        raise CheckpointError(
+            f"{path} is a pickle, which can run any code when it is opened: only safetensors are "
+            "loaded. If you trust it, convert it once: fill a module from torch.load(path, "
+            "weights_only=True), then derefl.zoo.save_checkpoint(module, 'model.safetensors', "
+            "kind=…, config=…)"
+        )
+
+
+def file_sha256(path: str | Path) -> str:
+    """The sha256 of a file as 64 hexadecimal digits."""
+    digest = hashlib.sha256()
+    with Path(path).open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def tuples(value: Any) -> Any:
+    """JSON with every list as a tuple, which is what frozen config dataclasses hold."""
+    if isinstance(value, dict):
+        return {key: tuples(item) for key, item in value.items()}
+    return tuple(map(tuples, value)) if isinstance(value, list) else value
+
+
+def some(names: Iterable[str], limit: int = 3) -> str:
+    """The first few names in order, and how many more there are."""
+    names = sorted(names)
+    rest = f" and {len(names) - limit} more" if len(names) > limit else ""
+    return ", ".join(names[:limit]) + rest

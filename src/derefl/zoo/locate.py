@@ -1,0 +1,159 @@
+"""From what a user types to a file on this machine."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+from derefl.errors import ConfigError, DownloadError, ModelNotFoundError
+from derefl.zoo import hub
+from derefl.zoo.checkpoint import PICKLE_SUFFIXES, refuse_pickle
+from derefl.zoo.manifest import ModelEntry, bundled_file, find_model, list_models
+
+WEIGHTS_FILE = "model.safetensors"
+CONFIG_FILE = "config.json"
+WEIGHT_SUFFIXES = PICKLE_SUFFIXES | {".safetensors"}
+
+Download = Callable[[str, str, str | None], Path]
+
+
+@dataclass(frozen=True)
+class Located:
+    """A checkpoint on this machine.
+
+    Attributes:
+        weights: the safetensors file.
+        config_file: the ``config.json`` that lies beside it in a folder or Hub repo, if any.
+        sha256: what the weights have to have, None if nobody said.
+        entry: the manifest's entry, if a name was given.
+    """
+
+    weights: Path
+    config_file: Path | None = None
+    sha256: str | None = None
+    entry: ModelEntry | None = None
+
+
+def locate(
+    source: str | Path,
+    *,
+    kind: str,
+    revision: str | None = None,
+    cache_dir: str | Path | None = None,
+    token: str | bool | None = None,
+    local_files_only: bool = False,
+    force_download: bool = False,
+) -> Located:
+    """Find a checkpoint, downloading it if need be. The first that fits is taken:
+
+    1. A name of the manifest: the bundled file, else its Hub commit. It wins over a file or
+       folder of that name, which would otherwise change silently what a name means; write
+       ``./derefl-small`` or a :class:`~pathlib.Path` for those.
+    2. A file or folder that exists. A :class:`~pathlib.Path` is never anything else.
+    3. A Hub repo id ``org/name``.
+
+    Args:
+        source: one of these. Folders and Hub repos hold ``model.safetensors``, ``config.json``.
+        kind: the kind that a manifest name has to be of.
+        revision: branch, tag or commit on the Hub. A name with a Hub repo is then taken from
+            there even if it is bundled, and only its listed commit has a known sha256.
+        cache_dir: as the four below, only about downloading, in huggingface_hub's meaning;
+            without effect on a bundled or local file.
+        token: see ``cache_dir``.
+        local_files_only: see ``cache_dir``.
+        force_download: see ``cache_dir``.
+
+    Raises:
+        ModelNotFoundError: no such name, file, folder, repository or revision.
+        ConfigError: a revision of something that is not on the Hub.
+        CheckpointError: a folder with pickles only.
+        DownloadError: the Hub could not be reached, refused, or broke off.
+    """
+    download: Download = partial(
+        hub.download,
+        cache_dir=cache_dir,
+        token=token,
+        local_files_only=local_files_only,
+        force_download=force_download,
+    )
+    if source in {entry.name for entry in list_models()}:
+        return locate_entry(find_model(str(source), kind), revision, download)
+    path = Path(source).expanduser()
+    if path.exists():
+        refuse_revision(revision, f"{source} is a local {'folder' if path.is_dir() else 'file'}")
+        return locate_folder(path) if path.is_dir() else Located(path)
+    if isinstance(source, Path) or looks_local(source):
+        raise ModelNotFoundError(
+            f"there is no file or folder {source}, expected a .safetensors file or a folder with "
+            f"{WEIGHTS_FILE} and {CONFIG_FILE}: check the path (now in {Path.cwd()})"
+        )
+    if "/" in source:
+        return locate_repo(source, revision, download)
+    # Raises, for it is not in the manifest, and says what is.
+    return locate_entry(find_model(source, kind), revision, download)
+
+
+def locate_entry(entry: ModelEntry, revision: str | None, download: Download) -> Located:
+    """The weights of a manifest entry, by preference without a download."""
+    bundled = bundled_file(entry)
+    if bundled is not None and revision is None:
+        return Located(bundled, sha256=entry.sha256, entry=entry)
+    if entry.where.hub is None:
+        refuse_revision(revision, f"{entry.name!r} is not on the Hub")
+        if entry.where.bundled is None:
+            raise ModelNotFoundError(
+                f"the weights of {entry.name!r} are not published yet: choose another model, or "
+                "give the path of a file that you have"
+            )
+        raise ModelNotFoundError(
+            f"{entry.where.bundled} of {entry.name!r} is missing from this installation: reinstall "
+            "with pip install --force-reinstall derefl"
+        )
+    listed = revision in (None, entry.where.hub.revision)
+    found = locate_repo(entry.where.hub.repo, revision or entry.where.hub.revision, download)
+    return replace(found, entry=entry, sha256=entry.sha256 if listed else None)
+
+
+def locate_folder(folder: Path) -> Located:
+    """A local folder in the layout of a Hub repo."""
+    weights, config = folder / WEIGHTS_FILE, folder / CONFIG_FILE
+    if weights.is_file():
+        return Located(weights, config if config.is_file() else None)
+    for path in sorted(folder.iterdir()):
+        if path.suffix.lower() in PICKLE_SUFFIXES and path.is_file():
+            refuse_pickle(path)
+    raise ModelNotFoundError(
+        f"the folder {folder} has no {WEIGHTS_FILE}, expected {WEIGHTS_FILE} and {CONFIG_FILE}: "
+        "give another folder, or the path of a .safetensors file itself"
+    )
+
+
+def locate_repo(repo: str, revision: str | None, download: Download) -> Located:
+    """A Hub repository; both files come from the same commit, even if a branch moves between."""
+    weights = download(repo, WEIGHTS_FILE, revision)
+    commit = weights.parent.name
+    try:
+        return Located(weights, download(repo, CONFIG_FILE, commit))
+    except (ModelNotFoundError, DownloadError):
+        # Only a second copy of what the weights' metadata say; a repo may lack it, also offline.
+        return Located(weights)
+
+
+def looks_local(source: str) -> bool:
+    """Whether a string that is neither a name nor an existing path is meant as a path."""
+    return (
+        source.startswith((".", "/", "~"))
+        or source.endswith("/")
+        or "\\" in source
+        or source.count("/") > 1
+        or Path(source).suffix.lower() in WEIGHT_SUFFIXES
+    )
+
+
+def refuse_revision(revision: str | None, reason: str) -> None:
+    """Raise ConfigError if a revision was asked of something that has none."""
+    if revision is not None:
+        raise ConfigError(
+            f"got revision={revision!r}, but {reason}: leave revision out, or give a Hub repo id "
+            "'org/name'"
+        )
