@@ -59,6 +59,7 @@ class WindowAttention(nn.Module):
         self.to_qkv = nn.Linear(dim, 3 * dim)
         self.to_out = nn.Linear(dim, dim)
         self.bias = nn.Parameter(torch.zeros((2 * window - 1) ** 2, self.heads))
+        self.bias_index: Tensor
         self.register_buffer("bias_index", relative_index(window), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -76,9 +77,9 @@ class WindowAttention(nn.Module):
         gh, gw = x.shape[1] // n, x.shape[2] // n
         tokens = rearrange(x, "b (gh p) (gw q) c -> (b gh gw) (p q) c", p=n, q=n)
         q, k, v = rearrange(
-            self.to_qkv(tokens), "b n (three head c) -> three b head n c", three=3, head=self.heads
+            self.to_qkv(tokens), "b n (qkv head c) -> qkv b head n c", qkv=3, head=self.heads
         )
-        # Plain softmax: the fused kernel has no gradient for a mask, and its fallback is slower here.
+        # Not the fused kernel: it has no gradient for a mask, and its fallback is slower.
         scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1) + mask
         out = scores.softmax(dim=-1) @ v
         out = self.to_out(rearrange(out, "b head n c -> b n (head c)"))
@@ -95,7 +96,7 @@ def relative_index(window: int) -> Tensor:
 
 
 class ComplementaryAttention(nn.Module):
-    """ILCAM: both reorganised streams go through one shared window attention (shared: our choice)."""
+    """ILCAM: both reorganised streams go through one window attention (sharing it: our choice)."""
 
     def __init__(self, dim: int, head_dim: int, window: int, shift: bool, mode: str) -> None:
         super().__init__()

@@ -5,7 +5,7 @@ After "Single Image Reflection Removal via inter-layer Complementarity" (arXiv 2
 """
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import timm
 import torch
@@ -63,8 +63,9 @@ class Backbone(nn.Module):
 
     def __init__(self, name: str) -> None:
         super().__init__()
-        self.features = timm.create_model(name, pretrained=False, features_only=True)
-        self.channels: list[int] = self.features.feature_info.channels()
+        features: Any = timm.create_model(name, pretrained=False, features_only=True)
+        self.channels: list[int] = features.feature_info.channels()
+        self.features = features
 
     def train(self, mode: bool = True) -> "Backbone":
         super().train(mode)
@@ -100,7 +101,7 @@ class Level(nn.Module):
     def forward(
         self, feature: Tensor, deeper: tuple[Tensor, Tensor] | None
     ) -> tuple[Tensor, Tensor]:
-        """``feature [b h w c]`` and the streams from below ``[b h/2 w/2 d]`` to ``[b h w dim]`` ×2."""
+        """``feature [b h w c]`` and the streams below ``[b h/2 w/2 d]`` to two ``[b h w dim]``."""
         t, r = self.enter_t(feature), self.enter_r(feature)
         if deeper is not None and self.up_t is not None and self.up_r is not None:
             t = t + upsample(self.up_t(deeper[0]))
@@ -111,7 +112,7 @@ class Level(nn.Module):
 
 
 class Head(nn.Module):
-    """From a stream at half resolution to a signed picture at full resolution, near zero at first."""
+    """A signed picture at full resolution from a stream at half of it; near zero at first."""
 
     def __init__(self, dim: int) -> None:
         super().__init__()

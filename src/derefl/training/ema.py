@@ -1,23 +1,26 @@
 """Exponential moving average of weights."""
 
 import copy
+from typing import Generic, TypeVar
 
 import torch
 from torch import nn
 
+Model = TypeVar("Model", bound=nn.Module)
 
-class EMA:
+
+class EMA(Generic[Model]):
     """A shadow copy of a model that follows its parameters: s ← d·s + (1 − d)·p.
 
     d rises as (1 + step) / (10 + step) up to ``decay``, so that early averages forget the start.
     """
 
-    def __init__(self, model: nn.Module, decay: float) -> None:
+    def __init__(self, model: Model, decay: float) -> None:
         self.model = copy.deepcopy(model).eval().requires_grad_(False)
         self.decay = decay
 
     @torch.no_grad()
-    def update(self, model: nn.Module, step: int) -> None:
+    def update(self, model: Model, step: int) -> None:
+        """Follow ``model`` after its optimiser step number ``step``."""
         decay = min(self.decay, (1 + step) / (10 + step))
-        shadow, current = list(self.model.parameters()), list(model.parameters())
-        torch._foreach_lerp_(shadow, current, 1 - decay)
+        torch._foreach_lerp_(list(self.model.parameters()), list(model.parameters()), 1 - decay)

@@ -1,6 +1,7 @@
 """Everything a run needs to go on where it stopped, in one safetensors file."""
 
 import json
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,18 @@ from derefl.files import atomic_path
 from derefl.training.ema import EMA
 
 
+@dataclass(frozen=True)
+class Progress:
+    """How far a run is: steps done, and seconds spent on them in all its sessions."""
+
+    step: int = 0
+    seconds: float = 0.0
+
+
 def save_state(
-    path: Path, model: nn.Module, ema: EMA, optimiser: AdamW, progress: dict[str, Any]
+    path: Path, model: nn.Module, ema: EMA[Any], optimiser: AdamW, progress: Progress
 ) -> None:
-    """Write weights, average, optimiser moments, torch's RNG and ``progress`` (JSON), atomically."""
+    """Write weights, average, optimiser moments, torch's RNG and the progress, atomically."""
     tensors = {f"model/{k}": v for k, v in model.state_dict().items()}
     tensors |= {f"ema/{k}": v for k, v in ema.model.state_dict().items()}
     for name, moments in moments_by_name(model, optimiser).items():
@@ -26,19 +35,19 @@ def save_state(
     tensors["rng"] = torch.get_rng_state()
     tensors = {k: v.detach().cpu().clone().contiguous() for k, v in tensors.items()}
     with atomic_path(path) as temporary:
-        save_file(tensors, temporary, metadata={"progress": json.dumps(progress)})
+        save_file(tensors, temporary, metadata={"progress": json.dumps(asdict(progress))})
 
 
-def load_state(path: Path, model: nn.Module, ema: EMA, optimiser: AdamW) -> dict[str, Any]:
-    """Put a run back as :func:`save_state` found it and return its ``progress``.
+def load_state(path: Path, model: nn.Module, ema: EMA[Any], optimiser: AdamW) -> Progress:
+    """Put a run back as :func:`save_state` found it and return its progress.
 
     Raises:
         CheckpointError: the file belongs to another architecture or is damaged.
     """
     try:
         with safe_open(path, framework="pt") as file:
-            tensors = {key: file.get_tensor(key) for key in file.keys()}
-            progress = json.loads(file.metadata()["progress"])
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+            progress = Progress(**json.loads(file.metadata()["progress"]))
         model.load_state_dict(under("model/", tensors), strict=True)
         ema.model.load_state_dict(under("ema/", tensors), strict=True)
         state: dict[int, dict[str, Tensor]] = {}

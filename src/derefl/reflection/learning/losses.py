@@ -51,7 +51,10 @@ def decomposition_loss(
         "high": high_loss(layers.residual_high, high),
         "consistency": consistency_loss(layers, image),
     }
-    total = sum((getattr(config, name) * term for name, term in terms.items()), torch.zeros(()))
+    total = sum(
+        (getattr(config, name) * term for name, term in terms.items()),
+        torch.zeros((), device=image.device),
+    )
     return total, {name: float(term.detach()) for name, term in terms.items()}
 
 
@@ -66,13 +69,15 @@ def log_error(estimate: Tensor, target: Tensor) -> Tensor:
 
 def gradient_loss(estimate: Tensor, target: Tensor) -> Tensor:
     """‖∇T̂ − ∇T‖₁, forward differences."""
-    return sum((d.abs().mean() for d in differences(estimate - target)), torch.zeros(()))
+    dx, dy = differences(estimate - target)
+    return dx.abs().mean() + dy.abs().mean()
 
 
 def low_loss(estimate: Tensor, target: Tensor) -> Tensor:
     """L_low: ‖R̂_low − (M(I) − M(T))‖² + ‖∇R̂_low − ∇(M(I) − M(T))‖² (paper)."""
     error = estimate - target
-    return error.square().mean() + sum((d.square().mean() for d in differences(error)), 0.0)
+    dx, dy = differences(error)
+    return error.square().mean() + dx.square().mean() + dy.square().mean()
 
 
 def high_loss(estimate: Tensor, target: Tensor) -> Tensor:

@@ -18,9 +18,9 @@ from PIL import Image
 from torch import Tensor
 
 from derefl.errors import DataError
+from derefl.reflection.learning.folders import list_pairs, list_pictures
 from derefl.reflection.learning.synthesis import SynthesisConfig, synthesise
 
-SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
 EVERY_PHOTO, EVERY_PAIR = 42, 10
 """Of the sorted photographs number 0, 42, 84 … are held back for validation and 21, 63 … for the
 no-harm check; of the sorted real pairs number 0, 10, 20 … are held back for validation."""
@@ -42,40 +42,6 @@ class PairsConfig:
     real_share: float = 0.35
 
 
-def list_pictures(folder: str | Path) -> list[Path]:
-    """The pictures directly in ``folder``, sorted by name.
-
-    Raises:
-        DataError: no such folder, or no picture in it.
-    """
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise DataError(f"{folder} is not a folder; give one that holds pictures")
-    found = sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES)
-    if not found:
-        raise DataError(f"{folder} holds no picture; expected files like {sorted(SUFFIXES)}")
-    return found
-
-
-def list_pairs(folder: str | Path) -> list[tuple[Path, Path]]:
-    """``(blended, transmission)`` paths with equal stems, sorted.
-
-    Raises:
-        DataError: a missing folder, or a picture without its partner.
-    """
-    folder = Path(folder)
-    blended, truth = (
-        {p.stem: p for p in list_pictures(folder / part)}
-        for part in ("blended", "transmission_layer")
-    )
-    if alone := sorted(blended.keys() ^ truth.keys()):
-        raise DataError(
-            f"{folder}: {len(alone)} pictures have no partner of the same stem in blended/ and "
-            f"transmission_layer/, the first is {alone[0]!r}"
-        )
-    return [(blended[stem], truth[stem]) for stem in sorted(blended)]
-
-
 class Pairs:
     """Draws training pairs and holds validation pairs back; pictures stay decoded in memory."""
 
@@ -85,7 +51,7 @@ class Pairs:
             raise DataError("no photographs to make pairs of; give folders with --photos DIR")
         first = list_pictures(config.photos[0])
         self.held_back = first[::EVERY_PHOTO]
-        self.no_harm = first[EVERY_PHOTO // 2 :: EVERY_PHOTO]
+        self.no_harm = no_harm_pictures(first)
         out = {*self.held_back, *self.no_harm}
         self.photos = [p for d in config.photos for p in list_pictures(d) if p not in out]
         real = [pair for folder in config.real for pair in list_pairs(folder)]
@@ -118,7 +84,7 @@ class Pairs:
         return out
 
     def real_pair(self, size: int, rng: Generator) -> tuple[Tensor, Tensor]:
-        blended, truth = self.real[int(rng.integers(len(self.real)))]
+        _, blended, truth = self.real[int(rng.integers(len(self.real)))]
         image, transmission = self.crop(
             [self.picture(blended), self.picture(truth)], size, rng, 256
         )
@@ -147,8 +113,8 @@ class Pairs:
         self, synthetic: int = 32, size: int = 256
     ) -> Iterator[tuple[str, Tensor, Tensor]]:
         """``("real" | "synthetic", I, T)`` one by one, ``[1 3 h w]``, the same in every run."""
-        for blended, truth in self.real_held_back:
-            yield "real", *(shrunk(self.picture(p), 512) for p in (blended, truth))
+        for _, blended, truth in self.real_held_back:
+            yield "real", shrunk(self.picture(blended), 512), shrunk(self.picture(truth), 512)
         for i, path in enumerate(self.held_back[:synthetic]):
             rng = np.random.default_rng([20250512, i])
             other = self.held_back[(i + 1) % len(self.held_back)]
@@ -156,6 +122,11 @@ class Pairs:
                 self.crop([self.picture(p)], size, rng, 10**9)[0].clamp(0, 1) for p in (path, other)
             )
             yield "synthetic", synthesise(t, r, rng, self.synthesis)[None], t[None]
+
+
+def no_harm_pictures(photos: list[Path]) -> list[Path]:
+    """Of the sorted photographs, those held back for measuring what happens to clean pictures."""
+    return photos[EVERY_PHOTO // 2 :: EVERY_PHOTO]
 
 
 def shrunk(picture: np.ndarray, longest: int) -> Tensor:

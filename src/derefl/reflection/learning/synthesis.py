@@ -23,6 +23,8 @@ class SynthesisConfig:
     Attributes:
         recipes: weights of :data:`RECIPES`, in their order.
         clean: no reflection at all; the network must learn to leave such a picture alone.
+        weak: the reflected layer is dimmed before it is mixed; the recipes alone are stronger than
+            most real panes.
         sharp: the reflection is (almost) in focus.
         spatial: its strength varies over the picture.
         ghost: a second, shifted and weaker copy, from the other side of the pane.
@@ -33,6 +35,7 @@ class SynthesisConfig:
 
     recipes: tuple[float, float, float, float] = (0.35, 0.2, 0.15, 0.3)
     clean: float = 0.08
+    weak: float = 0.4
     sharp: float = 0.25
     spatial: float = 0.5
     ghost: float = 0.2
@@ -55,6 +58,8 @@ def synthesise(t: Tensor, r: Tensor, rng: Generator, config: SynthesisConfig) ->
     mixture = t
     if rng.random() >= config.clean:
         r = blur(r, rng, sharp=rng.random() < config.sharp)
+        if rng.random() < config.weak:
+            r = r * rng.uniform(0.2, 0.9)
         if rng.random() < config.ghost:
             r = ghost(r, rng)
         if rng.random() < config.spatial:
@@ -109,7 +114,7 @@ RECIPES = (screen, clipped, per_channel, linear_light)
 
 
 def blur(r: Tensor, rng: Generator, sharp: bool) -> Tensor:
-    """Defocus: Gaussian of size {5,7,9,11} (p .1,.2,.3,.4) and σ ~ U(2, 5) (DSIT); σ < 1 if sharp."""
+    """Gaussian of size {5,7,9,11}, p {.1,.2,.3,.4}, and σ ~ U(2, 5) (DSIT); σ < 1 if sharp."""
     if sharp:
         size, sigma = 5, rng.uniform(0.2, 1.0)
     else:
@@ -121,7 +126,7 @@ def blur(r: Tensor, rng: Generator, sharp: bool) -> Tensor:
 
 
 def ghost(r: Tensor, rng: Generator) -> Tensor:
-    """Add the reflection of the pane's back surface: shifted by up to 12 pixels, .3 to .8 as strong."""
+    """Add what the pane's back surface reflects: shifted by up to 12 pixels, .3 to .8 as strong."""
     dy, dx = (int(d) for d in rng.integers(-12, 13, 2))
     strength = rng.uniform(0.3, 0.8)
     moved = F.pad(r[None], (12, 12, 12, 12), mode="reflect")[0]
@@ -130,7 +135,7 @@ def ghost(r: Tensor, rng: Generator) -> Tensor:
 
 
 def strength_map(h: int, w: int, rng: Generator) -> Tensor:
-    """Smooth factors in [0, 1.2], ``[1 h w]``: a coarse random grid, blown up; often 0 somewhere."""
+    """Smooth factors in [0, 1.2], ``[1 h w]``: a coarse random grid, enlarged; 0 in places."""
     grid = torch.from_numpy(rng.uniform(-0.4, 1.2, (1, 1, *rng.integers(2, 6, 2)))).float()
     return F.interpolate(grid, (h, w), mode="bicubic", align_corners=False)[0].clamp(0, 1.2)
 

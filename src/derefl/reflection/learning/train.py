@@ -23,7 +23,8 @@ from derefl.training.log import JsonLog
 from derefl.training.memory import keep_freed_memory
 from derefl.training.precision import autocast_dtype
 from derefl.training.schedule import cosine_with_warmup
-from derefl.training.state import load_state, save_state
+from derefl.training.state import Progress, load_state, save_state
+from derefl.zoo.checkpoint import save_checkpoint
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,7 @@ class RunConfig:
         validate_every: steps.
         save_every: seconds between resumable states.
         workers: threads that make pairs while an accelerator trains; on a CPU there are none.
+        keep_memory: see :func:`~derefl.training.memory.keep_freed_memory`.
     """
 
     steps: int = 20_000
@@ -59,6 +61,7 @@ class RunConfig:
     validate_every: int = 500
     save_every: float = 180.0
     workers: int = 12
+    keep_memory: bool = True
 
 
 @dataclass(frozen=True)
@@ -79,7 +82,8 @@ def train(
 
     Args:
         config: all settings.
-        out: folder for ``state.safetensors``, ``log.jsonl`` and ``validation-*.png``.
+        out: folder for ``state.safetensors``, ``log.jsonl``, ``validation-*.png`` and
+            ``model.safetensors``, the averaged model.
         device: where to train.
         start: weights to start from instead of ImageNet's; ignored when resuming.
 
@@ -91,7 +95,8 @@ def train(
         CheckpointError: ``out`` holds the state of another architecture.
     """
     run = config.run
-    keep_freed_memory()
+    if run.keep_memory:
+        keep_freed_memory()
     torch.manual_seed(run.seed)
     pairs = Pairs(config.pairs, config.synthesis, run.seed)
     model = DeRefl(config.model)
@@ -99,60 +104,66 @@ def train(
         load_imagenet_weights(model.backbone, config.model.backbone)
     else:
         model.load_state_dict(start.state_dict(), strict=True)
-    model = model.to(device, memory_format=torch.channels_last).train()
+    model.to(device).to(memory_format=torch.channels_last).train()
     ema = EMA(model, run.ema)
     optimiser = make_optimiser(model, run)
-    log = JsonLog(out / "log.jsonl")
-    state, progress = out / "state.safetensors", {"step": 0, "seconds": 0.0}
+    state, progress = out / "state.safetensors", Progress()
     if state.exists():
         progress = load_state(state, model, ema, optimiser)
-    first, before, started = progress["step"], progress["seconds"], time.monotonic()
-    log.write(event="start", step=first, device=str(device), config=asdict(config))
+    log = JsonLog(out / "log.jsonl")
+    log.write(event="start", step=progress.step, device=str(device), config=asdict(config))
 
-    def save(step: int) -> None:
-        seconds = before + time.monotonic() - started
-        save_state(state, model, ema, optimiser, {"step": step, "seconds": seconds})
-
-    saved = started
-    dtype = autocast_dtype(device)
-    bar = tqdm(total=run.steps, initial=first, unit="step", smoothing=0.05)
-    meter = Meter()
+    started = saved = time.monotonic()
     workers = 0 if device.type == "cpu" else run.workers
-    for step, (image, truth) in enumerate(batches(pairs, plan(run, first), workers), first):
-        rate = cosine_with_warmup(step, run.steps, run.warmup)
-        for group in optimiser.param_groups:
-            group["lr"] = group["rate"] * rate
-        image, truth = (
-            x.to(device, memory_format=torch.channels_last, non_blocking=True)
-            for x in (image, truth)
-        )
-        with torch.autocast(device.type, dtype, enabled=dtype is not None):
-            layers = model(image)
-        layers = Layers(*(x.float() for x in layers))
-        loss, terms = decomposition_loss(
-            layers, image, truth, config.model.mean_kernel, config.loss
-        )
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        norm = clip_grad_norm_(model.parameters(), run.clip)
-        if torch.isfinite(norm):
-            optimiser.step()
+    meter = Meter()
+    with tqdm(total=run.steps, initial=progress.step, unit="step", smoothing=0.05) as bar:
+        steps = enumerate(batches(pairs, plan(run, progress.step), workers), progress.step)
+        for step, (image, truth) in steps:
+            terms = take_step(model, optimiser, image.to(device), truth.to(device), step, config)
             ema.update(model, step)
-        meter.add(loss=float(loss.detach()), norm=float(norm), **terms)
-        bar.update()
-        bar.set_postfix(loss=f"{meter.mean('loss'):.4f}", refresh=False)
-        done = step + 1
-        if done % 50 == 0:
-            log.write(event="train", step=done, rate=rate, **meter.take())
-        if done % run.validate_every == 0 or done == run.steps:
-            scores = validate(ema.model, pairs, out / f"validation-{done:06d}.png")
-            log.write(event="validation", step=done, **scores)
-            bar.write(f"step {done}: " + json.dumps(scores))
-        if time.monotonic() - saved > run.save_every or done == run.steps:
-            save(done)
-            saved = time.monotonic()
-    bar.close()
+            meter.add(len(image), **terms)
+            done = step + 1
+            bar.update()
+            bar.set_postfix(loss=f"{meter.mean('loss'):.4f}", refresh=False)
+            if done % 50 == 0:
+                log.write(event="train", step=done, **meter.take())
+            if done % run.validate_every == 0 or done == run.steps:
+                scores = validate(ema.model, pairs, out / f"validation-{done:06d}.png")
+                log.write(event="validation", step=done, **scores)
+                save_checkpoint(
+                    ema.model, out / "model.safetensors", kind="derefl", config=asdict(config.model)
+                )
+                bar.write(f"step {done}: " + json.dumps(scores))
+            if time.monotonic() - saved > run.save_every or done == run.steps:
+                saved = time.monotonic()
+                seconds = progress.seconds + saved - started
+                save_state(state, model, ema, optimiser, Progress(done, seconds))
     return ema.model
+
+
+def take_step(
+    model: DeRefl,
+    optimiser: torch.optim.AdamW,
+    image: Tensor,
+    truth: Tensor,
+    step: int,
+    config: TrainConfig,
+) -> dict[str, float]:
+    """One step of the optimiser; returns loss, gradient norm and the loss terms for the log."""
+    run = config.run
+    for group in optimiser.param_groups:
+        group["lr"] = group["rate"] * cosine_with_warmup(step, run.steps, run.warmup)
+    dtype = autocast_dtype(image.device)
+    with torch.autocast(image.device.type, dtype, enabled=dtype is not None):
+        layers = model(image.contiguous(memory_format=torch.channels_last))
+    layers = Layers(*(layer.float() for layer in layers))
+    loss, terms = decomposition_loss(layers, image, truth, config.model.mean_kernel, config.loss)
+    optimiser.zero_grad(set_to_none=True)
+    loss.backward()
+    norm = clip_grad_norm_(model.parameters(), run.clip)
+    if torch.isfinite(norm):  # one broken batch must not end a night's run
+        optimiser.step()
+    return {"loss": float(loss.detach()), "norm": float(norm), **terms}
 
 
 def plan(run: RunConfig, first: int) -> Iterator[tuple[int, int, int]]:
@@ -183,20 +194,26 @@ def make_optimiser(model: DeRefl, run: RunConfig) -> torch.optim.AdamW:
 
 
 class Meter:
-    """Running means between two log lines."""
+    """Running means, and the pace, between two log lines."""
 
     def __init__(self) -> None:
         self.values: dict[str, list[float]] = {}
+        self.pictures, self.since = 0, time.monotonic()
 
-    def add(self, **values: float) -> None:
+    def add(self, pictures: int, **values: float) -> None:
+        """Count a step of that many pictures."""
+        self.pictures += pictures
         for name, value in values.items():
             self.values.setdefault(name, []).append(value)
 
     def mean(self, name: str) -> float:
+        """The mean since the last :meth:`take`."""
         return sum(self.values[name]) / len(self.values[name])
 
     def take(self) -> dict[str, float]:
-        """The means, rounded; starts anew."""
-        means = {name: round(self.mean(name), 6) for name in self.values}
+        """The means and the pace, rounded; starts anew."""
+        record = {name: round(self.mean(name), 6) for name in self.values}
+        record["pictures_per_s"] = round(self.pictures / (time.monotonic() - self.since), 3)
         self.values.clear()
-        return means
+        self.pictures, self.since = 0, time.monotonic()
+        return record

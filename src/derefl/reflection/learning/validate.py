@@ -40,7 +40,7 @@ def psnr(a: Tensor, b: Tensor) -> float:
 
 
 def strip(pictures: list[Tensor], height: int = 192) -> np.ndarray:
-    """Pictures ``[1 3 h w]`` side by side, uint8 ``[height 4·width 3]``, each padded to a square."""
+    """Pictures ``[1 3 h w]`` side by side, uint8 ``[height n·height 3]``, each in a square."""
     out = []
     for picture in pictures:
         array = (picture[0] * 255).round().byte().permute(1, 2, 0).numpy()

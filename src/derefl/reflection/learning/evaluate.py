@@ -1,0 +1,185 @@
+"""Scores on pairs with ground truth, by the two protocols of the field."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from derefl.errors import ConfigError, DataError, MissingExtraError
+from derefl.files import atomic_path
+from derefl.reflection.learning.folders import Pair, list_pairs
+from derefl.reflection.model import DeRefl
+
+PROTOCOLS = ("resize32", "native8")
+
+
+@dataclass(frozen=True)
+class PairScore:
+    """PSNR in dB and SSIM of one picture: of the output, and of the input left as it is."""
+
+    name: str
+    psnr: float
+    ssim: float
+    input_psnr: float
+    input_ssim: float
+
+
+@dataclass(frozen=True)
+class Report:
+    """Means over a data set."""
+
+    n: int
+    psnr: float
+    ssim: float
+    input_psnr: float
+    input_ssim: float
+    protocol: str
+    model: str
+    per_image: tuple[PairScore, ...]
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain types, ready for ``json.dumps``."""
+        return asdict(self)
+
+
+def evaluate(
+    model: DeRefl,
+    data: str | Path,
+    protocol: str = "resize32",
+    name: str = "",
+    pictures: Path | None = None,
+    progress: Callable[[list[Pair]], Iterator[Pair]] = iter,
+) -> Report:
+    """Score a model on every pair of a data set.
+
+    ``resize32`` (DSIT, DSRNet): both pictures are resized down to multiples of 32 with Pillow's
+    default filter; the output is clipped, not rounded; PSNR and SSIM per RGB channel, averaged.
+    ``native8``: native size, the output rounded to 8 bits, PSNR over RGB jointly, SSIM over the
+    channel axis. SSIM is scikit-image's with its defaults and data range 255.
+
+    Args:
+        model: the network, on the device it is to run on.
+        data: folder of pairs, see :func:`~derefl.reflection.learning.folders.list_pairs`.
+        protocol: one of :data:`PROTOCOLS`.
+        name: written into the report.
+        pictures: folder to write the outputs to, as PNG.
+        progress: wraps the list of pairs while it is walked, for example in a progress bar.
+
+    Raises:
+        ConfigError: unknown protocol.
+        DataError: the folder is not one of pairs, or a pair has two sizes.
+        MissingExtraError: scikit-image is not installed.
+    """
+    if protocol not in PROTOCOLS:
+        raise ConfigError(f"got protocol {protocol!r}, expected one of {', '.join(PROTOCOLS)}")
+    score = resize32_scores if protocol == "resize32" else native8_scores
+    scores = []
+    for pair in progress(list_pairs(data)):
+        image, truth = read_pair(pair, protocol)
+        output = run(model, image)
+        psnr, ssim = score(output, truth)
+        scores.append(PairScore(pair.name, psnr, ssim, *score(image.astype(np.float64), truth)))
+        if pictures is not None:
+            with atomic_path(pictures / f"{pair.name}.png") as temporary:
+                Image.fromarray(output.round().astype(np.uint8)).save(temporary)
+
+    def mean(field: str) -> float:
+        return float(np.mean([getattr(score, field) for score in scores]))
+
+    return Report(
+        n=len(scores),
+        psnr=mean("psnr"),
+        ssim=mean("ssim"),
+        input_psnr=mean("input_psnr"),
+        input_ssim=mean("input_ssim"),
+        protocol=protocol,
+        model=name,
+        per_image=tuple(scores),
+    )
+
+
+def read_pair(pair: Pair, protocol: str) -> tuple[np.ndarray, np.ndarray]:
+    """Both pictures as the protocol wants them: uint8 ``[h w 3]``."""
+    blended, truth = (Image.open(p).convert("RGB") for p in (pair.blended, pair.transmission))
+    if blended.size != truth.size:
+        raise DataError(
+            f"{pair.name}: the blended picture is {blended.width}×{blended.height}, its truth "
+            f"{truth.width}×{truth.height}; both have to be of one size"
+        )
+    if protocol == "resize32":
+        size = (blended.width // 32 * 32, blended.height // 32 * 32)
+        if 0 in size:
+            raise DataError(f"{pair.name} is smaller than 32 pixels; use --protocol native8")
+        blended, truth = (p if p.size == size else p.resize(size) for p in (blended, truth))
+    return np.asarray(blended), np.asarray(truth)
+
+
+def evaluate_clean(model: DeRefl, paths: list[Path]) -> dict[str, Any]:
+    """What a model does to photos that have no reflection, in the native8 manner.
+
+    Args:
+        model: the network.
+        paths: the photos.
+
+    Returns:
+        ``n``; ``psnr`` of the output against the input in dB, the mean over pictures, an untouched
+        one counted as 60; ``worst_psnr`` and ``worst``, the lowest and its file name;
+        ``brightness``, the mean change in levels of 255.
+    """
+    scores, changes = [], []
+    for path in paths:
+        with Image.open(path) as picture:
+            image = np.asarray(picture.convert("RGB"))
+        output = run(model, image).round()
+        mse = np.mean((output - image) ** 2)
+        scores.append(min(60.0, float(10 * np.log10(255**2 / max(mse, 1e-9)))))
+        changes.append(float(np.mean(output - image)))
+    worst = int(np.argmin(scores))
+    return {
+        "n": len(scores),
+        "psnr": float(np.mean(scores)),
+        "worst_psnr": scores[worst],
+        "worst": paths[worst].name,
+        "brightness": float(np.mean(changes)),
+    }
+
+
+@torch.inference_mode()
+def run(model: DeRefl, image: np.ndarray) -> np.ndarray:
+    """T̂ of a uint8 ``[h w 3]`` picture: float64 ``[h w 3]`` in [0, 255], clipped, not rounded."""
+    parameter = next(model.parameters())
+    x: Tensor = torch.from_numpy(image.copy()).permute(2, 0, 1)[None].to(parameter) / 255
+    output = model(x).transmission.clamp(0, 1)[0].permute(1, 2, 0)
+    return output.double().cpu().numpy() * 255
+
+
+def resize32_scores(output: np.ndarray, truth: np.ndarray) -> tuple[float, float]:
+    """PSNR and SSIM per channel, averaged; both ``[h w 3]`` in [0, 255]."""
+    psnr_of, ssim_of = metrics()
+    truth = truth.astype(np.float64)
+    channels = [(truth[..., c], output[..., c]) for c in range(3)]
+    psnr = np.mean([psnr_of(t, o, data_range=255) for t, o in channels])
+    ssim = np.mean([ssim_of(t, o, data_range=255) for t, o in channels])
+    return float(psnr), float(ssim)
+
+
+def native8_scores(output: np.ndarray, truth: np.ndarray) -> tuple[float, float]:
+    """PSNR over RGB jointly and multichannel SSIM of the rounded output."""
+    psnr_of, ssim_of = metrics()
+    rounded = output.round().astype(np.uint8)
+    psnr = psnr_of(truth, rounded, data_range=255)
+    return float(psnr), float(ssim_of(truth, rounded, data_range=255, channel_axis=2))
+
+
+def metrics() -> tuple[Callable[..., float], Callable[..., float]]:
+    """scikit-image's PSNR and SSIM."""
+    try:
+        from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+    except ImportError as error:
+        raise MissingExtraError("scikit-image", "train", "evaluation") from error
+    return peak_signal_noise_ratio, structural_similarity

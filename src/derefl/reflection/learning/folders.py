@@ -1,0 +1,87 @@
+"""Where the pictures and pairs of a data folder are."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+from derefl.errors import DataError
+
+SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
+
+
+class Pair(NamedTuple):
+    """A picture through glass and the same scene without the glass."""
+
+    name: str
+    blended: Path
+    transmission: Path
+
+
+def list_pictures(folder: str | Path) -> list[Path]:
+    """The pictures directly in ``folder``, sorted by name.
+
+    Raises:
+        DataError: no such folder, or no picture in it.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise DataError(f"{folder} is not a folder; give one that holds pictures")
+    found = sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES)
+    if not found:
+        raise DataError(f"{folder} holds no picture; expected files ending in {sorted(SUFFIXES)}")
+    return found
+
+
+def list_pairs(folder: str | Path) -> list[Pair]:
+    """All pairs of a data set, sorted by name.
+
+    Two layouts are known: ``blended/`` and ``transmission_layer/`` with equal stems (suffixes may
+    differ), and SIR²'s own, at any depth: ``m.jpg`` beside ``g.jpg`` (SolidObjectDataset,
+    Wildscene), ``bh-5-m-27.png`` beside ``bh-5-g-27.png`` (Postcard Dataset).
+
+    Raises:
+        DataError: neither layout, or a picture without its partner.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise DataError(f"{folder} is not a folder; give one with blended/ and transmission_layer/")
+    if (folder / "blended").is_dir() or (folder / "transmission_layer").is_dir():
+        return pairs_by_folder(folder)
+    pairs = sir2_pairs(folder)
+    if not pairs:
+        raise DataError(
+            f"{folder} has neither blended/ and transmission_layer/ nor SIR²'s m.jpg and g.jpg; "
+            "give the folder of one data set, for example real20/"
+        )
+    return pairs
+
+
+def pairs_by_folder(folder: Path) -> list[Pair]:
+    """Pairs with equal stems in ``blended/`` and ``transmission_layer/``."""
+    blended, truth = (
+        {p.stem: p for p in list_pictures(folder / part)}
+        for part in ("blended", "transmission_layer")
+    )
+    if alone := sorted(blended.keys() ^ truth.keys()):
+        raise DataError(
+            f"{folder}: {len(alone)} pictures have no partner of the same stem in blended/ and "
+            f"transmission_layer/, the first is {alone[0]!r}"
+        )
+    return [Pair(stem, blended[stem], truth[stem]) for stem in sorted(blended)]
+
+
+def sir2_pairs(folder: Path) -> list[Pair]:
+    """Pairs of SIR²'s own layout, named by their path below ``folder``."""
+    pairs = []
+    for path in sorted(folder.rglob("*")):
+        # The mixture carries m where the ground truth carries g; other files (r, g) pass by.
+        parts = path.stem.split("-")
+        where = 0 if len(parts) == 1 else len(parts) - 2
+        if path.suffix.lower() not in SUFFIXES or parts[where] != "m":
+            continue
+        parts[where] = "g"
+        truth = path.with_stem("-".join(parts))
+        if not truth.exists():
+            raise DataError(f"{path} has no ground truth beside it; expected {truth.name}")
+        name = "-".join(path.relative_to(folder).with_suffix("").parts)
+        pairs.append(Pair(name, path, truth))
+    return pairs

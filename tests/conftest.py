@@ -1,0 +1,48 @@
+"""Fixtures that several test files share."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from derefl.reflection.model import DeRefl, DeReflConfig
+
+TINY = DeReflConfig(dims=(8, 8, 8, 16, 16), depths=(1, 1, 2, 1, 1), head_dim=8)
+
+
+@pytest.fixture
+def tiny() -> DeRefl:
+    """A small network with seeded weights, its heads far enough from zero to be seen."""
+    torch.manual_seed(0)
+    model = DeRefl(TINY).eval()
+    for name, parameter in model.named_parameters():
+        if ".project.weight" in name or ".to_high.weight" in name:
+            torch.nn.init.normal_(parameter, std=0.05)
+    return model
+
+
+@pytest.fixture
+def pair_folder(tmp_path):
+    """A data set of three 64×96 pairs, the blended picture 20 levels brighter than its truth."""
+    rng = np.random.default_rng(0)
+    for index, suffix in enumerate(("png", "jpg", "png")):
+        truth = np.kron(rng.integers(0, 200, (8, 12, 3)), np.ones((8, 8, 1))).astype(np.uint8)
+        for part, array, ending in (
+            ("transmission_layer", truth, "png"),
+            ("blended", truth + 20, suffix),
+        ):
+            (tmp_path / "pairs" / part).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(array).save(tmp_path / "pairs" / part / f"{index}.{ending}")
+    return tmp_path / "pairs"
+
+
+@pytest.fixture
+def photo_folder(tmp_path):
+    """Fifty small photographs, blocks of colour."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    rng = np.random.default_rng(1)
+    for index in range(50):
+        array = np.kron(rng.integers(0, 256, (5, 6, 3)), np.ones((16, 16, 1))).astype(np.uint8)
+        Image.fromarray(array).save(folder / f"{index:02d}.png")
+    return folder

@@ -1,0 +1,267 @@
+"""Losses against their formulas, synthesis, pairs, and a run that is stopped and taken up."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from derefl.errors import CheckpointError, ConfigError, DataError
+from derefl.reflection.frequency import split_residual
+from derefl.reflection.learning import synthesis as syn
+from derefl.reflection.learning import train as training
+from derefl.reflection.learning.losses import (
+    LossConfig,
+    decomposition_loss,
+    gradient_loss,
+    log_error,
+    low_loss,
+)
+from derefl.reflection.learning.pairs import Pairs, PairsConfig, batches
+from derefl.reflection.model import Layers
+from derefl.training.config import read_config
+from derefl.training.ema import EMA
+from derefl.training.schedule import cosine_with_warmup
+from tests.conftest import TINY
+
+
+def picture(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.rand(shape, generator=torch.Generator().manual_seed(seed))
+
+
+class TestLosses:
+    def test_perfect_layers_cost_only_the_log_floor(self):
+        image, truth = picture(2, 3, 24, 24), picture(2, 3, 24, 24, seed=1)
+        low, high = split_residual(image, truth, 11)
+        loss, terms = decomposition_loss(
+            Layers(truth, low, high), image, truth, 11, LossConfig(log_error=0)
+        )
+        assert float(loss) == pytest.approx(0, abs=1e-6)
+        assert terms["log_error"] == pytest.approx(np.log(1e-4))
+
+    def test_log_error_is_psnr_up_to_scale(self):
+        truth = torch.full((1, 3, 8, 8), 0.5)
+        assert float(log_error(truth + 0.1, truth)) == pytest.approx(np.log(0.01 + 1e-4), rel=1e-4)
+
+    def test_gradient_and_low_losses_on_a_ramp(self):
+        ramp = torch.arange(8.0).view(1, 1, 1, 8).expand(1, 1, 8, 8) / 10  # 0.1 a pixel along w
+        zero = torch.zeros_like(ramp)
+        assert float(gradient_loss(ramp, zero)) == pytest.approx(0.1)
+        assert float(low_loss(ramp, zero)) == pytest.approx(float(ramp.square().mean()) + 0.01)
+
+    def test_targets_from_the_estimate_as_in_the_paper(self):
+        """With T̂ wrong, the paper's targets are those that make I = T̂ + R_low + R_high."""
+        image, truth, guess = (picture(1, 3, 24, 24, seed=s) for s in range(3))
+        config = LossConfig(reconstruction=0, log_error=0, gradient=0, estimated_targets=True)
+        layers = Layers(guess, *split_residual(image, guess, 11))
+        assert float(decomposition_loss(layers, image, truth, 11, config)[0]) < 1e-6
+        config = dataclasses.replace(config, estimated_targets=False)
+        assert float(decomposition_loss(layers, image, truth, 11, config)[0]) > 0.01
+
+
+class TestSynthesis:
+    def test_screen_is_its_formula(self):
+        t, r = picture(3, 8, 8), picture(3, 8, 8, seed=1)
+        rng = np.random.default_rng(0)
+        alpha, beta = rng.uniform(0.8, 1.0), rng.uniform(0.4, 1.0)
+        expected = alpha * t + beta * r - alpha * beta * t * r
+        torch.testing.assert_close(syn.screen(t, r, np.random.default_rng(0)), expected)
+
+    def test_clipped_subtracts_what_overflows(self):
+        t, r = torch.full((3, 4, 4), 0.9), torch.full((3, 4, 4), 0.9)
+        rng = np.random.default_rng(3)
+        alpha, beta = rng.uniform(0.8, 1.0), rng.uniform(0.4, 1.0)
+        shift = 1.3 * (0.9 * (alpha + beta) - 1)
+        expected = min(1, 0.9 * alpha + max(0, 0.9 * beta - shift))
+        torch.testing.assert_close(
+            syn.clipped(t, r, np.random.default_rng(3)), torch.full((3, 4, 4), float(expected))
+        )
+
+    def test_linear_light_of_darkness_only_dims(self):
+        t = picture(3, 8, 8)
+        tau = np.random.default_rng(0).uniform(0.75, 1.0)
+        out = syn.linear_light(t, torch.zeros_like(t), np.random.default_rng(0))
+        torch.testing.assert_close(out, (t * tau ** (1 / 2.2)).float(), atol=1e-3, rtol=1e-3)
+
+    def test_blur_and_ghost_keep_constants_and_blur_smooths(self):
+        rng = np.random.default_rng(0)
+        flat = torch.full((3, 40, 40), 0.3)
+        torch.testing.assert_close(syn.blur(flat, rng, sharp=False), flat)
+        torch.testing.assert_close(syn.ghost(flat, rng), flat)
+        noise = picture(3, 40, 40)
+        assert syn.blur(noise, rng, sharp=False).std() < 0.5 * noise.std()
+
+    def test_clean_pictures_stay_themselves(self):
+        t, r = picture(3, 32, 32), picture(3, 32, 32, seed=1)
+        config = syn.SynthesisConfig(clean=1.0, noise=0, jpeg=0)
+        assert torch.equal(syn.synthesise(t, r, np.random.default_rng(0), config), t)
+
+    @pytest.mark.parametrize("seed", range(12))
+    def test_every_mixture_is_a_picture_and_repeats(self, seed):
+        t, r = picture(3, 48, 48), picture(3, 48, 48, seed=1)
+        one, two = (
+            syn.synthesise(t, r, np.random.default_rng(seed), syn.SynthesisConfig())
+            for _ in range(2)
+        )
+        assert torch.equal(one, two)
+        assert one.shape == t.shape and one.min() >= 0 and one.max() <= 1
+        assert not torch.equal(one, t)
+
+    def test_jpeg_loses_little_and_less_at_higher_quality(self):
+        noise = picture(3, 64, 64)
+        errors = [float((syn.jpeg(noise, q) - noise).abs().mean()) for q in (60, 97)]
+        assert errors[1] < errors[0]
+        smooth = syn.strength_map(64, 64, np.random.default_rng(0)).clamp(0, 1).expand(3, -1, -1)
+        assert 0 < (syn.jpeg(smooth, 95) - smooth).abs().mean() < 0.02
+
+
+class TestPairs:
+    def make(self, photo_folder, pair_folder, **settings) -> Pairs:
+        config = PairsConfig((str(photo_folder),), (str(pair_folder),), **settings)
+        return Pairs(config, syn.SynthesisConfig(), seed=0)
+
+    def test_held_back_pictures_are_never_trained_on(self, photo_folder, pair_folder):
+        pairs = self.make(photo_folder, pair_folder)
+        names = [[p.name for p in part] for part in (pairs.held_back, pairs.no_harm)]
+        assert names == [["00.png", "42.png"], ["21.png"]]
+        assert not {*pairs.held_back, *pairs.no_harm} & set(pairs.photos)
+        assert len(pairs.photos) == 47
+        assert [p.name for p in pairs.real] == ["1", "2"]
+
+    def test_real_pairs_stay_aligned(self, photo_folder, pair_folder):
+        pairs = self.make(photo_folder, pair_folder, real_share=1.0)
+        pairs.real = pairs.real[1:]  # the PNG one: exactly 20 levels apart everywhere
+        for seed in range(5):
+            image, truth = pairs.real_pair(32, np.random.default_rng(seed))
+            shift = image - truth
+            assert (shift > 0).all()
+            black = truth == 0
+            assert black.sum() == 0 or shift[black].std() < 1e-6
+
+    def test_a_batch_depends_on_seed_and_step_alone(self, photo_folder, pair_folder):
+        pairs = self.make(photo_folder, pair_folder)
+        plan = [(step, 2, 32) for step in range(4)]
+        alone = list(batches(pairs, iter(plan), workers=0))
+        threaded = list(batches(self.make(photo_folder, pair_folder), iter(plan), workers=3))
+        later = pairs.batch(3, 2, 32)
+        for a, b in zip(alone, threaded, strict=True):
+            assert torch.equal(a[0], b[0]) and torch.equal(a[1], b[1])
+        assert torch.equal(alone[3][0], later[0])
+        assert not torch.equal(alone[0][0], alone[1][0])
+
+    def test_wrong_folders_are_one_clear_error(self, photo_folder, pair_folder, tmp_path):
+        with pytest.raises(DataError, match="no photographs"):
+            Pairs(PairsConfig(), syn.SynthesisConfig(), 0)
+        with pytest.raises(DataError, match="nowhere is not a folder"):
+            Pairs(PairsConfig((str(tmp_path / "nowhere"),)), syn.SynthesisConfig(), 0)
+        (pair_folder / "blended" / "0.png").unlink()
+        with pytest.raises(DataError, match="the first is '0'"):
+            self.make(photo_folder, pair_folder)
+
+
+class TestConfig:
+    def test_file_and_overrides(self, tmp_path):
+        path = tmp_path / "run.toml"
+        path.write_text("[run]\nsteps = 7\nlearning_rate = 1\n[model]\ndims = [8, 8, 8, 8, 8]\n")
+        config = read_config(training.TrainConfig, path, ["run.batch=2", "model.reorganise=none"])
+        assert (config.run.steps, config.run.batch, config.run.learning_rate) == (7, 2, 1.0)
+        assert config.model.dims == (8,) * 5 and config.model.reorganise == "none"
+
+    @pytest.mark.parametrize(
+        ("override", "message"),
+        [
+            ("run.stpes=3", "no setting 'run.stpes'"),
+            ("run.steps=many", "run.steps is 'many', expected int"),
+            ("run.steps", "expected KEY=VALUE"),
+        ],
+    )
+    def test_mistakes_are_named(self, override, message):
+        with pytest.raises(ConfigError, match=message):
+            read_config(training.TrainConfig, None, [override])
+
+    def test_the_shipped_recipe_reads(self):
+        recipe = Path(__file__).parents[1] / "configs" / "derefl-small.toml"
+        config = read_config(training.TrainConfig, recipe)
+        assert config.run.batch == 8
+
+
+def test_schedule_rises_and_falls():
+    rates = [cosine_with_warmup(step, 100, 10) for step in range(100)]
+    assert rates[0] == pytest.approx(0.1) and max(rates) == rates[9] == 1.0
+    assert rates[10:] == sorted(rates[10:], reverse=True) and rates[-1] < 0.03
+
+
+def test_ema_follows_its_formula():
+    model = torch.nn.Linear(1, 1, bias=False)
+    torch.nn.init.zeros_(model.weight)
+    ema = EMA(model, decay=0.5)
+    torch.nn.init.ones_(model.weight)
+    ema.update(model, step=0)  # the early decay is 1/10
+    assert ema.model.weight.item() == pytest.approx(0.9)
+    ema.update(model, step=1000)
+    assert ema.model.weight.item() == pytest.approx(0.95)
+
+
+class TestRun:
+    """The loop itself, a tiny network on tiny pictures, without ImageNet weights."""
+
+    @pytest.fixture
+    def config(self, photo_folder, pair_folder, monkeypatch):
+        monkeypatch.setattr(training, "load_imagenet_weights", lambda backbone, name: None)
+        run = training.RunConfig(
+            steps=4, batch=2, size=32, late_batch=1, late_size=64, warmup=1, validate_every=2
+        )
+        pairs = PairsConfig((str(photo_folder),), (str(pair_folder),))
+        return training.TrainConfig(model=TINY, pairs=pairs, run=run)
+
+    def test_stopped_and_resumed_equals_uninterrupted(self, config, tmp_path):
+        cpu = torch.device("cpu")
+        whole = training.train(config, tmp_path / "whole", cpu)
+        calls = 0
+
+        def stop_before_the_third(*args):
+            nonlocal calls
+            calls += 1
+            if calls == 3:
+                raise KeyboardInterrupt
+            return take_step(*args)
+
+        take_step = training.take_step
+        every_step = dataclasses.replace(config.run, save_every=0.0)
+        with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(training, "take_step", stop_before_the_third)
+            training.train(dataclasses.replace(config, run=every_step), tmp_path / "parts", cpu)
+        resumed = training.train(config, tmp_path / "parts", cpu)
+        assert not resumed.training
+        for name, value in whole.state_dict().items():
+            torch.testing.assert_close(resumed.state_dict()[name], value, msg=name)
+        log = [json.loads(line) for line in (tmp_path / "parts/log.jsonl").read_text().splitlines()]
+        assert [r["step"] for r in log if r["event"] == "start"] == [0, 2]
+        assert {"real_psnr", "synthetic_psnr"} <= log[-1].keys()
+        sheet = Image.open(tmp_path / "parts/validation-000004.png")
+        assert sheet.width == 4 * 192
+
+    def test_a_state_of_another_network_is_refused(self, config, tmp_path):
+        one = dataclasses.replace(config, run=dataclasses.replace(config.run, steps=1))
+        training.train(one, tmp_path, torch.device("cpu"))
+        other = dataclasses.replace(one, model=dataclasses.replace(TINY, dims=(8, 8, 8, 8, 8)))
+        with pytest.raises(CheckpointError, match="cannot be resumed"):
+            training.train(other, tmp_path, torch.device("cpu"))
+
+    def test_learning_lowers_the_loss(self, config, tmp_path):
+        """Forty steps on one batch must fit it better than none."""
+        torch.manual_seed(0)
+        model = training.DeRefl(TINY).train()
+        optimiser = training.make_optimiser(model, config.run)
+        pairs = Pairs(config.pairs, config.synthesis, 0)
+        image, truth = pairs.batch(0, 2, 64)
+        run = dataclasses.replace(config.run, steps=10**6, learning_rate=2e-3)
+        config = dataclasses.replace(config, run=run)
+        losses = [
+            training.take_step(model, optimiser, image, truth, 5, config)["reconstruction"]
+            for _ in range(40)
+        ]
+        assert losses[-1] < 0.8 * losses[0]
