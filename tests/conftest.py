@@ -1,11 +1,15 @@
 """Fixtures that several test files share."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
 from derefl.reflection.model import DeRefl, DeReflConfig
+
+REPOSITORY = Path(__file__).parents[1]
 
 TINY = DeReflConfig(dims=(8, 8, 8, 16, 16), depths=(1, 1, 2, 1, 1), head_dim=8)
 

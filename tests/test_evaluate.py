@@ -81,7 +81,7 @@ def test_sir2_layout(tmp_path):
     ]
     assert [p.transmission.name for p in pairs] == ["bh-5-g-27.png", "g.jpg", "g.jpg"]
     (postcard / "bh-5-g-27.png").unlink()
-    with pytest.raises(DataError, match="expected bh-5-g-27.png"):
+    with pytest.raises(DataError, match=r"expected bh-5-g-27\.png"):
         list_pairs(tmp_path)
 
 

@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -25,7 +24,7 @@ from derefl.reflection.model import Layers
 from derefl.training.config import read_config
 from derefl.training.ema import EMA
 from derefl.training.schedule import cosine_with_warmup
-from tests.conftest import TINY
+from tests.conftest import REPOSITORY, TINY
 
 
 def picture(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -183,7 +182,7 @@ class TestConfig:
             read_config(training.TrainConfig, None, [override])
 
     def test_the_shipped_recipe_reads(self):
-        recipe = Path(__file__).parents[1] / "configs" / "derefl-small.toml"
+        recipe = REPOSITORY / "configs" / "derefl-small.toml"
         config = read_config(training.TrainConfig, recipe)
         assert config.run.batch == 8
 

@@ -1,0 +1,46 @@
+"""The ``derefl`` command: a table of subcommands, and errors said in one line."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from derefl import DereflError, __version__
+from derefl.commands import bench, evaluate, models, remove, train
+
+COMMANDS = (remove, models, evaluate, train, bench)
+"""Modules with ``add_parser(subparsers)``, which sets their ``run(args) -> int`` as a default.
+They import torch and the like only when they run, so that ``--help`` answers at once."""
+
+EXAMPLES = """examples:
+  derefl remove window.jpg -o clean.jpg        one photo
+  derefl remove photos/ -o cleaned/ --compare  a folder, with before/after pictures
+  derefl remove --help                         all there is to say about a command
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The parser of the whole command line."""
+    result = argparse.ArgumentParser(
+        prog="derefl",
+        description="Remove reflections from photos taken through glass.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    result.add_argument("--version", action="version", version=f"derefl {__version__}")
+    subparsers = result.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for command in COMMANDS:
+        command.add_parser(subparsers)
+    return result
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command line; the exit status is 0, 1 for an error, 130 for Ctrl-C (2 is bad usage)."""
+    args = parser().parse_args(argv)
+    try:
+        return args.run(args)
+    except DereflError as error:
+        print(f"derefl: {' '.join(str(error).splitlines())}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("derefl: interrupted", file=sys.stderr)
+        return 130

@@ -1,0 +1,90 @@
+"""``derefl bench``: how fast and how large a model is on this machine."""
+
+import argparse
+import json
+import math
+import sys
+import time
+from typing import Any
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add ``bench`` and its options."""
+    parser = subparsers.add_parser(
+        "bench",
+        help="measure speed and memory on this machine",
+        description="Time a model on one picture of noise: median of several runs after a warm-up. "
+        "Peak memory is the whole process's, the interpreter and torch included.",
+    )
+    parser.add_argument("--model", metavar="NAME", default="derefl-small")
+    parser.add_argument("--device", choices=("cpu", "cuda", "mps"), default="cpu")
+    parser.add_argument("--threads", type=int, default=2, help="CPU threads (default: %(default)s)")
+    parser.add_argument(
+        "--size", type=int, nargs=2, metavar=("H", "W"), default=(384, 512), help="in pixels"
+    )
+    parser.add_argument("--runs", type=int, default=10, help="default: %(default)s")
+    parser.add_argument("--json", action="store_true", help="print one JSON object, nothing else")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Measure and print."""
+    import torch
+
+    from derefl.reflection.pipeline import load_derefl
+
+    torch.set_num_threads(args.threads)
+    model = load_derefl(args.model, device=args.device)
+    before = peak_memory()
+    x = torch.rand(1, 3, *args.size, generator=torch.Generator().manual_seed(0)).to(args.device)
+    seconds = []
+    with torch.inference_mode():
+        for _ in range(args.runs + 1):
+            start = time.perf_counter()
+            model(x).transmission.sum().item()  # reading a value waits for the device
+            seconds.append(time.perf_counter() - start)
+        peak = peak_memory()
+        macs = count_macs(model, x)
+    report = {
+        "model": args.model,
+        "device": args.device,
+        "threads": args.threads,
+        "dtype": "float32",
+        "height": args.size[0],
+        "width": args.size[1],
+        "seconds": sorted(seconds[1:])[args.runs // 2],
+        "peak_memory_mb": peak,
+        "memory_before_mb": before,
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "gmacs": macs,
+    }
+    if args.json:
+        print(json.dumps(report))
+    else:
+        print(
+            "{model}: {seconds:.3f} s a picture of {height}×{width} on {device} with {threads} "
+            "threads, {dtype}\n{parameters:,} parameters, {gmacs:.2f} GMACs, peak memory "
+            "{peak_memory_mb:.0f} MB ({memory_before_mb:.0f} MB before the first picture)".format(
+                **report
+            )
+        )
+    return 0
+
+
+def count_macs(model: Any, x: Any) -> float:
+    """Billions of multiply–adds in convolutions and matrix products of one forward pass."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with FlopCounterMode(display=False) as counter:
+        model(x)
+    return counter.get_total_flops() / 2e9
+
+
+def peak_memory() -> float:
+    """The most memory that this process has held so far, in MB; not a number on Windows."""
+    try:
+        import resource
+    except ImportError:
+        return math.nan
+    unit = 1 if sys.platform == "darwin" else 1024  # bytes there, KiB elsewhere
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6

@@ -1,0 +1,61 @@
+"""Pictures with a palette: at most 256 colours, alpha exact."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+COLOURS = 256
+
+
+def quantise(pixels: NDArray[np.uint8]) -> Image.Image:
+    """The palette picture nearest to these pixels.
+
+    Up to 256 distinct colours are kept exactly. Of more, each level of alpha gets its share of the
+    palette, chosen by median cut; so colours move, but alpha never does.
+
+    Args:
+        pixels: RGBA, uint8 ``[h w 4]``, with at most 256 levels of alpha.
+
+    Returns:
+        A picture of mode P; its alpha, if any, is the bytes in ``info["transparency"]``.
+    """
+    height, width = pixels.shape[:2]
+    flat = np.ascontiguousarray(pixels).reshape(-1, 4)
+    levels = np.unique(flat[:, 3])
+    places = [flat[:, 3] == level for level in levels]
+    distinct = np.array([len(np.unique(packed(flat[place]))) for place in places])
+    shares = distinct
+    if distinct.sum() > COLOURS:
+        shares = 1 + distinct * (COLOURS - len(levels)) // distinct.sum()
+    index = np.zeros(len(flat), dtype=np.uint8)
+    palette: list[NDArray[np.uint8]] = []
+    alpha = bytearray()
+    for level, place, share in zip(levels, places, shares, strict=True):
+        colours, chosen = nearest(flat[place, :3], int(share))
+        index[place] = chosen + len(alpha)
+        palette.append(colours)
+        alpha += bytes([level]) * len(colours)
+    result = Image.frombytes("P", (width, height), index.tobytes())
+    result.putpalette(np.concatenate(palette).tobytes())
+    if min(alpha) < 255:
+        result.info["transparency"] = bytes(alpha)
+    return result
+
+
+def nearest(colours: NDArray[np.uint8], count: int) -> tuple[NDArray[np.uint8], NDArray[Any]]:
+    """Reduce ``[n 3]`` to at most ``count`` colours ``[k 3]``, and say which pixel gets which."""
+    _, first, inverse = np.unique(packed(colours), return_index=True, return_inverse=True)
+    if len(first) <= count:
+        return colours[first], inverse
+    strip = Image.frombytes("RGB", (len(colours), 1), np.ascontiguousarray(colours).tobytes())
+    reduced = strip.quantize(count, method=Image.Quantize.MEDIANCUT)
+    chosen = np.frombuffer(reduced.tobytes(), dtype=np.uint8)
+    palette = np.array(reduced.getpalette(), dtype=np.uint8).reshape(-1, 3)
+    return palette[: chosen.max() + 1], chosen
+
+
+def packed(colours: NDArray[np.uint8]) -> NDArray[np.uint32]:
+    """One number for each colour, because numpy sorts numbers much faster than rows."""
+    return colours[:, :3].astype(np.uint32) @ np.array([1 << 16, 1 << 8, 1], dtype=np.uint32)

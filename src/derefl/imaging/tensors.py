@@ -1,0 +1,174 @@
+"""Between PIL pictures and float tensors, each mode at its own depth and without loss."""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from derefl.errors import ImageError
+from derefl.imaging.palette import quantise
+
+Array = NDArray[np.float32]
+
+LUMINANCE = np.array([0.299, 0.587, 0.114], dtype=np.float32)
+"""Grey from red, green and blue, the weights Pillow uses (ITU-R 601)."""
+
+WIDE = ("I;16", "I;16L", "I;16B", "I;16N", "I")
+"""Grey modes of 16 bits; Pillow opens a 16-bit PNG as the one or the other, by version."""
+
+
+def to_tensor(image: Image.Image) -> Tensor:
+    """The colours of a picture, without its alpha.
+
+    Args:
+        image: mode 1, L, LA, P, RGB, RGBA, CMYK, I;16 or I (as 16 bits).
+
+    Returns:
+        float32 ``[1 3 h w]`` in [0, 1]; a grey picture has three equal channels.
+
+    Raises:
+        ImageError: another mode, or values of mode I beyond 16 bits.
+    """
+    return torch.from_numpy(colours(image)).permute(2, 0, 1)[None].contiguous()
+
+
+def from_tensor(tensor: Tensor, like: Image.Image) -> Image.Image:
+    """A picture of these colours, in every other respect like another.
+
+    Colours that are still those of ``like`` come back exactly. Mode by mode:
+
+    - RGBA, LA: alpha is ``like``'s, bit for bit.
+    - L, LA, I;16, I: the luminance, I;16 and I in 16 bits. 1: black below one half.
+    - P: at most 256 colours chosen for the new picture, alpha as before.
+    - CMYK: black stays as far as the new colour allows, the other inks follow.
+    - A fully transparent colour (PNG's tRNS) marks the same pixels as before.
+
+    Args:
+        tensor: float ``[1 3 h w]``, clipped to [0, 1] here.
+        like: what :func:`to_tensor` was given; gives mode, size, alpha and ``info``.
+    """
+    values = tensor[0].permute(1, 2, 0).float().cpu().clamp(0, 1).numpy()
+    result = FROM_COLOURS[like.mode](values, like)
+    if like.mode == "P":
+        # These two name places in the old palette.
+        old = {k: v for k, v in like.info.items() if k not in ("transparency", "background")}
+        result.info = old | result.info
+    else:
+        result.info = dict(like.info)
+    return result
+
+
+def colours(image: Image.Image) -> Array:
+    """:func:`to_tensor` as an array ``[h w 3]``."""
+    mode = image.mode
+    if mode not in FROM_COLOURS:
+        raise ImageError(
+            f"got a picture of mode {mode}, expected one of {', '.join(FROM_COLOURS)}; "
+            f'convert it first, for example image.convert("RGB")'
+        )
+    if mode == "P":
+        image = image.convert("RGBA")
+    elif mode == "1":
+        image = image.convert("L")
+    array = np.asarray(image).astype(np.float32)
+    if mode in WIDE:
+        if array.min() < 0 or array.max() > 65535:
+            raise ImageError(
+                f"got a picture of mode {mode} with values from {array.min():.0f} to "
+                f"{array.max():.0f}, expected 16 bits, 0 to 65535; scale it first"
+            )
+        array /= 65535
+    else:
+        array /= 255
+    if mode == "CMYK":
+        return (1 - array[..., :3]) * (1 - array[..., 3:])
+    if array.ndim == 2 or mode == "LA":
+        return np.repeat(array.reshape(*array.shape[:2], -1)[..., :1], 3, axis=2)
+    return np.ascontiguousarray(array[..., :3])
+
+
+def to_bytes(values: Array) -> NDArray[np.uint8]:
+    """[0, 1] to 0 … 255, rounded."""
+    return np.rint(values * 255).astype(np.uint8)
+
+
+def to_rgb(values: Array, like: Image.Image) -> Image.Image:
+    """To RGB or RGBA."""
+    if like.mode == "RGBA":
+        result = Image.fromarray(to_bytes(values))
+        result.putalpha(like.getchannel("A"))
+        return result
+    return Image.fromarray(keep_transparent_colour(to_bytes(values), like))
+
+
+def to_grey(values: Array, like: Image.Image) -> Image.Image:
+    """To L or LA."""
+    grey = to_bytes(values @ LUMINANCE)
+    if like.mode == "LA":
+        result = Image.fromarray(grey)
+        result.putalpha(like.getchannel("A"))
+        return result
+    return Image.fromarray(keep_transparent_colour(grey, like))
+
+
+def to_bilevel(values: Array, like: Image.Image) -> Image.Image:
+    """To black and white."""
+    return Image.fromarray(to_bytes(values @ LUMINANCE)).convert("1", dither=Image.Dither.NONE)
+
+
+def to_wide_grey(values: Array, like: Image.Image) -> Image.Image:
+    """To 16-bit grey."""
+    old = np.asarray(like)
+    grey = np.rint(values @ LUMINANCE * 65535).astype(old.dtype)
+    # frombytes, because what fromarray makes of 16 bits changes with Pillow's version
+    return Image.frombytes(like.mode, like.size, keep_transparent_colour(grey, like).tobytes())
+
+
+def to_palette(values: Array, like: Image.Image) -> Image.Image:
+    """To at most 256 colours."""
+    old = np.asarray(like.convert("RGBA"))
+    new = np.dstack([to_bytes(values), old[..., 3]])
+    invisible = old[..., 3] == 0
+    new[invisible] = old[invisible]  # spend no colours on what is not seen
+    return quantise(new)
+
+
+def to_inks(values: Array, like: Image.Image) -> Image.Image:
+    """To CMYK."""
+    old = np.asarray(like)
+    black = np.minimum(old[..., 3:].astype(np.float32) / 255, 1 - values.max(2, keepdims=True))
+    inks = 1 - values / np.maximum(1 - black, 1e-6)
+    new = to_bytes(np.concatenate([inks, black], axis=2).clip(0, 1))
+    # Many mixtures give one colour: where it did not change, neither does its mixture.
+    same = (np.abs(values - colours(like)) < 0.5 / 255).all(axis=2)
+    new[same] = old[same]
+    return Image.frombytes("CMYK", like.size, new.tobytes())
+
+
+def keep_transparent_colour(new: NDArray, like: Image.Image) -> NDArray:
+    """Pixels of the colour that ``like`` calls transparent keep it, and no other pixel gets it."""
+    key = like.info.get("transparency")
+    if key is None or isinstance(key, bytes):
+        return new
+    old = np.asarray(like)
+    hidden, clash = old == key, new == key
+    if old.ndim == 3:
+        hidden, clash = hidden.all(axis=2), clash.all(axis=2)
+    new[clash] ^= 1
+    new[hidden] = old[hidden]
+    return new
+
+
+FROM_COLOURS: dict[str, Callable[[Array, Image.Image], Image.Image]] = {
+    "RGB": to_rgb,
+    "RGBA": to_rgb,
+    "L": to_grey,
+    "LA": to_grey,
+    "P": to_palette,
+    "CMYK": to_inks,
+    "1": to_bilevel,
+    **dict.fromkeys(WIDE, to_wide_grey),
+}

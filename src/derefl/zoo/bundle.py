@@ -1,0 +1,84 @@
+"""Put a trained checkpoint into the wheel: ``python -m derefl.zoo.bundle FILE NAME``.
+
+For maintainers, in an editable install: the file is copied to ``src/derefl/weights/`` and the facts
+that can be read off it are written into its entry of the manifest. What only people know, the
+training and the measured scores, is emptied, since it belonged to other weights; write it in anew.
+"""
+
+import argparse
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from safetensors import safe_open
+
+from derefl.files import atomic_path
+from derefl.zoo.checkpoint import file_sha256, read_header
+from derefl.zoo.manifest import manifest_file, package_folder
+
+STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
+"""Ends of the names of batch-norm buffers, which are no parameters."""
+
+
+def bundle(checkpoint: Path, name: str) -> dict[str, Any]:
+    """Copy the weights, replace or add the entry ``name``, and return it.
+
+    Raises:
+        CheckpointError: the file is none of ours.
+    """
+    header = read_header(checkpoint)
+    dtypes, parameters = contents(checkpoint)
+    target = package_folder() / "weights" / f"{name}.safetensors"
+    with atomic_path(target) as temporary:
+        shutil.copyfile(checkpoint, temporary)
+    entry = {
+        "name": name,
+        "kind": header["kind"],
+        "config": header["config"],
+        "file": target.name,
+        "bytes": target.stat().st_size,
+        "sha256": file_sha256(target),
+        "dtype": dtypes,
+        "parameters": parameters,
+        "where": {"bundled": f"weights/{target.name}", "hub": None},
+        "licence": "",
+        "training": {},
+        "scores": [],
+    }
+    path = manifest_file()
+    manifest = json.loads(path.read_text(encoding="utf-8"))
+    others = [other for other in manifest["models"] if other["name"] != name]
+    manifest["models"] = [*others, entry]
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+    return entry
+
+
+def contents(checkpoint: Path) -> tuple[str, int]:
+    """The dtype of a file's floating-point tensors and its number of parameters."""
+    dtypes: set[str] = set()
+    parameters = 0
+    with safe_open(checkpoint, framework="pt") as file:
+        for key in file.keys():  # noqa: SIM118 (safe_open is no mapping)
+            tensor = file.get_tensor(key)
+            if tensor.is_floating_point():
+                dtypes.add(str(tensor.dtype).removeprefix("torch."))
+            if not key.endswith(STATISTICS):
+                parameters += tensor.numel()
+    (dtype,) = dtypes
+    return dtype, parameters
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("checkpoint", metavar="FILE", type=Path)
+    parser.add_argument("name", metavar="NAME")
+    args = parser.parse_args(argv)
+    bundle(args.checkpoint, args.name)
+
+
+if __name__ == "__main__":
+    main()

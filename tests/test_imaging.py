@@ -1,0 +1,467 @@
+import io
+import struct
+
+import numpy as np
+import pytest
+import torch
+from PIL import ExifTags, Image, ImageOps
+
+from derefl.errors import ImageError, OutputExistsError
+from derefl.imaging.compare import PANEL, side_by_side
+from derefl.imaging.files import FORMATS, open_picture, save_picture
+from derefl.imaging.metadata import upright, upright_exif
+from derefl.imaging.palette import quantise
+from derefl.imaging.tensors import from_tensor, to_tensor
+from tests.pictures import (
+    EXIF_IFD,
+    GPS_IFD,
+    KINDS,
+    MAKE,
+    MAKER_NOTE,
+    ORIENTATION,
+    exif_block,
+    icc_profile,
+    picture,
+    same_pixels,
+)
+
+# tensors
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_tensor_and_back_is_lossless(kind):
+    image = picture(kind)
+    tensor = to_tensor(image)
+    assert tensor.dtype == torch.float32
+    assert tensor.shape == (1, 3, 18, 24)
+    assert 0 <= tensor.min() < 0.1 < 0.9 < tensor.max() <= 1
+    back = from_tensor(tensor, image)
+    assert same_pixels(back, image)
+    if not kind.startswith("P"):
+        assert back.info == image.info
+
+
+def test_every_8_bit_value_survives():
+    ramp = np.arange(256, dtype=np.uint8)
+    image = Image.fromarray(np.stack([ramp, ramp[::-1], np.roll(ramp, 99)], axis=-1)[None])
+    assert same_pixels(from_tensor(to_tensor(image), image), image)
+
+
+@pytest.mark.parametrize("mode", ["I;16", "I;16B", "I"])
+def test_every_16_bit_value_survives(mode):
+    ramp = np.arange(65536).astype({"I;16": "<u2", "I;16B": ">u2", "I": "=i4"}[mode])
+    image = Image.frombytes(mode, (256, 256), ramp.tobytes())
+    assert same_pixels(from_tensor(to_tensor(image), image), image)
+
+
+def test_every_cmyk_corner_survives():
+    steps = np.array([0, 1, 127, 254, 255], dtype=np.uint8)
+    inks = np.stack(np.meshgrid(steps, steps, steps, steps), axis=-1).reshape(25, 25, 4)
+    image = Image.frombytes("CMYK", (25, 25), inks.tobytes())
+    assert same_pixels(from_tensor(to_tensor(image), image), image)
+
+
+def test_to_tensor_values():
+    assert to_tensor(Image.new("RGB", (1, 1), (255, 51, 0))).flatten().tolist() == pytest.approx(
+        [1, 0.2, 0]
+    )
+    assert to_tensor(Image.new("I;16", (1, 1), 13107)).flatten().tolist() == pytest.approx(
+        [0.2] * 3
+    )
+    assert to_tensor(Image.new("1", (1, 1), 1)).flatten().tolist() == [1, 1, 1]
+    assert to_tensor(Image.new("CMYK", (1, 1), (0, 51, 255, 51))).flatten().tolist() == (
+        pytest.approx([0.8, 0.64, 0], abs=1e-6)
+    )
+
+
+def test_from_tensor_rounds_clips_and_weighs():
+    colour = torch.tensor([1.7, 0.5, -0.3]).reshape(1, 3, 1, 1)
+    assert from_tensor(colour, Image.new("RGB", (1, 1))).getpixel((0, 0)) == (255, 128, 0)
+    grey = 0.299 + 0.587 * 0.5
+    assert from_tensor(colour, Image.new("L", (1, 1))).getpixel((0, 0)) == round(grey * 255)
+    assert from_tensor(colour, Image.new("I;16", (1, 1))).getpixel((0, 0)) == round(grey * 65535)
+    assert from_tensor(colour, Image.new("1", (1, 1))).getpixel((0, 0)) == 255
+    assert from_tensor(colour / 2, Image.new("1", (1, 1), 1)).getpixel((0, 0)) == 0
+
+
+@pytest.mark.parametrize("kind", [k for k in KINDS if not k.startswith(("1", "P"))])
+def test_changed_colours_keep_alpha_and_depth(kind):
+    image = picture(kind)
+    darker = to_tensor(image) * 0.6 + 0.1
+    result = from_tensor(darker, image)
+    assert (result.mode, result.size, result.info) == (image.mode, image.size, image.info)
+    expected = (
+        darker if len(image.getbands()) > 2 else darker.mean(1, keepdim=True).expand(darker.shape)
+    )
+    level = 1 / 65535 if kind.startswith("I") else 1 / 255
+    difference = (to_tensor(result) - expected).abs().amax(dim=1)[0]
+    if "transparent colour" in kind:
+        hidden = np.asarray(image) == image.info["transparency"]
+        hidden = hidden.all(-1) if hidden.ndim == 3 else hidden
+        hidden_now = np.asarray(result) == image.info["transparency"]
+        hidden_now = hidden_now.all(-1) if hidden_now.ndim == 3 else hidden_now
+        assert (hidden == hidden_now).all()
+        assert hidden.any()
+        difference[torch.from_numpy(hidden)] = 0
+    assert difference.max() <= 1.51 * level
+    if "A" in kind:
+        assert result.getchannel("A").tobytes() == image.getchannel("A").tobytes()
+
+
+def test_no_visible_pixel_becomes_transparent():
+    image = Image.new("RGB", (2, 1), (10, 20, 30))
+    image.putpixel((1, 0), (50, 60, 70))
+    image.info["transparency"] = (10, 20, 30)
+    both = torch.tensor([10, 20, 30]).reshape(1, 3, 1, 1).expand(1, 3, 1, 2) / 255
+    result = from_tensor(both, image)
+    assert result.getpixel((0, 0)) == (10, 20, 30)
+    assert result.getpixel((1, 0)) == (11, 21, 31)
+
+
+def test_changed_cmyk_keeps_its_black():
+    image = Image.new("CMYK", (1, 1), (0, 0, 0, 100))
+    result = from_tensor(to_tensor(image) * torch.tensor([1, 0.9, 0.8]).reshape(1, 3, 1, 1), image)
+    assert result.getpixel((0, 0)) == (0, 26, 51, 100)
+
+
+@pytest.mark.parametrize("kind", ["P", "P one transparent", "P alpha"])
+def test_changed_palette(kind):
+    image = picture(kind, (64, 64))
+    result = from_tensor(to_tensor(image) * 0.5, image)
+    before, after = np.asarray(image.convert("RGBA")), np.asarray(result.convert("RGBA"))
+    assert result.mode == "P"
+    assert (after[..., 3] == before[..., 3]).all()
+    seen = before[..., 3] > 0
+    assert np.abs(after[..., :3] - before[..., :3] / 2)[seen].max() <= 0.5  # ≤ 256 colours: exact
+
+
+def test_palette_spends_nothing_on_what_is_not_seen():
+    image = picture("P", (64, 64))
+    index = np.asarray(image).copy()
+    index[:32] = 7
+    image = Image.frombytes("P", (64, 64), index.tobytes())
+    image.putpalette(picture("P").getpalette())
+    image.info["transparency"] = 7
+    new = to_tensor(image)
+    new[:, :, :32] = torch.rand(1, 3, 32, 64, generator=torch.Generator().manual_seed(0))
+    assert same_pixels(from_tensor(new, image), image)
+
+
+def test_unused_transparent_index_does_not_come_back():
+    image = Image.new("P", (4, 4), 3)
+    image.putpalette(bytes(range(12)))
+    image.info |= {"transparency": 0, "background": 2, "note": "mine"}
+    assert from_tensor(to_tensor(image), image).info == {"note": "mine"}
+
+
+def test_palette_of_too_many_colours_keeps_alpha():
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[:100, :100]
+    pixels = np.stack([x * 2, y * 2, x + y, 255 * (x > 20)], axis=-1).astype(np.uint8)
+    pixels[..., 3] -= (rng.random((100, 100)) < 0.1).astype(np.uint8) * (x > 20)
+    result = quantise(pixels)
+    after = np.asarray(result.convert("RGBA"))
+    assert len(result.getpalette()) <= 768
+    assert (after[..., 3] == pixels[..., 3]).all()
+    assert set(np.unique(after[..., 3])) == {0, 254, 255}
+    assert np.abs(after[..., :3].astype(float) - pixels[..., :3]).mean() < 8
+
+
+@pytest.mark.parametrize(
+    ("image", "words"),
+    [
+        (Image.new("HSV", (4, 4)), "mode HSV"),
+        (Image.new("F", (4, 4)), 'image.convert("RGB")'),
+        (Image.new("I", (4, 4), 70000), "70000"),
+        (Image.new("I", (4, 4), -1), "from -1"),
+    ],
+)
+def test_other_modes_are_refused(image, words):
+    with pytest.raises(ImageError, match=words.replace("(", r"\(").replace(")", r"\)")):
+        to_tensor(image)
+
+
+# metadata
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_upright_turns_like_pillow(kind, orientation):
+    image = picture(kind)
+    image.info["exif"] = exif_block(orientation)
+    expected = ImageOps.exif_transpose(image)
+    result = upright(image)
+    assert same_pixels(result, expected)
+    assert result.getexif()[ORIENTATION] == 1
+    assert image.getexif()[ORIENTATION] == orientation
+    assert same_pixels(upright(result), result)
+
+
+def test_exif_is_kept_byte_for_byte_but_for_orientation():
+    before = exif_block(6)
+    after = upright_exif(before)
+    changed = [(a, b) for a, b in zip(before, after, strict=True) if a != b]
+    assert changed == [(6, 1)]
+    assert upright_exif(exif_block()) == exif_block()
+    assert (
+        upright_exif(b"Exif\0\0" + before) == after
+    )  # WebP files repeat the mark, or leave it out
+    assert upright_exif(before[6:]) == after
+
+
+@pytest.mark.parametrize("order", "<>")
+def test_exif_loses_its_thumbnail(order):
+    """The thumbnail of the old picture, which file managers would show."""
+    head = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(f"{order}I", 8)
+    first = struct.pack(f"{order}HHHIHHI", 1, ORIENTATION, 3, 1, 8, 0, 26)
+    second = struct.pack(f"{order}HHHIII", 1, 0x0201, 4, 1, 44, 0)
+    raw = b"Exif\0\0" + head + first + second + b"thumbnail"
+    image = picture("RGB")
+    image.info["exif"] = raw
+    assert image.getexif().get_ifd(ExifTags.IFD.IFD1) == {0x0201: 44}
+    result = upright(image)
+    assert result.size == (18, 24)
+    assert result.getexif().get_ifd(ExifTags.IFD.IFD1) == {}
+    assert result.getexif()[ORIENTATION] == 1
+
+
+@pytest.mark.parametrize(
+    "junk", [b"", b"Exif\0\0", b"Exif\0\0II*\0\xff\xff\xff\x7f", b"nonsense" * 9]
+)
+def test_broken_exif_is_left_out(junk):
+    image = picture("RGB")
+    image.info["exif"] = junk
+    result = upright(image)
+    assert same_pixels(result, image)
+    assert "exif" not in result.info
+
+
+def test_xmp_orientation_is_reset():
+    image = picture("RGB")
+    image.info |= {"exif": exif_block(6), "xmp": b'<x tiff:Orientation="6" a="6"/>'}
+    image.info["XML:com.adobe.xmp"] = "<tiff:Orientation>6</tiff:Orientation>"
+    result = upright(image)
+    assert result.info["xmp"] == b'<x tiff:Orientation="1" a="6"/>'
+    assert result.info["XML:com.adobe.xmp"] == "<tiff:Orientation>1</tiff:Orientation>"
+
+
+def test_no_pixels_is_refused():
+    with pytest.raises(ImageError, match="0×5"):
+        upright(Image.new("RGB", (0, 5)))
+
+
+# files
+
+SAVES = [
+    (kind, suffix)
+    for kind in KINDS
+    for suffix, modes in {
+        ".png": "RGB RGBA L LA P 1 I I;16 I;16B",
+        ".tif": "RGB RGBA L LA P 1 I I;16 I;16B CMYK",
+    }.items()
+    if kind.split()[0] in modes.split() and not (" " in kind and suffix == ".tif")
+]
+
+
+@pytest.mark.parametrize(("kind", "suffix"), SAVES)
+def test_lossless_formats_give_back_what_they_got(tmp_path, kind, suffix):
+    image = picture(kind)
+    image.info |= {"icc_profile": icc_profile(), "exif": exif_block(1), "dpi": (300, 300)}
+    image.info["xmp"] = b"<x:xmpmeta>hello</x:xmpmeta>"
+    path = tmp_path / f"new folder/picture{suffix}"
+    save_picture(image, path)
+    assert [p.name for p in path.parent.iterdir()] == [path.name]
+    back = open_picture(path)
+    if back.mode != image.mode:  # 16 bits in the other byte order or container
+        assert {back.mode, image.mode} <= {"I", "I;16", "I;16B"}
+        assert (np.asarray(back) == np.asarray(image)).all()
+    else:
+        assert same_pixels(back, image)
+    assert back.info.get("transparency") == image.info.get("transparency")
+    check_carried(back)
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+@pytest.mark.parametrize("kind", ["RGB", "L"])
+def test_every_format_carries_what_the_picture_carries(tmp_path, kind, suffix):
+    image = picture(kind)
+    image.info |= {"icc_profile": icc_profile(), "exif": exif_block(1), "dpi": (300, 300)}
+    image.info["xmp"] = b"<x:xmpmeta>hello</x:xmpmeta>"
+    save_picture(image, tmp_path / f"picture{suffix.upper()}")
+    with Image.open(tmp_path / f"picture{suffix.upper()}") as file:
+        assert file.format in {"JPEG", "PNG", "TIFF", "WEBP"}
+    back = open_picture(tmp_path / f"picture{suffix.upper()}")
+    assert back.size == image.size
+    check_carried(back)
+    if suffix != ".webp":  # which has no resolution
+        assert back.info["dpi"] == pytest.approx((300, 300), abs=0.1)
+
+
+def check_carried(image):
+    exif = image.getexif()
+    assert exif[MAKE] == "Testcam"
+    assert exif.get(ORIENTATION, 1) == 1
+    assert exif.get_ifd(EXIF_IFD)[0x9003] == "2024:05:06 07:08:09"
+    assert exif.get_ifd(EXIF_IFD)[0x927C] == MAKER_NOTE
+    assert exif.get_ifd(GPS_IFD)[1] == "N"
+    assert image.info["icc_profile"] == icc_profile()
+    assert b"hello" in image.info["xmp"]
+
+
+def test_jpeg_is_fine_grained(tmp_path):
+    """One-pixel colour stripes, which chroma subsampling would turn grey."""
+    stripes = np.zeros((16, 16, 3), np.uint8)
+    stripes[:, ::2], stripes[:, 1::2] = (200, 60, 60), (60, 60, 200)
+    save_picture(Image.fromarray(stripes), tmp_path / "a.jpg")
+    back = np.asarray(open_picture(tmp_path / "a.jpg")).astype(int)
+    assert np.abs(back - stripes).max() < 12
+
+
+def test_jpeg_takes_stand_ins(tmp_path):
+    for kind in ("1", "P", "CMYK"):
+        image = picture(kind, (64, 64))
+        save_picture(image, tmp_path / f"{kind}.jpg")
+        back = open_picture(tmp_path / f"{kind}.jpg")
+        assert back.mode == {"1": "L", "P": "RGB", "CMYK": "CMYK"}[kind]
+        assert (to_tensor(back) - to_tensor(image)).abs().mean() < 0.05
+
+
+def test_webp_keeps_transparency(tmp_path):
+    for kind in ("RGBA", "LA", "P alpha"):
+        image = picture(kind)
+        save_picture(image, tmp_path / f"{kind}.webp")
+        back = open_picture(tmp_path / f"{kind}.webp")
+        assert back.getchannel("A").tobytes() == image.convert("RGBA").getchannel("A").tobytes()
+
+
+def test_webp_keeps_the_colours_of_what_is_not_seen(tmp_path):
+    ramp = Image.linear_gradient("L").resize((32, 32))
+    image = Image.merge("RGBA", [ramp, ramp, ramp, Image.new("L", (32, 32))])
+    save_picture(image, tmp_path / "a.webp")
+    back = np.asarray(open_picture(tmp_path / "a.webp")).astype(int)
+    assert np.abs(back - np.asarray(image)).max() < 16
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "instead"),
+    [
+        ("RGBA", "a.jpg", "a.png"),
+        ("LA", "a.jpeg", "a.png"),
+        ("P one transparent", "a.jpg", "a.png"),
+        ("RGB transparent colour", "a.jpg", "a.png"),
+        ("RGB transparent colour", "a.webp", "a.png"),
+        ("P alpha", "a.tif", "a.png"),
+        ("I;16", "a.jpg", "a.png"),
+        ("I;16", "a.webp", "a.png"),
+        ("CMYK", "a.png", "a.tif"),
+        ("CMYK", "a.webp", "a.tif"),
+        ("RGB", "a.gif", "a.png"),
+        ("RGB", "a", "a.png"),
+    ],
+)
+def test_formats_that_would_lose_something_are_refused(tmp_path, kind, name, instead):
+    with pytest.raises(ImageError, match=rf"save it as .*{instead}"):
+        save_picture(picture(kind), tmp_path / name)
+    assert list(tmp_path.iterdir()) == []
+    save_picture(picture(kind), tmp_path / instead)
+
+
+def test_overwriting_is_asked_for(tmp_path):
+    path = tmp_path / "a.png"
+    save_picture(picture("RGB", seed=1), path)
+    with pytest.raises(OutputExistsError, match=r"a\.png"):
+        save_picture(picture("RGB", seed=2), path)
+    assert same_pixels(open_picture(path), picture("RGB", seed=1))
+    save_picture(picture("RGB", seed=2), path, overwrite=True)
+    assert same_pixels(open_picture(path), picture("RGB", seed=2))
+
+
+def test_a_failed_save_leaves_everything_as_it_was(tmp_path, monkeypatch):
+    path = tmp_path / "a.png"
+    save_picture(picture("RGB", seed=1), path)
+
+    def half_written(self, file, **_):
+        file.write_bytes(b"half")
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(Image.Image, "save", half_written)
+    with pytest.raises(ImageError, match=r"a\.png cannot be written: No space left"):
+        save_picture(picture("RGB", seed=2), path, overwrite=True)
+    assert [p.name for p in tmp_path.iterdir()] == ["a.png"]
+    assert same_pixels(open_picture(path), picture("RGB", seed=1))
+
+
+def test_rotated_tiff_is_turned_once(tmp_path):
+    exif = Image.Exif()
+    exif[ORIENTATION] = 6
+    picture("RGB").save(tmp_path / "a.tif", exif=exif)
+    image = open_picture(tmp_path / "a.tif")
+    assert same_pixels(image, picture("RGB").transpose(Image.Transpose.ROTATE_270))
+    assert image.getexif().get(ORIENTATION, 1) == 1
+
+
+def test_jpeg_layout_tags_do_not_spoil_a_tiff(tmp_path):
+    """Some phones write width and height into EXIF, where a TIFF has its own."""
+    exif = Image.Exif()
+    exif[0x0100], exif[0x0101], exif[MAKE] = 9999, 9999, "Phone"
+    image = picture("RGB")
+    image.info["exif"] = exif.tobytes()
+    save_picture(image, tmp_path / "a.tif")
+    back = open_picture(tmp_path / "a.tif")
+    assert same_pixels(back, image)
+    assert back.getexif()[MAKE] == "Phone"
+
+
+def bad_files(folder):
+    """Files that cannot be opened, and a word of the reason to be given."""
+    (folder / "text.jpg").write_text("not a picture")
+    (folder / "empty.png").write_bytes(b"")
+    (folder / "folder.jpg").mkdir()
+    buffer = io.BytesIO()
+    picture("RGB", (200, 200)).save(buffer, "JPEG")
+    (folder / "cut.jpg").write_bytes(buffer.getvalue()[:-3000])
+    buffer = io.BytesIO()
+    picture("RGB", (200, 200)).save(buffer, "PNG")
+    (folder / "short.png").write_bytes(buffer.getvalue()[:-3000])
+    return {
+        "text.jpg": "not a picture",
+        "empty.png": "not a picture",
+        "folder.jpg": "is a folder",
+        "cut.jpg": "damaged or cut short",
+        "short.png": "damaged or cut short",
+        "missing.jpg": "no such file",
+    }
+
+
+def test_bad_files_say_what_is_wrong(tmp_path):
+    for name, reason in bad_files(tmp_path).items():
+        with pytest.raises(ImageError, match=rf"{name}.*{reason}"):
+            open_picture(tmp_path / name)
+
+
+def test_huge_pictures_are_refused(tmp_path, monkeypatch):
+    picture("RGB").save(tmp_path / "a.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    with pytest.raises(ImageError, match=r"a\.png cannot be read.*decompression bomb"):
+        open_picture(tmp_path / "a.png")
+
+
+# compare
+
+
+def test_side_by_side():
+    red, grey = Image.new("RGB", (300, 100), (255, 0, 0)), Image.new("I;16", (300, 100), 32768)
+    red.info["icc_profile"] = icc_profile()
+    row = side_by_side({"input": red, "output": grey})
+    assert row.mode == "RGB"
+    assert row.size == (300 + 300 + 3 * 8, 8 + 16 + 8 + 100 + 8)
+    assert row.getpixel((8, 32)) == row.getpixel((307, 131)) == (255, 0, 0)
+    assert row.getpixel((316, 32)) == row.getpixel((615, 131)) == (128, 128, 128)
+    assert row.getpixel((312, 80)) == (255, 255, 255)
+    assert np.asarray(row)[:32].min() < 100  # the labels
+    assert row.info["icc_profile"] == icc_profile()
+
+
+def test_side_by_side_of_tiny_and_huge():
+    row = side_by_side({"a long label": Image.new("L", (1, 1)), "b": Image.new("L", (4000, 10))})
+    assert PANEL < row.width < PANEL + 200

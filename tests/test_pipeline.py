@@ -1,0 +1,343 @@
+import inspect
+import io
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image, ImageOps
+
+import derefl
+from derefl.errors import CheckpointError, ConfigError, ImageError
+from derefl.imaging.files import open_picture, save_picture
+from derefl.imaging.tensors import from_tensor, to_tensor
+from derefl.reflection.model import DeRefl, Layers
+from derefl.reflection.pipeline import ReflectionRemover, load_derefl
+from derefl.zoo import save_checkpoint
+from tests.pictures import (
+    EXIF_IFD,
+    KINDS,
+    MAKE,
+    MAKER_NOTE,
+    ORIENTATION,
+    exif_block,
+    icc_profile,
+    picture,
+    same_pixels,
+)
+
+
+@pytest.fixture
+def remover(tiny: DeRefl) -> ReflectionRemover:
+    """The tiny network in its user-facing class."""
+    model = ReflectionRemover(tiny.config).eval()
+    model.load_state_dict(tiny.state_dict())
+    return model
+
+
+def pretend(monkeypatch, model, function):
+    """Let the network return ``function`` of its input."""
+    monkeypatch.setattr(model, "forward", lambda x: Layers(function(x), x * 0, x * 0))
+
+
+@pytest.fixture
+def identity(remover, monkeypatch):
+    pretend(monkeypatch, remover, lambda x: x)
+    return remover
+
+
+# what the network says is what comes out
+
+
+def test_dereflect_is_the_network(remover):
+    image = picture("RGB", (40, 33))
+    with torch.no_grad():
+        expected = remover(to_tensor(image)).transmission
+    array = (expected[0].permute(1, 2, 0).clamp(0, 1).numpy() * 255).round()
+    result = np.asarray(remover.dereflect(image)).astype(int)
+    assert np.abs(result - array).max() <= 1  # ties may round the other way
+    assert (result != array).mean() < 0.001
+    assert np.abs(result - np.asarray(image)).mean() > 2  # and it does something
+
+
+def test_separate_adds_up(remover):
+    image = picture("RGB", (40, 33))
+    separation = remover.separate(image)
+    assert same_pixels(separation.transmission, remover.dereflect(image))
+    removed = np.asarray(image).astype(int) - np.asarray(separation.transmission)
+    reflection = np.asarray(separation.reflection).astype(int)
+    assert np.abs(reflection - removed.clip(0)).max() <= 1
+    assert reflection.max() > 5
+    assert (removed < 0).any()  # brightened pixels: black in the reflection
+    assert separation._fields == ("transmission", "reflection")
+
+
+def test_reflection_is_like_the_input(remover):
+    image = picture("RGBA")
+    image.info |= {"icc_profile": icc_profile(), "exif": exif_block(6)}
+    for result in remover.separate(image):
+        assert (result.mode, result.size) == ("RGBA", (18, 24))
+        assert result.info["icc_profile"] == icc_profile()
+        assert result.getexif()[MAKE] == "Testcam"
+
+
+def test_call_is_the_plain_network(remover, tiny):
+    x = torch.rand(2, 3, 32, 48, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        got, expected = remover(x), tiny(x)
+    assert isinstance(got, Layers)
+    for a, b in zip(got, expected, strict=True):
+        assert torch.equal(a, b)
+
+
+def test_same_state_dict_as_the_network(remover, tiny):
+    assert remover.state_dict().keys() == tiny.state_dict().keys()
+
+
+# what the network leaves alone stays as it was
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("carries", ["nothing", "icc", "exif", "rotated", "everything"])
+def test_identity(identity, kind, carries):
+    image = picture(kind)
+    if carries in ("icc", "everything"):
+        image.info["icc_profile"] = icc_profile()
+    if carries in ("exif", "everything"):
+        image.info["exif"] = exif_block(1)
+    if carries == "rotated":
+        image.info["exif"] = exif_block(8)
+    image.info["note"] = "mine"
+    before, info = image.tobytes(), dict(image.info)
+    result = identity.dereflect(image)
+    assert same_pixels(result, ImageOps.exif_transpose(image))
+    assert result.info["note"] == "mine"
+    assert result.info.get("icc_profile") == info.get("icc_profile")
+    assert ("exif" in result.info) == ("exif" in info)
+    if "exif" in info:
+        exif = result.getexif()
+        assert (exif[MAKE], exif[ORIENTATION]) == ("Testcam", 1)
+        assert exif.get_ifd(EXIF_IFD)[0x927C] == MAKER_NOTE
+    assert (image.tobytes(), image.info) == (before, info)  # the input is not touched
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("kind", ["RGB", "I;16"])
+def test_identity_in_half_precision(identity, kind, dtype):
+    """Half precision may round the change, never the picture."""
+    image = picture(kind)
+    assert same_pixels(identity.to(dtype).dereflect(image), image)
+
+
+def test_half_precision_is_close(remover):
+    image = picture("RGB", (40, 33))
+    exact = np.asarray(remover.dereflect(image)).astype(int)
+    half = np.asarray(remover.to(torch.bfloat16).dereflect(image)).astype(int)
+    assert 0 < np.abs(exact - half).mean() < 1
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_orientation_of_a_real_jpeg_is_applied_once(identity, tmp_path, orientation):
+    path = tmp_path / "photo.jpg"
+    blocks = np.kron(np.arange(6).reshape(2, 3) * 50, np.ones((8, 8))).astype(np.uint8)
+    Image.fromarray(np.stack([blocks, blocks.T.repeat(1, 0).reshape(16, 24), blocks], -1)).save(
+        path, quality=95, subsampling=0, exif=exif_block(orientation), icc_profile=icc_profile()
+    )
+    with Image.open(path) as file:
+        expected = ImageOps.exif_transpose(file)
+        results = [identity.dereflect(file), identity.dereflect(open_picture(path))]
+    for number, result in enumerate(results):
+        assert same_pixels(result, expected)
+        save_picture(result, tmp_path / f"{number}.png")
+        with Image.open(tmp_path / f"{number}.png") as saved:
+            assert same_pixels(saved, expected)
+            assert same_pixels(ImageOps.exif_transpose(saved), expected)
+            assert saved.getexif()[MAKE] == "Testcam"
+            assert saved.info["icc_profile"] == icc_profile()
+
+
+# grey, depth, palettes
+
+
+@pytest.mark.parametrize("mode", ["I;16", "I;16B", "I"])
+def test_sixteen_bits_are_really_processed(remover, monkeypatch, mode):
+    """All values fall into one 8-bit level; halved, 256 different ones must remain."""
+    pretend(monkeypatch, remover, lambda x: x * 0.5)
+    dtype = {"I;16": "<u2", "I;16B": ">u2", "I": "=i4"}[mode]
+    values = np.arange(256).reshape(16, 16) * 2 + 30000
+    image = Image.frombytes(mode, (16, 16), values.astype(dtype).tobytes())
+    result = remover.dereflect(image)
+    assert result.mode == mode
+    assert (np.asarray(result) == values // 2).all()
+
+
+def test_grey_sees_its_luminance(remover):
+    image = picture("L", (40, 33))
+    colour = np.asarray(remover.dereflect(image.convert("RGB"))).astype(float)
+    grey = np.asarray(remover.dereflect(image)).astype(float)
+    assert np.abs(colour @ [0.299, 0.587, 0.114] - grey).max() <= 1
+
+
+@pytest.mark.parametrize("kind", ["RGBA", "LA"])
+def test_alpha_is_not_seen_by_the_network(remover, kind):
+    image = picture(kind)
+    result = remover.dereflect(image)
+    assert result.getchannel("A").tobytes() == image.getchannel("A").tobytes()
+    opaque = remover.dereflect(image.convert(kind[:-1]))
+    assert result.convert(kind[:-1]).tobytes() == opaque.tobytes()
+
+
+def test_palette_stays_a_palette(remover):
+    image = picture("P", (16, 16))
+    result = remover.dereflect(image)
+    colour = remover.dereflect(image.convert("RGB"))
+    assert result.mode == "P"
+    assert same_pixels(result.convert("RGB"), colour)  # 256 pixels: an exact palette
+
+
+# sizes
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 40), (40, 3), (15, 15), (16, 16), (17, 15), (33, 70)])
+def test_any_size(remover, size):
+    image = picture("RGB", size)
+    result = remover.dereflect(image)
+    assert result.size == size
+    array = np.asarray(image)
+    padding = ((0, max(0, 16 - size[1])), (0, max(0, 16 - size[0])), (0, 0))
+    padded = Image.fromarray(np.pad(array, padding, mode="edge"))
+    with torch.no_grad():
+        expected = remover(to_tensor(padded)).transmission[:, :, : size[1], : size[0]]
+    expected = from_tensor(expected, image)
+    difference = np.abs(np.asarray(result).astype(int) - np.asarray(expected))
+    assert difference.max() <= 1
+    assert difference.mean() < 0.01
+
+
+# lists and threads
+
+
+def test_lists(remover):
+    images = [picture("RGB", (40, 33)), picture("LA", (20, 17)), picture("I;16", (5, 5))]
+    singles = [remover.dereflect(image) for image in images]
+    for many in (remover.dereflect(images), remover.dereflect(tuple(images))):
+        assert isinstance(many, list)
+        assert all(map(same_pixels, many, singles))
+        assert len(many) == 3
+    transmissions = [separation.transmission for separation in remover.separate(images)]
+    assert len(transmissions) == 3
+    assert all(map(same_pixels, transmissions, singles))
+    assert remover.dereflect([]) == []
+
+
+def test_threads_share_a_model(remover):
+    images = [picture("RGB", (30 + 7 * i, 50 - 4 * i), seed=i) for i in range(8)]
+    expected = [remover.separate(image) for image in images]
+    state = dict(vars(remover))
+    with ThreadPoolExecutor(8) as pool:
+        for _ in range(3):
+            for got, want in zip(pool.map(remover.separate, images), expected, strict=True):
+                assert same_pixels(got.transmission, want.transmission)
+                assert same_pixels(got.reflection, want.reflection)
+    assert vars(remover).keys() == state.keys()
+
+
+def test_no_gradients_and_no_inference_tensors_left_behind(remover):
+    remover.dereflect(picture("RGB"))
+    loss = remover(torch.rand(1, 3, 16, 16)).transmission.mean()
+    loss.backward()
+    assert remover.stem.weight.grad is not None
+
+
+# errors
+
+
+@pytest.mark.parametrize(
+    ("thing", "hint"),
+    [
+        ("window.jpg", r"Image\.open\('window\.jpg'\)"),
+        (np.zeros((4, 4, 3), np.uint8), r"Image\.fromarray\(array\)"),
+        (torch.zeros(1, 3, 16, 16), r"model\(x\)"),
+        (None, r"Image\.open"),
+    ],
+)
+def test_what_is_no_picture_is_refused(remover, thing, hint):
+    for call in (remover.dereflect, remover.separate):
+        with pytest.raises(ImageError, match=rf"got a {type(thing).__name__}.*{hint}"):
+            call(thing)
+        with pytest.raises(ImageError, match=hint):
+            call([picture("RGB"), thing])
+
+
+def test_truncated_pictures_are_refused(remover, tmp_path):
+    buffer = io.BytesIO()
+    picture("RGB", (200, 200)).save(buffer, "JPEG")
+    (tmp_path / "cut.jpg").write_bytes(buffer.getvalue()[:-3000])
+    with (
+        Image.open(tmp_path / "cut.jpg") as image,
+        pytest.raises(ImageError, match=r"cut\.jpg is damaged or cut short"),
+    ):
+        remover.dereflect(image)
+
+
+def test_overflow_is_an_error_not_a_black_picture(remover, monkeypatch):
+    pretend(monkeypatch, remover, lambda x: x / 0)
+    with pytest.raises(ImageError, match=r"overflowed in torch\.float32.*24×18"):
+        remover.dereflect(picture("RGB"))
+
+
+# loading
+
+
+@pytest.fixture
+def checkpoint(remover, tmp_path):
+    path = tmp_path / "tiny.safetensors"
+    save_checkpoint(
+        remover, path, kind="derefl", config=asdict(remover.config), dtype=torch.float32
+    )
+    return path
+
+
+def test_load_derefl(checkpoint, remover):
+    model = load_derefl(checkpoint)
+    assert type(model) is ReflectionRemover
+    assert not model.training
+    assert model.config == remover.config
+    image = picture("RGB")
+    assert same_pixels(model.dereflect(image), remover.dereflect(image))
+
+
+def test_load_derefl_in_half_precision_on_a_device(checkpoint):
+    model = load_derefl(checkpoint, dtype=torch.bfloat16, device="cpu")
+    assert {p.dtype for p in model.parameters()} == {torch.bfloat16}
+    assert model.dereflect(picture("RGB")).size == (24, 18)
+    with pytest.raises(ConfigError):
+        load_derefl(checkpoint, device="nonsense")
+
+
+def test_load_derefl_refuses_other_models(remover, tmp_path):
+    path = tmp_path / "other.safetensors"
+    save_checkpoint(remover, path, kind="lcdh-student", config=asdict(remover.config))
+    with pytest.raises(CheckpointError, match="lcdh-student"):
+        load_derefl(path)
+    save_checkpoint(remover, path, kind="derefl", config={"colour": "blue"})
+    with pytest.raises(CheckpointError, match="colour"):
+        load_derefl(path)
+
+
+def test_public_names():
+    assert derefl.load_derefl is load_derefl
+    assert set(derefl.__all__) <= set(dir(derefl))
+    assert all(getattr(derefl, name) is not None for name in derefl.__all__)
+    assert "derefl-small" in str(inspect.signature(load_derefl))
+    with pytest.raises(AttributeError, match="no attribute 'dereflect'"):
+        _ = derefl.dereflect
+
+
+def test_importing_derefl_imports_nothing_heavy():
+    code = "import sys, derefl; print(sorted({'torch', 'timm', 'PIL', 'numpy'} & set(sys.modules)))"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "[]"
