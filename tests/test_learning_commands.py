@@ -1,0 +1,83 @@
+"""The commands of the learning side, from the command line to what they print and write."""
+
+import json
+
+import pytest
+
+from derefl.cli import main
+from derefl.reflection.learning import train as training
+from derefl.zoo import save_checkpoint
+from tests.conftest import TINY
+
+
+@pytest.fixture
+def checkpoint(tiny, tmp_path):
+    path = tmp_path / "tiny.safetensors"
+    save_checkpoint(tiny, path, kind="derefl", config=vars(TINY))
+    return str(path)
+
+
+def test_evaluate_prints_one_json_object(checkpoint, pair_folder, tmp_path, capsys):
+    pictures = tmp_path / "out"
+    command = ["evaluate", "reflection", "--data", str(pair_folder), "--model", checkpoint]
+    assert main([*command, "--json", "--save-pictures", str(pictures)]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report.keys() == {
+        *("n", "psnr", "ssim", "input_psnr", "input_ssim", "protocol", "model", "per_image")
+    }
+    assert (report["n"], report["protocol"], report["model"]) == (3, "resize32", checkpoint)
+    assert report["psnr"] != report["input_psnr"]
+    assert len(list(pictures.iterdir())) == 3
+    assert main([*command, "--protocol", "native8"]) == 0
+    printed = capsys.readouterr().out
+    assert "native8" in printed and "input" in printed
+
+
+def test_evaluate_clean_measures_against_the_input(checkpoint, photo_folder, capsys):
+    command = ["evaluate", "clean", "--data", str(photo_folder), "--model", checkpoint, "--json"]
+    assert main([*command, "--held-back"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert (report["n"], report["worst"]) == (1, "21.png")
+    assert report["worst_psnr"] == report["psnr"] < 60
+
+
+def test_train_writes_a_model_that_the_others_load(
+    photo_folder, pair_folder, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr(training, "load_imagenet_weights", lambda backbone, name: None)
+    config = tmp_path / "tiny.toml"
+    config.write_text(
+        f"[model]\ndims = {list(TINY.dims)}\ndepths = {list(TINY.depths)}\nhead_dim = 8\n"
+        "[run]\nsteps = 2\nbatch = 1\nsize = 32\nlate_size = 32\nwarmup = 1\n"
+    )
+    command = ["train", "reflection", "--config", str(config), "--out", str(tmp_path / "run")]
+    command += ["--photos", str(photo_folder), "--real", str(pair_folder)]
+    assert main(command) == 0
+    capsys.readouterr()
+    trained = str(tmp_path / "run" / "model.safetensors")
+    assert main(["bench", "--model", trained, "--size", "32", "64", "--runs", "1", "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert (report["height"], report["width"]) == (32, 64)
+    assert report["seconds"] > 0 and report["gmacs"] > 0
+    assert main([*command[:-4], "--start", trained, "--photos", str(photo_folder)]) == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train", "reflection", "--out", "run"], "no photographs"),
+        (["train", "reflection", "--out", "run", "--set", "run.stpes=1"], "no setting 'run.stpes'"),
+        (
+            ["train", "reflection", "--out", "run", "--config", "none.toml"],
+            "cannot read the config",
+        ),
+        (["evaluate", "clean", "--data", "nowhere", "--model", "CHECKPOINT"], "is not a folder"),
+        (["evaluate", "reflection", "--data", "nowhere", "--model", "CHECKPOINT"], "not a folder"),
+    ],
+)
+def test_mistakes_are_one_line(arguments, message, checkpoint, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    arguments = [checkpoint if a == "CHECKPOINT" else a for a in arguments]
+    assert main(arguments) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("derefl: ") and message in error and error.count("\n") == 1
