@@ -11,6 +11,7 @@ def autocast_dtype(device: torch.device) -> torch.dtype | None:
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else None
     if device.type == "cpu":
-        has = torch.cpu.get_capabilities()
+        # Older versions of torch cannot tell; float32 is then the safe answer.
+        has: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()
         return torch.bfloat16 if has.get("avx512_bf16") or has.get("amx_bf16") else None
     return None

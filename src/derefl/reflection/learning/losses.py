@@ -21,9 +21,9 @@ class LossConfig:
     """
 
     reconstruction: float = 1.0
-    log_error: float = 0.01
+    log_error: float = 0.03
     gradient: float = 0.5
-    low: float = 4.0
+    low: float = 1.5
     high: float = 0.5
     consistency: float = 0.1
     estimated_targets: bool = False

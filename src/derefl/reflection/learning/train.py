@@ -114,7 +114,10 @@ def train(
     log.write(event="start", step=progress.step, device=str(device), config=asdict(config))
 
     started = saved = time.monotonic()
-    workers = 0 if device.type == "cpu" else run.workers
+    workers = 0
+    if device.type != "cpu":
+        workers = run.workers
+        torch.set_num_threads(1)  # each worker is a thread of its own
     meter = Meter()
     with tqdm(total=run.steps, initial=progress.step, unit="step", smoothing=0.05) as bar:
         steps = enumerate(batches(pairs, plan(run, progress.step), workers), progress.step)
