@@ -11,7 +11,7 @@ $(VENV)/.installed: pyproject.toml
 	touch $@
 
 demo: $(VENV)/.installed  ## remove the reflection from the example pictures
-	$(BIN)/derefl remove examples/pictures/through_glass --output outputs --compare --overwrite
+	$(BIN)/derefl remove examples/pictures/through_glass -o outputs --compare --overwrite
 	@echo "Look at the before/after pictures in outputs/"
 
 test: lint  ## everything that has to pass

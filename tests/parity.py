@@ -22,7 +22,9 @@ def store_derefl_small() -> None:
     x = (x + 0.05 * torch.rand(x.shape, generator=generator)).clamp(0, 1)
     with torch.inference_mode():
         layers = load_derefl("derefl-small")(x)
-    save_file({"input": x, **layers._asdict()}, FIXTURES / "derefl-small.safetensors")
+    tensors = {"input": x, **layers._asdict()}
+    tensors = {name: tensor.contiguous() for name, tensor in tensors.items()}
+    save_file(tensors, FIXTURES / "derefl-small.safetensors")
 
 
 if __name__ == "__main__":

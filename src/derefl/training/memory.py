@@ -11,9 +11,8 @@ def keep_freed_memory() -> None:
     """Let glibc keep freed blocks instead of giving them back to the kernel.
 
     Every training step allocates and frees the same few hundred large tensors. By default glibc
-    maps each from the kernel anew, and clearing its pages costs more than the arithmetic on it:
-    a pointwise convolution, forward and backward, took 137 ms by default and 55 ms with this
-    (docs/reflection.md, throughput). Elsewhere than on glibc this does nothing.
+    maps each from the kernel anew, and clearing its pages can cost more than the arithmetic on it
+    (docs/reflection.md, "What bounds a step"). Elsewhere than on glibc this does nothing.
     """
     if platform.libc_ver()[0] != "glibc":
         return

@@ -1,0 +1,36 @@
+"""Putting a checkpoint into the package: facts are read off the file, claims are emptied."""
+
+import json
+
+import torch
+
+from derefl.zoo import bundle, file_sha256, find_model, load_checkpoint, manifest, save_checkpoint
+from tests.zoo.net import build, make_net
+
+
+def test_bundle_replaces_the_entry_and_empties_its_claims(tmp_path, monkeypatch):
+    package = tmp_path / "derefl"
+    package.mkdir()
+    listed = {"format_version": 1, "models": []}
+    (package / manifest.MANIFEST).write_text(json.dumps(listed))
+    for module in (manifest, bundle):
+        monkeypatch.setattr(module, "package_folder", lambda: package)
+    net = make_net()
+    trained = tmp_path / "model.safetensors"
+    save_checkpoint(net, trained, kind="derefl", config=vars(net.config))
+    bundle.main([str(trained), "net"])
+
+    written = json.loads((package / manifest.MANIFEST).read_text())
+    written["models"][0]["scores"] = [{"dataset": "real20", "psnr": 99.0}]
+    (package / manifest.MANIFEST).write_text(json.dumps(written))
+    bundle.main([str(trained), "net"])
+
+    entry = find_model("net", "derefl")
+    weights = package / "weights" / "net.safetensors"
+    assert entry.where.bundled == "weights/net.safetensors"
+    assert (entry.bytes, entry.sha256) == (weights.stat().st_size, file_sha256(trained))
+    assert entry.parameters == sum(p.numel() for p in net.parameters())
+    assert (entry.dtype, entry.scores, entry.training) == ("float16", [], {})
+    loaded = load_checkpoint(weights, kind="derefl", build=build, sha256=entry.sha256)
+    for key, value in net.state_dict().items():
+        torch.testing.assert_close(loaded.state_dict()[key], value, atol=1e-3, rtol=1e-3)
