@@ -1,4 +1,4 @@
-"""A run's log: one JSON object a line, appended, so that a crash loses nothing."""
+"""A run's log: one JSON object a line, appended, so that a crash loses nothing; and its means."""
 
 import json
 import time
@@ -16,3 +16,29 @@ class JsonLog:
     def write(self, **record: Any) -> None:
         with self.path.open("a") as file:
             file.write(json.dumps({"time": round(time.time(), 1), **record}) + "\n")
+
+
+class Meter:
+    """Running means, and the pace, between two log lines."""
+
+    def __init__(self) -> None:
+        self.values: dict[str, list[float]] = {}
+        self.pictures, self.since = 0, time.monotonic()
+
+    def add(self, pictures: int, **values: float) -> None:
+        """Count a step of that many pictures."""
+        self.pictures += pictures
+        for name, value in values.items():
+            self.values.setdefault(name, []).append(value)
+
+    def mean(self, name: str) -> float:
+        """The mean since the last :meth:`take`."""
+        return sum(self.values[name]) / len(self.values[name])
+
+    def take(self) -> dict[str, float]:
+        """The means and the pace, rounded; starts anew."""
+        record = {name: round(self.mean(name), 6) for name in self.values}
+        record["pictures_per_s"] = round(self.pictures / (time.monotonic() - self.since), 3)
+        self.values.clear()
+        self.pictures, self.since = 0, time.monotonic()
+        return record

@@ -19,7 +19,7 @@ from derefl.reflection.learning.synthesis import SynthesisConfig
 from derefl.reflection.learning.validate import validate
 from derefl.reflection.model import DeRefl, DeReflConfig, Layers
 from derefl.training.ema import EMA
-from derefl.training.log import JsonLog
+from derefl.training.log import JsonLog, Meter
 from derefl.training.memory import keep_freed_memory
 from derefl.training.precision import autocast_dtype
 from derefl.training.schedule import cosine_with_warmup
@@ -195,29 +195,3 @@ def make_optimiser(model: DeRefl, run: RunConfig) -> torch.optim.AdamW:
             for (in_backbone, decays), parameters in groups.items()
         ]
     )
-
-
-class Meter:
-    """Running means, and the pace, between two log lines."""
-
-    def __init__(self) -> None:
-        self.values: dict[str, list[float]] = {}
-        self.pictures, self.since = 0, time.monotonic()
-
-    def add(self, pictures: int, **values: float) -> None:
-        """Count a step of that many pictures."""
-        self.pictures += pictures
-        for name, value in values.items():
-            self.values.setdefault(name, []).append(value)
-
-    def mean(self, name: str) -> float:
-        """The mean since the last :meth:`take`."""
-        return sum(self.values[name]) / len(self.values[name])
-
-    def take(self) -> dict[str, float]:
-        """The means and the pace, rounded; starts anew."""
-        record = {name: round(self.mean(name), 6) for name in self.values}
-        record["pictures_per_s"] = round(self.pictures / (time.monotonic() - self.since), 3)
-        self.values.clear()
-        self.pictures, self.since = 0, time.monotonic()
-        return record
