@@ -132,13 +132,22 @@ class TestPairs:
 
     def test_real_pairs_stay_aligned(self, photo_folder, pair_folder):
         pairs = self.make(photo_folder, pair_folder, real_share=1.0)
-        pairs.real = pairs.real[1:]  # the PNG one: exactly 20 levels apart everywhere
+        (png,) = pairs.real[1:]  # exactly 20 levels apart everywhere
+        pairs.real = [png]
         for seed in range(5):
-            image, truth = pairs.real_pair(32, np.random.default_rng(seed))
-            shift = image - truth
-            assert (shift > 0).all()
-            black = truth == 0
-            assert black.sum() == 0 or shift[black].std() < 1e-6
+            blended, truth = pairs.crop(pairs.pair(png), 32, np.random.default_rng(seed), 32)
+            torch.testing.assert_close(blended - truth, torch.full((3, 32, 32), 20 / 255))
+            image, transmission = pairs.real_pair(32, np.random.default_rng(seed))
+            assert (image > transmission).all()
+
+    def test_a_pair_of_two_sizes_or_a_broken_picture_is_named(self, photo_folder, pair_folder):
+        pairs = self.make(photo_folder, pair_folder, real_share=1.0)
+        Image.new("RGB", (32, 32)).save(pair_folder / "blended" / "2.png")
+        with pytest.raises(DataError, match="2: the blended picture is 32×32, its truth 96×64"):
+            pairs.pair(pairs.real[1])
+        pairs.photos[0].write_bytes(b"not a picture")
+        with pytest.raises(DataError, match=f"{pairs.photos[0].name} cannot be read"):
+            pairs.picture(pairs.photos[0])
 
     def test_a_batch_depends_on_seed_and_step_alone(self, photo_folder, pair_folder):
         pairs = self.make(photo_folder, pair_folder)

@@ -31,8 +31,13 @@ def run(args: argparse.Namespace) -> int:
     """Measure and print."""
     import torch
 
+    from derefl.errors import ConfigError
     from derefl.reflection.pipeline import load_derefl
 
+    if min(args.size) < 16 or args.runs < 1 or args.threads < 1:
+        raise ConfigError(
+            "expected --size of at least 16 16, and --runs and --threads of at least 1"
+        )
     torch.set_num_threads(args.threads)
     model = load_derefl(args.model, device=args.device)
     before = peak_memory()

@@ -31,7 +31,8 @@ def add_parser(subparsers: Any) -> None:
         "--photos",
         metavar="DIR",
         nargs="+",
-        help="folders of photographs to make pairs of; some of the first one are held back",
+        help="folders of photographs to make pairs of; some of the first one are held back. "
+        "They stay decoded in memory: shrink them to a few hundred pixels first",
     )
     reflection.add_argument(
         "--real",

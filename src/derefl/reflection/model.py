@@ -32,7 +32,8 @@ class DeReflConfig:
         dims: width of each stream at those strides; even.
         depths: dual-stream blocks at those strides.
         windows: attention window at those strides, in tokens; 0 means no attention.
-        head_dim: width of an attention head.
+        head_dim: width of an attention head where it divides the stream's; else their greatest
+            common divisor: 8 for the 256 of ``derefl-small`` at stride 32.
         mean_kernel: width in pixels of the mean filter M; odd.
         reorganise: ``half``, ``interleave`` or ``none``.
     """

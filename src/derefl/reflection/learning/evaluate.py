@@ -12,7 +12,8 @@ from torch import Tensor
 
 from derefl.errors import ConfigError, DataError, MissingExtraError
 from derefl.files import atomic_path
-from derefl.reflection.learning.folders import Pair, list_pairs
+from derefl.reflection.learning.folders import Pair, list_pairs, read_pair, read_rgb
+from derefl.reflection.learning.validate import psnr as tensor_psnr
 from derefl.reflection.model import DeRefl
 
 PROTOCOLS = ("resize32", "native8")
@@ -80,7 +81,9 @@ def evaluate(
     score = resize32_scores if protocol == "resize32" else native8_scores
     scores = []
     for pair in progress(list_pairs(data)):
-        image, truth = read_pair(pair, protocol)
+        image, truth = read_pair(pair)
+        if protocol == "resize32":
+            image, truth = (cut_to_32(picture, pair.name) for picture in (image, truth))
         output = run(model, image)
         psnr, ssim = score(output, truth)
         scores.append(PairScore(pair.name, psnr, ssim, *score(image.astype(np.float64), truth)))
@@ -103,20 +106,14 @@ def evaluate(
     )
 
 
-def read_pair(pair: Pair, protocol: str) -> tuple[np.ndarray, np.ndarray]:
-    """Both pictures as the protocol wants them: uint8 ``[h w 3]``."""
-    blended, truth = (Image.open(p).convert("RGB") for p in (pair.blended, pair.transmission))
-    if blended.size != truth.size:
-        raise DataError(
-            f"{pair.name}: the blended picture is {blended.width}×{blended.height}, its truth "
-            f"{truth.width}×{truth.height}; both have to be of one size"
-        )
-    if protocol == "resize32":
-        size = (blended.width // 32 * 32, blended.height // 32 * 32)
-        if 0 in size:
-            raise DataError(f"{pair.name} is smaller than 32 pixels; use --protocol native8")
-        blended, truth = (p if p.size == size else p.resize(size) for p in (blended, truth))
-    return np.asarray(blended), np.asarray(truth)
+def cut_to_32(picture: np.ndarray, name: str) -> np.ndarray:
+    """Resize uint8 ``[h w 3]`` down to multiples of 32, as ``resize32`` wants it."""
+    height, width = (n // 32 * 32 for n in picture.shape[:2])
+    if 0 in (height, width):
+        raise DataError(f"{name} is smaller than 32 pixels; use --protocol native8")
+    if (height, width) == picture.shape[:2]:
+        return picture
+    return np.array(Image.fromarray(picture).resize((width, height)))
 
 
 def evaluate_clean(model: DeRefl, paths: list[Path]) -> dict[str, Any]:
@@ -133,11 +130,9 @@ def evaluate_clean(model: DeRefl, paths: list[Path]) -> dict[str, Any]:
     """
     scores, changes = [], []
     for path in paths:
-        with Image.open(path) as picture:
-            image = np.asarray(picture.convert("RGB"))
+        image = read_rgb(path)
         output = run(model, image).round()
-        mse = np.mean((output - image) ** 2)
-        scores.append(min(60.0, float(10 * np.log10(255**2 / max(mse, 1e-9)))))
+        scores.append(tensor_psnr(torch.from_numpy(output / 255), torch.from_numpy(image / 255)))
         changes.append(float(np.mean(output - image)))
     worst = int(np.argmin(scores))
     return {

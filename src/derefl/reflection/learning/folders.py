@@ -3,6 +3,9 @@
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+from PIL import Image
+
 from derefl.errors import DataError
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
@@ -14,6 +17,35 @@ class Pair(NamedTuple):
     name: str
     blended: Path
     transmission: Path
+
+
+def read_rgb(path: Path) -> np.ndarray:
+    """A picture as the protocols see it: sRGB, uint8 ``[h w 3]``, stored orientation.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    try:
+        with Image.open(path) as image:
+            return np.array(image.convert("RGB"))
+    except (OSError, ValueError, SyntaxError) as error:
+        raise DataError(f"{path} cannot be read ({error}); remove it or get it again") from error
+
+
+def read_pair(pair: Pair) -> tuple[np.ndarray, np.ndarray]:
+    """The blended picture and its truth, each as :func:`read_rgb` gives it.
+
+    Raises:
+        DataError: one cannot be read, or they are of two sizes.
+    """
+    blended, truth = read_rgb(pair.blended), read_rgb(pair.transmission)
+    if blended.shape != truth.shape:
+        (h, w, _), (truth_h, truth_w, _) = blended.shape, truth.shape
+        raise DataError(
+            f"{pair.name}: the blended picture is {w}×{h}, its truth {truth_w}×{truth_h}; both "
+            "have to be of one size"
+        )
+    return blended, truth
 
 
 def list_pictures(folder: str | Path) -> list[Path]:

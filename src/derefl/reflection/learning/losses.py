@@ -1,4 +1,7 @@
-"""Losses of the decomposition. Every picture is float ``[b 3 h w]``; every loss is a scalar."""
+"""Losses of the decomposition. Every picture is float ``[b 3 h w]``; every loss is a scalar.
+
+"Secondary" marks what is known of the paper from secondary descriptions only.
+"""
 
 from dataclasses import dataclass
 
@@ -74,14 +77,14 @@ def gradient_loss(estimate: Tensor, target: Tensor) -> Tensor:
 
 
 def low_loss(estimate: Tensor, target: Tensor) -> Tensor:
-    """L_low: ‖R̂_low − (M(I) − M(T))‖² + ‖∇R̂_low − ∇(M(I) − M(T))‖² (paper)."""
+    """L_low: ‖R̂_low − (M(I) − M(T))‖² + ‖∇R̂_low − ∇(M(I) − M(T))‖² (secondary)."""
     error = estimate - target
     dx, dy = differences(error)
     return error.square().mean() + dx.square().mean() + dy.square().mean()
 
 
 def high_loss(estimate: Tensor, target: Tensor) -> Tensor:
-    """L_high: ‖R̂_high − (I − T − (M(I) − M(T)))‖₁ (paper)."""
+    """L_high: ‖R̂_high − (I − T − (M(I) − M(T)))‖₁ (secondary)."""
     return F.l1_loss(estimate, target)
 
 

@@ -4,8 +4,9 @@ The picture pair number i of step s depends on (seed, s, i) alone: no worker ord
 save, and a resumed run sees exactly what an uninterrupted one would have seen.
 """
 
+import functools
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ from PIL import Image
 from torch import Tensor
 
 from derefl.errors import DataError
-from derefl.reflection.learning.folders import list_pairs, list_pictures
+from derefl.reflection.learning.folders import list_pairs, list_pictures, read_pair, read_rgb
 from derefl.reflection.learning.synthesis import SynthesisConfig, synthesise
 
 EVERY_PHOTO, EVERY_PAIR = 42, 10
@@ -57,17 +58,12 @@ class Pairs:
         real = [pair for folder in config.real for pair in list_pairs(folder)]
         self.real_held_back = real[::EVERY_PAIR]
         self.real = [pair for i, pair in enumerate(real) if i % EVERY_PAIR]
-        self.cache: dict[Path, np.ndarray] = {}
-
-    def picture(self, path: Path) -> np.ndarray:
-        """sRGB, uint8 ``[h w 3]``, decoded once."""
-        if path not in self.cache:
-            with Image.open(path) as image:
-                self.cache[path] = np.array(image.convert("RGB"))
-        return self.cache[path]
+        # For the life of this object; keyed by path or pair.
+        self.picture = functools.cache(read_rgb)
+        self.pair = functools.cache(read_pair)
 
     def crop(
-        self, pictures: list[np.ndarray], size: int, rng: Generator, least: int
+        self, pictures: Sequence[np.ndarray], size: int, rng: Generator, least: int
     ) -> list[Tensor]:
         """The same random square of at least ``least`` pixels from each, resized and mirrored."""
         h, w = pictures[0].shape[:2]
@@ -84,10 +80,8 @@ class Pairs:
         return out
 
     def real_pair(self, size: int, rng: Generator) -> tuple[Tensor, Tensor]:
-        _, blended, truth = self.real[int(rng.integers(len(self.real)))]
-        image, transmission = self.crop(
-            [self.picture(blended), self.picture(truth)], size, rng, 256
-        )
+        pair = self.pair(self.real[int(rng.integers(len(self.real)))])
+        image, transmission = self.crop(pair, size, rng, 256)
         # One exposure for both: eighty scenes should not teach eighty brightnesses.
         gamma = float(np.exp(rng.uniform(-0.25, 0.25)))
         return image.clamp_min(0) ** gamma, transmission.clamp_min(0) ** gamma
@@ -113,8 +107,8 @@ class Pairs:
         self, synthetic: int = 32, size: int = 256
     ) -> Iterator[tuple[str, Tensor, Tensor]]:
         """``("real" | "synthetic", I, T)`` one by one, ``[1 3 h w]``, the same in every run."""
-        for _, blended, truth in self.real_held_back:
-            yield "real", shrunk(self.picture(blended), 512), shrunk(self.picture(truth), 512)
+        for blended, truth in map(self.pair, self.real_held_back):
+            yield "real", shrunk(blended, 512), shrunk(truth, 512)
         for i, path in enumerate(self.held_back[:synthetic]):
             rng = np.random.default_rng([20250512, i])
             other = self.held_back[(i + 1) % len(self.held_back)]
@@ -143,9 +137,9 @@ def batches(
     """Batches for a plan of ``(step, count, size)``, made ahead by ``workers`` threads.
 
     With 0 workers each batch is made when it is asked for. That is fastest where the network
-    itself runs on the CPU: a thread beside it only fights it for the cores (1.9 s against 1.4 s a
-    step on two cores). For a GPU use threads: NumPy, Pillow and torch work outside the
-    interpreter lock, the decoded pictures are shared, and no tensor is copied between processes.
+    itself runs on the CPU: a thread beside it only fights it for the cores. For a GPU use threads:
+    NumPy, Pillow and torch work outside the interpreter lock, the decoded pictures are shared, and
+    no tensor is copied between processes.
     """
     if not workers:
         yield from (pairs.batch(*step) for step in plan)
