@@ -5,15 +5,17 @@ import sys
 from collections.abc import Sequence
 
 from derefl import DereflError, __version__
-from derefl.commands import bench, evaluate, models, remove, train
+from derefl.commands import bench, evaluate, index, models, remove, search, train
 
-COMMANDS = (remove, models, evaluate, train, bench)
+COMMANDS = (remove, index, search, models, evaluate, train, bench)
 """Modules with ``add_parser(subparsers)``, which sets their ``run(args) -> int`` as a default.
 They import torch and the like only when they run, so that ``--help`` answers at once."""
 
 EXAMPLES = """examples:
   derefl remove window.jpg -o clean.jpg        one photo
   derefl remove photos/ -o cleaned/ --compare  a folder, with before/after pictures
+  derefl index photos/ -o photos.lcdh          make a folder of photos searchable
+  derefl search photos.lcdh "a dog on a beach" the photos that show it
   derefl remove --help                         all there is to say about a command
 """
 
@@ -22,7 +24,7 @@ def parser() -> argparse.ArgumentParser:
     """The parser of the whole command line."""
     result = argparse.ArgumentParser(
         prog="derefl",
-        description="Remove reflections from photos taken through glass.",
+        description="Remove reflections from photos taken through glass; find photos by words.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

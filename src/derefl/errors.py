@@ -32,6 +32,10 @@ class ConfigError(DereflError):
     """A setting that does not exist or cannot be: ``derefl train reflection --set stpes=3``."""
 
 
+class HashIndexError(DereflError):
+    """Codes, ids or an index file that do not fit or are damaged: ``HashIndex.load("notes.txt")``."""
+
+
 class OutputExistsError(DereflError):
     """An output that is there already, and nobody asked to overwrite it: add ``--overwrite``."""
 

@@ -7,6 +7,8 @@ import sys
 import time
 from typing import Any
 
+from derefl.commands import bench_search
+
 
 def add_parser(subparsers: Any) -> None:
     """Add ``bench`` and its options."""
@@ -14,7 +16,8 @@ def add_parser(subparsers: Any) -> None:
         "bench",
         help="measure speed and memory on this machine",
         description="Time a model on one picture of noise: median of several runs after a warm-up. "
-        "Peak memory is the whole process's, the interpreter and torch included.",
+        "Peak memory is the whole process's, the interpreter and torch included. With WHAT, "
+        "something else is measured.",
     )
     parser.add_argument("--model", metavar="NAME", default="derefl-small")
     parser.add_argument("--device", choices=("cpu", "cuda", "mps"), default="cpu")
@@ -25,6 +28,8 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--runs", type=int, default=10, help="default: %(default)s")
     parser.add_argument("--json", action="store_true", help="print one JSON object, nothing else")
     parser.set_defaults(run=run)
+    others = parser.add_subparsers(title="what else to measure", metavar="WHAT")
+    bench_search.add_parser(others)
 
 
 def run(args: argparse.Namespace) -> int:

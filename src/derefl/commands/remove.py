@@ -2,7 +2,6 @@
 
 import argparse
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +10,7 @@ from tqdm import tqdm
 
 from derefl.errors import DereflError, ImageError, OutputExistsError
 from derefl.imaging.files import FORMATS, format_for, is_picture_name, open_picture, save_picture
+from derefl.imaging.folders import find_pictures
 
 if TYPE_CHECKING:
     from derefl.reflection.pipeline import ReflectionRemover
@@ -124,7 +124,7 @@ def plan(inputs: list[Path], output: Path, reflection: bool, compare: bool) -> l
     if not to_file and output.is_file():
         raise ImageError(f"{output} is a file, expected a folder; choose another OUTPUT")
     jobs = []
-    for source, place in pictures(inputs, output):
+    for source, place in find_pictures(inputs, leave_out=output):
         clean = output if to_file else output / place
         jobs.append(
             Job(
@@ -135,32 +135,6 @@ def plan(inputs: list[Path], output: Path, reflection: bool, compare: bool) -> l
             )
         )
     return jobs
-
-
-def pictures(inputs: list[Path], output: Path) -> Iterator[tuple[Path, Path]]:
-    """Every picture, and its place in the output folder. Hidden files are passed over."""
-    for entry in inputs:
-        if not entry.exists():
-            raise ImageError(f"{entry}: there is no such file or folder; check the spelling")
-        if not entry.is_dir():
-            yield entry, Path(entry.name)
-            continue
-        # An output folder inside the input holds an earlier run's pictures, not new ones.
-        earlier = output.resolve() if entry.resolve() in output.resolve().parents else None
-        found = [
-            path
-            for path in sorted(entry.rglob("*"))
-            if is_picture_name(path)
-            and path.is_file()
-            and not path.name.startswith(".")
-            and earlier not in (path.parent.resolve(), *path.parent.resolve().parents)
-        ]
-        if not found:
-            raise ImageError(
-                f"{entry} has no pictures, expected files ending in {', '.join(FORMATS)}; "
-                "name another folder"
-            )
-        yield from ((path, path.relative_to(entry)) for path in found)
 
 
 def check(jobs: list[Job], overwrite: bool) -> None:

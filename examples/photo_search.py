@@ -1,0 +1,17 @@
+"""Find photos by words: ``python examples/photo_search.py "mountains under a blue sky"``."""
+
+import sys
+from pathlib import Path
+
+from derefl import HashIndex, load_lcdh_student
+
+words = " ".join(sys.argv[1:]) or "mountains under a blue sky"
+photos = sorted(Path(__file__).parent.glob("pictures/layers/*.jpg"))
+hasher = load_lcdh_student(bits=64)
+index = HashIndex(bits=64, model=hasher.name, sha256=hasher.sha256)
+index.add(hasher.encode_image(photos), photos)  # 8 bytes a photo
+index.save("photos.lcdh")  # next time: HashIndex.load("photos.lcdh")
+
+print(f"nearest to {words!r}:")
+for photo, distance in index.search(hasher.encode_text(words), k=3)[0]:
+    print(f"{distance:3} of 64 bits differ: {photo}")

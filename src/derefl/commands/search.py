@@ -1,0 +1,132 @@
+"""``derefl search``: the photos of an index that show what the words say, or look like a photo."""
+
+import argparse
+import io
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from derefl.commands.index import MODEL, photo_path
+from derefl.errors import HashIndexError, ImageError, OutputExistsError
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+DESCRIPTION = """Find the photos of an index that show what the words say, or look like a photo.
+
+Printed are rank, distance (the number of bits that differ, 0 is nearest) and the photo's path,
+from the working folder if it lies below."""
+
+EXAMPLES = """examples:
+  derefl search photos.lcdh "a dog on a beach"
+  derefl search photos.lcdh --image dog.jpg -k 20 --contact-sheet like_dog.jpg
+  derefl search photos.lcdh "two boats" --json > hits.json
+"""
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add ``search`` and its options."""
+    parser = subparsers.add_parser(
+        "search",
+        help="find photos by words or by a photo",
+        description=DESCRIPTION,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("index", metavar="INDEX", type=Path, help="a file of 'derefl index'")
+    query = parser.add_mutually_exclusive_group(required=True)
+    query.add_argument("words", metavar="WORDS", nargs="?", help="what the photos show, in quotes")
+    query.add_argument("--image", metavar="PHOTO", type=Path, help="what the photos look like")
+    parser.add_argument("-k", type=int, default=10, help="how many (default: %(default)s)")
+    parser.add_argument(
+        "--contact-sheet",
+        metavar="OUT",
+        type=Path,
+        help="also write the photos found as small pictures on one, .jpg or .png for example; a "
+        "photo that is gone is a grey tile",
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace OUT if it is there")
+    parser.add_argument("--json", action="store_true", help="print one JSON object, nothing else")
+    parser.add_argument(
+        "--model",
+        metavar="NAME",
+        help="where the model of the index is now, if it is not found where it was: a name, a "
+        ".safetensors file, a folder or a Hub repo id",
+    )
+    parser.add_argument(
+        "--device", choices=("cpu", "cuda", "mps"), default="cpu", help="default: %(default)s"
+    )
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Check everything that can be checked, load the model, search, and print."""
+    from derefl.hashing.index import HashIndex
+
+    if args.k < 1:
+        raise HashIndexError(f"got -k {args.k}, expected at least 1")
+    if args.contact_sheet:
+        check_sheet(args.contact_sheet, args.overwrite)
+    index = HashIndex.load(args.index)
+    from derefl.hashing.hasher import load_lcdh_student  # after the checks: torch takes seconds
+
+    model = args.model or index.model or MODEL
+    hasher = load_lcdh_student(model, bits=index.bits, device=args.device)
+    index.require(hasher)
+    code = hasher.encode_image([args.image]) if args.image else hasher.encode_text([args.words])
+    hits = [
+        {"rank": rank, "distance": distance, "id": id, "path": str(photo_path(id, args.index))}
+        for rank, (id, distance) in enumerate(index.search(code, args.k)[0], 1)
+    ]
+    if args.contact_sheet:
+        title = f"like {args.image.name}" if args.image else args.words
+        write_sheet(args.contact_sheet, title, hits, args.overwrite)
+    if args.json:
+        query = {"image": str(args.image)} if args.image else {"text": args.words}
+        print(json.dumps({"query": query, "model": model, "bits": index.bits, "hits": hits}))
+        return 0
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="surrogateescape")  # file names that are not valid UTF-8
+    print("rank  distance  photo")
+    for hit in hits:
+        print("{rank:4}  {distance:8}  {path}".format(**hit))
+    if args.contact_sheet:
+        print(f"contact sheet: {args.contact_sheet}")
+    return 0
+
+
+def check_sheet(path: Path, overwrite: bool) -> None:
+    """Refuse a contact sheet that could not be written in the end.
+
+    Raises:
+        ImageError: no suffix of a picture.
+        OutputExistsError: it is there and ``overwrite`` is off.
+    """
+    from PIL import Image
+
+    from derefl.imaging.files import format_for
+
+    format_for(Image.new("RGB", (1, 1)), path)
+    if path.exists() and not overwrite:
+        raise OutputExistsError(f"{path} is there already; add --overwrite, or choose another OUT")
+
+
+def write_sheet(path: Path, title: str, hits: list[dict[str, Any]], overwrite: bool) -> None:
+    """Write the photos found with rank and distance."""
+    from derefl.imaging.contact_sheet import contact_sheet
+    from derefl.imaging.files import save_picture
+
+    tiles = [(f"{h['rank']}.  distance {h['distance']}", small_picture(h["path"])) for h in hits]
+    save_picture(contact_sheet(tiles, title), path, overwrite=overwrite)
+
+
+def small_picture(path: str) -> "Image.Image | None":
+    """A photo small enough to keep many of them, None if it cannot be read any more."""
+    from derefl.imaging.contact_sheet import tile
+    from derefl.imaging.files import open_picture
+
+    try:
+        return tile(open_picture(path))
+    except ImageError:
+        return None

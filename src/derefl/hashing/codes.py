@@ -1,0 +1,115 @@
+"""Binary codes as bytes: packing, and distances between them.
+
+A code of K bits is uint8 ``[K/8]`` in the order of :func:`numpy.packbits`, first bit highest. A bit
+is 1 where the real value is above 0. Codes are nested: the first K' bits of a code are the code of
+K' bits.
+"""
+
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from derefl.errors import ConfigError, HashIndexError
+
+Codes = NDArray[np.uint8]
+
+BITS = (16, 32, 64, 128)
+"""The code lengths there are."""
+
+
+def pack(values: ArrayLike) -> Codes:
+    """Signs or real values ``[n K]`` (or ``[K]``) to codes uint8 ``[n K/8]`` (or ``[K/8]``).
+
+    Raises:
+        HashIndexError: K is not a multiple of 8.
+    """
+    array = np.asarray(values)
+    if array.ndim == 0 or array.shape[-1] % 8:
+        raise HashIndexError(
+            f"got values of shape {list(array.shape)}, expected [n, K] with K a multiple of 8; "
+            f"K is usually one of {', '.join(map(str, BITS))}"
+        )
+    return np.packbits(array > 0, axis=-1)
+
+
+def unpack(codes: Codes) -> NDArray[np.float32]:
+    """Codes ``[n K/8]`` to signs ``[n K]``, −1 or 1.
+
+    They are float32 because inner products of float32 are exact here and fast, and those of int8
+    overflow: with K bits, the distance is (K − inner product) / 2.
+    """
+    return np.unpackbits(codes, axis=-1).astype(np.float32) * 2 - 1
+
+
+def prefix(codes: Codes, bits: int) -> Codes:
+    """What codes ``[n K/8]`` begin with: codes of ``bits`` bits, a copy ``[n bits/8]``.
+
+    Raises:
+        ConfigError: ``bits`` is none of :data:`BITS`.
+        HashIndexError: the codes have fewer.
+    """
+    check_bits(bits)
+    if codes.shape[-1] * 8 < bits:
+        raise HashIndexError(
+            f"got codes of {codes.shape[-1] * 8} bits, expected at least the {bits} asked for; "
+            f"encode with bits={bits}"
+        )
+    return np.array(codes[..., : bits // 8])
+
+
+def hamming(a: Codes, b: Codes) -> NDArray[np.uint8]:
+    """The number of bits in which each of ``a`` ``[n K/8]`` differs from each of ``b`` ``[m K/8]``.
+
+    Returns:
+        uint8 ``[n m]``; turn it into a wider type before you subtract.
+
+    Raises:
+        HashIndexError: codes of two lengths.
+    """
+    if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[1]:
+        raise HashIndexError(
+            f"got codes of shapes {list(a.shape)} and {list(b.shape)}, expected [n, K/8] and "
+            "[m, K/8] of one length; cut the longer ones with prefix(codes, bits)"
+        )
+    words_a, words_b = as_words(np.ascontiguousarray(a)), as_words(np.ascontiguousarray(b))
+    result = np.empty((len(a), len(b)), np.uint8)
+    for row, word in zip(result, words_a, strict=True):  # n × m words at once fill the memory
+        np.bitwise_count(words_b ^ word).sum(axis=1, dtype=np.uint8, out=row)
+    return result
+
+
+def as_words(codes: Codes) -> NDArray[Any]:
+    """Contiguous codes ``[n K/8]`` seen as words ``[n w]``, as wide as the length allows."""
+    for dtype in (np.uint64, np.uint32, np.uint16):
+        if codes.shape[1] % np.dtype(dtype).itemsize == 0:
+            return codes.view(dtype)
+    return codes
+
+
+def check_bits(bits: int) -> None:
+    """Raise ConfigError unless there are codes of this length."""
+    if bits not in BITS:
+        raise ConfigError(
+            f"got bits={bits!r}, expected one of {', '.join(map(str, BITS))}; 64 suits most"
+        )
+
+
+def check_codes(codes: Any, bits: int, what: Literal["codes", "query codes"] = "codes") -> Codes:
+    """Codes ``[n bits/8]``, or one code ``[bits/8]``, as a contiguous array ``[n bits/8]``.
+
+    Raises:
+        HashIndexError: another type, shape or length.
+    """
+    array = np.asarray(codes)
+    if array.dtype != np.uint8 or array.ndim not in (1, 2):
+        raise HashIndexError(
+            f"got {what} of type {array.dtype} and shape {list(array.shape)}, expected uint8 "
+            f"[n, {bits // 8}]; pack(values) makes codes of real values or signs"
+        )
+    if array.shape[-1] != bits // 8:
+        raise HashIndexError(
+            f"got {what} of {array.shape[-1] * 8} bits, expected {bits}; encode with "
+            f"load_lcdh_student(bits={bits})"
+        )
+    return np.ascontiguousarray(array.reshape(-1, bits // 8))

@@ -1,0 +1,172 @@
+"""Ids in little memory, laid out so that a file of them can be used without being parsed."""
+
+import os
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from derefl.errors import HashIndexError
+from derefl.hashing.growing import Growing
+
+Id = int | str
+
+CHUNK = 1 << 16
+"""So many ids at a time are Python objects when all are gone through."""
+
+ENCODING = {"encoding": "utf-8", "errors": "surrogatepass"}
+"""File names that are no valid UTF-8 come from the system with lone surrogates in them."""
+
+
+class Ids:
+    """A column of ids, each an integer or a string.
+
+    It has one of two layouts. As long as all are integers of 64 bits:
+
+    - ``numbers``: int64 ``[n]``.
+
+    Otherwise, integers being written in decimal:
+
+    - ``text``: uint8, the UTF-8 of all, one after the other.
+    - ``ends``: int64 ``[n]``, where each ends in ``text``; it begins where the one before ends.
+    - ``is_number``: uint8 ``[n]``, 1 for an integer.
+    """
+
+    def __init__(self, columns: dict[str, NDArray]) -> None:
+        self._columns = {name: Growing(values) for name, values in columns.items()}
+
+    @classmethod
+    def of(cls, ids: Iterable[Any]) -> "Ids":
+        """The column of some integers, strings and paths; a path becomes a string.
+
+        Raises:
+            HashIndexError: something else among them, or one string instead of a list.
+        """
+        if isinstance(ids, np.ndarray) and ids.dtype.kind == "i" and ids.ndim == 1:
+            return cls({"numbers": ids.astype(np.int64)})
+        plain = plain_ids(ids)
+        if all(type(id) is int for id in plain):
+            try:
+                return cls({"numbers": np.array(plain, np.int64)})
+            except OverflowError:
+                pass
+        return cls(as_text(plain))
+
+    @property
+    def columns(self) -> dict[str, NDArray]:
+        """The arrays by name, what a file holds of the ids."""
+        return {name: column.values for name, column in self._columns.items()}
+
+    def __len__(self) -> int:
+        columns = self.columns
+        return len(columns["numbers" if "numbers" in columns else "ends"])
+
+    def __iter__(self) -> Iterator[Id]:
+        for start in range(0, len(self), CHUNK):
+            yield from self.take(np.arange(start, min(start + CHUNK, len(self))))
+
+    def take(self, rows: NDArray[np.intp]) -> list[Id]:
+        """The ids in these rows.
+
+        Raises:
+            HashIndexError: they came from a file that is damaged.
+        """
+        columns = self.columns
+        if "numbers" in columns:
+            return columns["numbers"][rows].tolist()
+        ends, text = columns["ends"], columns["text"]
+        starts = np.where(rows > 0, ends[rows - 1], 0)
+        try:
+            words = [
+                text[start:end].tobytes().decode(**ENCODING)
+                for start, end in zip(starts.tolist(), ends[rows].tolist(), strict=True)
+            ]
+            numbers = columns["is_number"][rows].tolist()
+            return [int(w) if n else w for w, n in zip(words, numbers, strict=True)]
+        except ValueError as error:
+            raise HashIndexError(
+                f"the index file is damaged, an id cannot be read ({error}); build it again"
+            ) from error
+
+    def has_duplicates(self) -> bool:
+        """Whether an id is there twice."""
+        numbers = self.columns.get("numbers")
+        if numbers is None:
+            return len(set(self)) < len(self)
+        ordered = np.sort(numbers)
+        return bool((ordered[1:] == ordered[:-1]).any())
+
+    def all_below(self, more: "Ids") -> bool:
+        """Whether all are integers below all of ``more``, which are then new for certain."""
+        numbers, others = self.columns.get("numbers"), more.columns.get("numbers")
+        if numbers is None or others is None or 0 in (len(numbers), len(others)):
+            return False
+        return bool(numbers.max() < others.min())
+
+    def append(self, more: "Ids") -> None:
+        """Add ids at the end."""
+        columns = more.columns
+        if columns.keys() != self._columns.keys():
+            if len(self) == 0:
+                self._columns = Ids(columns)._columns
+                return
+            columns = as_text(list(more)) if "numbers" in columns else columns
+            if "numbers" in self._columns:
+                self._columns = Ids(as_text(list(self)))._columns
+        if "ends" in columns:
+            shift = len(self.columns["text"])
+            columns["ends"] = columns["ends"] + shift
+        for name, values in columns.items():
+            self._columns[name].append(values)
+
+    def where(self, mask: NDArray[np.bool_]) -> "Ids":
+        """The ids where ``mask`` ``[n]`` is true."""
+        columns = self.columns
+        if "numbers" in columns:
+            return Ids({"numbers": columns["numbers"][mask]})
+        lengths = np.diff(columns["ends"], prepend=0)
+        return Ids(
+            {
+                "text": columns["text"][np.repeat(mask, lengths)],
+                "ends": np.cumsum(lengths[mask]),
+                "is_number": columns["is_number"][mask],
+            }
+        )
+
+
+def as_text(ids: list[Id]) -> dict[str, NDArray]:
+    """The columns of the second layout."""
+    words = [str(id).encode(**ENCODING) for id in ids]
+    return {
+        "text": np.frombuffer(b"".join(words), np.uint8),
+        "ends": np.cumsum([len(word) for word in words], dtype=np.int64),
+        "is_number": np.array([type(id) is int for id in ids], np.uint8),
+    }
+
+
+def plain_ids(ids: Iterable[Any]) -> list[Id]:
+    """Ids as Python integers and strings.
+
+    Raises:
+        HashIndexError: something else among them, or one string instead of a list.
+    """
+    if isinstance(ids, str | bytes | os.PathLike) or not isinstance(ids, Iterable):
+        raise HashIndexError(f"got ids={ids!r}, expected a list of ids; write [{ids!r}]")
+    return [plain_id(id) for id in ids]
+
+
+def plain_id(id: Any) -> Id:
+    """An id as a Python integer or string, a path as a string."""
+    if type(id) is int or type(id) is str:
+        return id
+    if isinstance(id, str):
+        return str(id)
+    if isinstance(id, int | np.integer) and not isinstance(id, bool):
+        return int(id)
+    if isinstance(id, os.PathLike):
+        return os.fsdecode(id)
+    raise HashIndexError(
+        f"got the id {id!r} of type {type(id).__name__}, expected an integer, a string or a path; "
+        f"write {str(id)!r}"
+    )

@@ -1,0 +1,409 @@
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from derefl.cli import main
+from derefl.hashing.index import HashIndex
+from derefl.imaging.compare import MARGIN
+from derefl.imaging.contact_sheet import BLANK, TILE
+from derefl.imaging.files import open_picture
+from tests.hashing.fake import COLOURS, FakeHasher
+from tests.test_imaging import bad_files
+
+
+@pytest.fixture
+def hashers(tmp_path, monkeypatch):
+    """Work in an empty folder with fake models; gives those loaded so far."""
+    monkeypatch.chdir(tmp_path)
+    loaded = []
+
+    def load(source="lcdh-student", *, bits=64, device=None):
+        loaded.append(FakeHasher(bits, str(source)))
+        return loaded[-1]
+
+    monkeypatch.setattr("derefl.hashing.hasher.load_lcdh_student", load)
+    return loaded
+
+
+def paint(path, colour, size=(24, 18)):
+    """A picture of one colour."""
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", size, tuple(int(255 * c) for c in COLOURS[colour])).save(path)
+
+
+@pytest.fixture
+def photos(hashers):
+    """A folder of three pictures, and one in a subfolder."""
+    for colour in ("red", "green", "blue"):
+        paint(f"photos/{colour}.png", colour)
+    paint("photos/deep/er/yellow.JPG", "yellow")
+    return Path("photos")
+
+
+ALL = ["photos/blue.png", "photos/deep/er/yellow.JPG", "photos/green.png", "photos/red.png"]
+
+
+def error_lines(capsys):
+    return [line for line in capsys.readouterr().err.splitlines() if line.startswith("derefl: ")]
+
+
+# index
+
+
+def test_a_folder_becomes_an_index(photos, hashers, capsys):
+    paint("photos/.hidden.png", "red")
+    paint("photos/.thumbnails/red.png", "red")
+    Path("photos/notes.txt").write_text("not a picture")
+    assert main(["index", "photos", "-o", "photos.lcdh"]) == 0
+    index = HashIndex.load("photos.lcdh", verify=True)
+    assert index.ids == ALL
+    assert np.array_equal(index.codes, FakeHasher(64).encode_image(ALL))
+    assert (index.bits, index.model, index.sha256) == (64, "lcdh-student", hashers[0].sha256)
+    streams = capsys.readouterr()
+    assert streams.out == "4 pictures in the index: 4 encoded, 0 as before, 0 dropped, 0 failed\n"
+    assert "4/4" in streams.err  # the progress bar
+
+
+@pytest.mark.parametrize("bits", [16, 128])
+def test_bits_and_model(photos, bits):
+    assert main(["index", "photos", "-o", "a.lcdh", "--bits", str(bits), "--model", "org/it"]) == 0
+    index = HashIndex.load("a.lcdh")
+    assert (index.bits, index.model) == (bits, "org/it")
+    assert np.array_equal(index.codes, FakeHasher(bits).encode_image(ALL))
+
+
+def test_a_model_that_is_a_file_is_found_from_everywhere(photos, tmp_path, monkeypatch, hashers):
+    Path("it.safetensors").write_bytes(b"")
+    monkeypatch.setattr(FakeHasher, "sha256", "0" * 64, raising=False)
+    assert main(["index", "photos", "-o", "a.lcdh", "--model", "it.safetensors"]) == 0
+    assert HashIndex.load("a.lcdh").model == str(tmp_path / "it.safetensors")
+
+
+def test_names_of_pictures(photos, tmp_path, monkeypatch):
+    """Below the index relative to it, elsewhere absolute, however it is typed."""
+    paint("other/grey.png", "grey")
+    Path("link").symlink_to("photos")
+    monkeypatch.chdir("photos")
+    inputs = [".", "../other/grey.png", "deep/../red.png", "../link/deep"]
+    assert main(["index", *inputs, "-o", "../photos/it.lcdh"]) == 0
+    assert HashIndex.load("it.lcdh").ids == [
+        "blue.png",
+        "deep/er/yellow.JPG",
+        "green.png",
+        "red.png",
+        f"{tmp_path}/other/grey.png",
+    ]
+
+
+def test_bad_files_are_reported_and_the_others_indexed(photos, capsys):
+    reasons = bad_files(photos)
+    del reasons["missing.jpg"], reasons["folder.jpg"]
+    reasons = {name: reason for name, reason in reasons.items() if (photos / name).exists()}
+    assert main(["index", "photos", "-o", "photos.lcdh"]) == 1
+    assert HashIndex.load("photos.lcdh").ids == ALL
+    lines = error_lines(capsys)
+    assert len(lines) == len(reasons) >= 3
+    for name in reasons:
+        assert sum(f"photos/{name}" in line for line in lines) == 1
+
+
+def test_nothing_but_bad_files(hashers, capsys):
+    Path("a.png").write_bytes(b"no picture")
+    assert main(["index", "a.png", "-o", "it.lcdh"]) == 1
+    assert len(HashIndex.load("it.lcdh")) == 0
+    assert "a.png" in error_lines(capsys)[0]
+    assert main(["search", "it.lcdh", "red"]) == 0
+
+
+def test_an_index_that_is_there_is_kept(photos, hashers, capsys):
+    Path("photos.lcdh").write_text("precious")
+    assert main(["index", "photos", "-o", "photos.lcdh"]) == 1
+    (line,) = error_lines(capsys)
+    assert "add --update to bring it up to date, --overwrite" in line
+    assert Path("photos.lcdh").read_text() == "precious"
+    assert main(["index", "photos", "-o", "photos.lcdh", "--update"]) == 1
+    assert "photos.lcdh is no index of derefl" in error_lines(capsys)[0]
+    assert Path("photos.lcdh").read_text() == "precious"
+    assert hashers == []
+    assert main(["index", "photos", "-o", "photos.lcdh", "--overwrite"]) == 0
+    assert HashIndex.load("photos.lcdh").ids == ALL
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (["missing", "-o", "it.lcdh"], "missing: there is no such file or folder"),
+        (["empty", "-o", "it.lcdh"], "empty has no pictures"),
+        (["photos", "-o", "empty"], "empty is a folder, expected a file"),
+    ],
+)
+def test_errors_before_any_work(photos, hashers, capsys, args, words):
+    Path("empty").mkdir()
+    assert main(["index", *args]) == 1
+    assert words in error_lines(capsys)[0]
+    assert hashers == []
+    assert not Path("it.lcdh").exists()
+
+
+def test_update_and_overwrite_exclude_each_other(photos, capsys):
+    with pytest.raises(SystemExit):
+        main(["index", "photos", "-o", "it.lcdh", "--update", "--overwrite"])
+    assert "not allowed with" in capsys.readouterr().err
+
+
+# update
+
+
+def update(*inputs, options=()):
+    return main(["index", *(inputs or ["photos"]), "-o", "photos.lcdh", "--update", *options])
+
+
+def test_update_encodes_what_is_new_or_changed_and_drops_what_is_gone(photos, hashers, capsys):
+    assert update() == 0  # makes it
+    assert update() == 0
+    assert [hasher.calls for hasher in hashers] == [4, 0]
+
+    paint("photos/new.png", "white")
+    paint("photos/red.png", "black", (48, 36))  # another size of file
+    os.utime("photos/green.png", ns=(0, 123456789))  # another time
+    Path("photos/deep/er/yellow.JPG").unlink()
+    capsys.readouterr()
+    assert update() == 0
+    assert hashers[-1].calls == 3
+    assert capsys.readouterr().out == (
+        "4 pictures in the index: 3 encoded, 1 as before, 1 dropped, 0 failed\n"
+    )
+    index = HashIndex.load("photos.lcdh", verify=True)
+    assert index.ids == ["photos/blue.png", "photos/green.png", "photos/red.png", "photos/new.png"]
+    assert np.array_equal(index.codes, FakeHasher(64).encode_image(index.ids))
+    assert update() == 0
+    assert hashers[-1].calls == 0
+
+
+def test_update_keeps_what_lies_elsewhere(photos, hashers):
+    paint("other/grey.png", "grey")
+    assert update("photos", "other") == 0
+    Path("other/grey.png").unlink()
+    Path("photos/red.png").unlink()
+    assert update("photos/deep", "photos/blue.png") == 0
+    assert HashIndex.load("photos.lcdh").ids == [*ALL, "other/grey.png"]
+    assert update("photos") == 0
+    assert HashIndex.load("photos.lcdh").ids == [*ALL[:3], "other/grey.png"]
+    assert [hasher.calls for hasher in hashers] == [5, 0, 0]
+
+
+def test_update_of_a_folder_above_the_index(hashers):
+    for colour in ("red", "green"):
+        paint(f"photos/{colour}.png", colour)
+    Path("photos/sub").mkdir()
+    args = ["index", "photos", "-o", "photos/sub/it.lcdh", "--update"]
+    paint("photos/sub/blue.png", "blue")
+    assert main(args) == 0
+    Path("photos/red.png").unlink()
+    Path("photos/sub/blue.png").unlink()
+    assert main(args) == 0
+    assert HashIndex.load("photos/sub/it.lcdh").ids == [str(Path("photos/green.png").absolute())]
+
+
+def test_a_picture_that_went_bad_is_dropped_and_tried_again(photos, hashers, capsys):
+    assert update() == 0
+    good = Path("photos/red.png").read_bytes()
+    Path("photos/red.png").write_bytes(good[:40])
+    for _ in range(2):
+        assert update() == 1
+        assert "photos/red.png" in error_lines(capsys)[0]
+        assert HashIndex.load("photos.lcdh").ids == ALL[:3]
+    Path("photos/red.png").write_bytes(good)
+    assert update() == 0
+    assert HashIndex.load("photos.lcdh").ids == ALL
+
+
+def test_update_goes_on_with_bits_and_model_of_the_index(photos, hashers, capsys):
+    assert update(options=["--bits", "32", "--model", "org/one"]) == 0
+    assert update() == 0
+    assert (hashers[-1].bits, hashers[-1].name) == (32, "org/one")
+    before = Path("photos.lcdh").read_bytes()
+    assert update(options=["--bits", "64"]) == 1
+    assert "photos.lcdh has codes of 32 bits, got --bits 64" in error_lines(capsys)[0]
+    assert update(options=["--model", "org/two"]) == 1
+    assert "the model 'org/one'" in error_lines(capsys)[0]
+    assert Path("photos.lcdh").read_bytes() == before
+
+
+def test_a_damaged_index_is_not_updated(photos, hashers, capsys):
+    assert update() == 0
+    whole = bytearray(Path("photos.lcdh").read_bytes())
+    whole[-1] ^= 1
+    Path("photos.lcdh").write_bytes(whole)
+    assert update() == 1
+    assert "photos.lcdh is damaged" in error_lines(capsys)[0]
+    assert len(hashers) == 1
+
+
+# search
+
+
+@pytest.fixture
+def indexed(photos, capsys):
+    assert main(["index", "photos", "-o", "photos.lcdh"]) == 0
+    capsys.readouterr()
+    return Path("photos.lcdh")
+
+
+def as_json(capsys):
+    """What was printed, which has to be one JSON object and nothing else."""
+    streams = capsys.readouterr()
+    assert streams.err == ""
+    assert streams.out.count("\n") == 1
+    return json.loads(streams.out)
+
+
+def expected_hits(code, paths=ALL):
+    """Hits by the definition."""
+    codes = FakeHasher(64).encode_image(paths)
+    distances = np.unpackbits(codes ^ code, axis=1).sum(axis=1).tolist()
+    return sorted(zip(distances, range(len(paths)), paths, strict=True))
+
+
+def test_search_by_words(indexed, capsys):
+    assert main(["search", "photos.lcdh", "something red", "-k", "3"]) == 0
+    header, *lines = capsys.readouterr().out.splitlines()
+    assert header.split() == ["rank", "distance", "photo"]
+    hits = expected_hits(FakeHasher(64).encode_text("red"))[:3]
+    assert [line.split() for line in lines] == [
+        [str(rank), str(distance), path] for rank, (distance, _, path) in enumerate(hits, 1)
+    ]
+    assert lines[0].split()[1:] == ["0", "photos/red.png"]
+
+
+def test_search_by_picture_as_json(indexed, capsys):
+    paint("query.png", "yellow")
+    assert main(["search", "photos.lcdh", "--image", "query.png", "--json"]) == 0
+    hits = expected_hits(FakeHasher(64).encode_image(["query.png"]))
+    assert as_json(capsys) == {
+        "query": {"image": "query.png"},
+        "model": "lcdh-student",
+        "bits": 64,
+        "hits": [
+            {"rank": rank, "distance": distance, "id": path, "path": path}
+            for rank, (distance, _, path) in enumerate(hits, 1)
+        ],
+    }
+    assert hits[0][2] == "photos/deep/er/yellow.JPG"
+
+
+def test_paths_can_be_opened_from_anywhere(indexed, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir("photos/deep")
+    assert main(["search", "../../photos.lcdh", "red", "--json"]) == 0
+    paths = [hit["path"] for hit in as_json(capsys)["hits"]]
+    assert set(paths) == {"er/yellow.JPG", *(str(tmp_path / p) for p in ALL if "deep" not in p)}
+    assert all(Path(path).exists() for path in paths)
+
+
+def test_photos_and_index_can_be_moved_together(indexed, tmp_path, capsys):
+    Path("moved").mkdir()
+    for name in ("photos", "photos.lcdh"):
+        Path(name).rename(Path("moved") / name)
+    assert main(["search", "moved/photos.lcdh", "red", "-k", "1", "--json"]) == 0
+    assert as_json(capsys)["hits"][0]["path"] == "moved/photos/red.png"
+
+
+@pytest.mark.parametrize("words", ["", "🙂", "red " * 10_000])
+def test_any_words(indexed, capsys, words):
+    assert main(["search", "photos.lcdh", words, "--json"]) == 0
+    report = as_json(capsys)
+    assert report["query"] == {"text": words}
+    assert len(report["hits"]) == 4
+
+
+def test_names_that_are_no_utf8(photos, capfdbinary):
+    name = os.fsdecode(b"photos/caf\xe9.png")
+    paint(name, "white")
+    assert main(["index", "photos", "-o", "photos.lcdh"]) == 0
+    assert main(["search", "photos.lcdh", "white", "-k", "1"]) == 0
+    assert b" photos/caf\xe9.png\n" in capfdbinary.readouterr().out
+
+
+def test_an_index_of_another_model_is_refused(indexed, hashers, capsys):
+    assert main(["search", "photos.lcdh", "red", "--model", "org/other"]) == 1
+    (line,) = error_lines(capsys)
+    assert "search with the model of the index, or build the index anew" in line
+
+
+def test_ids_of_an_index_made_in_python(hashers, capsys):
+    index = HashIndex(16)
+    index.add(np.zeros((1, 2), np.uint8), [7])
+    index.save("it.lcdh")
+    assert main(["search", "it.lcdh", "red", "--json"]) == 0
+    assert as_json(capsys)["hits"][0]["id"] == 7
+    assert (hashers[-1].bits, hashers[-1].name) == (16, "lcdh-student")
+
+
+def test_contact_sheet(indexed, capsys):
+    Path("photos/green.png").unlink()
+    words = ["search", "photos.lcdh", "green", "--contact-sheet"]
+    assert main([*words, "new/sheet.png"]) == 0
+    assert capsys.readouterr().out.endswith("contact sheet: new/sheet.png\n")
+    sheet = np.asarray(open_picture("new/sheet.png"))
+    assert sheet.shape[1] > 4 * TILE  # four in a row
+    colours = {
+        colour: np.argwhere((sheet == [int(255 * c) for c in COLOURS[colour]]).all(axis=2))
+        for colour in ("red", "blue")
+    }
+    for pixels in colours.values():  # whole, and once
+        assert len(pixels) == 24 * 18
+    blank = np.argwhere((sheet == BLANK).all(axis=2))
+    blank = blank[blank[:, 0] >= sheet.shape[0] - TILE - MARGIN]  # letters have grey edges
+    assert len(blank) == TILE * TILE
+    assert blank[:, 1].max() < min(pixels[:, 1].min() for pixels in colours.values())  # first hit
+    assert main([*words, "new/sheet.png"]) == 1
+    assert "new/sheet.png is there already; add --overwrite" in error_lines(capsys)[0]
+    assert main([*words, "new/sheet.png", "--overwrite", "--json"]) == 0
+    as_json(capsys)
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (
+            ["missing.lcdh", "red"],
+            "missing.lcdh: there is no such file; make it with: derefl index",
+        ),
+        (["photos/red.png", "red"], "photos/red.png is no index of derefl"),
+        (["photos.lcdh", "red", "-k", "0"], "got -k 0, expected at least 1"),
+        (["photos.lcdh", "red", "--contact-sheet", "a.txt"], "a.txt has the suffix .txt"),
+    ],
+)
+def test_search_errors_before_any_work(indexed, hashers, capsys, args, words):
+    hashers.clear()
+    assert main(["search", *args]) == 1
+    assert words in error_lines(capsys)[0]
+    assert hashers == []
+
+
+def test_a_query_that_is_no_picture(indexed, capsys):
+    assert main(["search", "photos.lcdh", "--image", "photos.lcdh"]) == 1
+    assert "photos.lcdh" in error_lines(capsys)[0]
+
+
+@pytest.mark.parametrize("args", [[], ["red", "--image", "photos/red.png"]])
+def test_one_query_is_needed(indexed, capsys, args):
+    with pytest.raises(SystemExit) as exit_info:
+        main(["search", "photos.lcdh", *args])
+    assert exit_info.value.code == 2
+
+
+def test_bench_search(capsys):
+    assert main(["bench", "search", "--codes", "5000", "--runs", "2", "-k", "3", "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert (report["codes"], report["bits"], report["k"], report["runs"]) == (5000, 64, 3, 2)
+    assert 0 < report["best_seconds"] <= report["seconds"]
+    assert report["memory_ratio"] > 1
+    assert main(["bench", "search", "--codes", "5000", "--runs", "1"]) == 0
+    assert "5,000 codes of 64 bits" in capsys.readouterr().out
+    assert main(["bench", "search", "--codes", "0"]) == 1
+    assert "--codes, -k and --runs of at least 1" in error_lines(capsys)[0]
