@@ -81,7 +81,7 @@ class TestSynthesis:
 
     def test_linear_light_of_darkness_only_dims(self):
         t = picture(3, 8, 8)
-        tau = np.random.default_rng(0).uniform(0.75, 1.0)
+        tau = min(1.0, np.random.default_rng(0).uniform(0.75, 1.2))
         out = syn.linear_light(t, torch.zeros_like(t), np.random.default_rng(0))
         torch.testing.assert_close(out, (t * tau ** (1 / 2.2)).float(), atol=1e-3, rtol=1e-3)
 
@@ -92,6 +92,31 @@ class TestSynthesis:
         torch.testing.assert_close(syn.ghost(flat, rng), flat)
         noise = picture(3, 40, 40)
         assert syn.blur(noise, rng, sharp=False).std() < 0.5 * noise.std()
+
+    def test_a_veil_has_the_light_of_the_scene_but_no_shape(self):
+        noise = picture(3, 40, 40)
+        haze = syn.veil(noise, np.random.default_rng(0))
+        assert haze.shape == noise.shape
+        assert float((haze.mean() - noise.mean()).abs()) < 0.02
+        assert (haze[:, 1:] - haze[:, :-1]).abs().max() < 0.02
+
+    def test_recolour_turns_gamma_saturation_and_order_only(self):
+        grey = torch.full((3, 4, 4), 0.5)
+        values = {float(syn.recolour(grey, np.random.default_rng(s)).mean()) for s in range(30)}
+        assert min(values) >= 0.5**1.42 and max(values) <= 0.5**0.7 and len(values) == 30
+        red = torch.tensor([1.0, 0, 0]).view(3, 1, 1).expand(3, 4, 4)
+        reddest = {int(syn.recolour(red, np.random.default_rng(s))[:, 0, 0].argmax()) for s in range(60)}
+        assert reddest == {0, 1, 2}
+
+    def test_transplanted_adds_what_the_pane_added(self):
+        t, truth = torch.full((3, 4, 4), 0.4), torch.full((3, 4, 4), 0.5)
+        image = torch.cat([truth[:, :2] + 0.2, truth[:, 2:] - 0.2], dim=1)  # half brighter
+        rng = np.random.default_rng(0)
+        alpha, strength = min(1.0, rng.uniform(0.85, 1.05)), rng.uniform(0.4, 1.2)
+        mixture = syn.transplanted(t, image, truth, np.random.default_rng(0))
+        torch.testing.assert_close(mixture[:, 2:], torch.full((3, 2, 4), alpha * 0.4))
+        expected = alpha * 0.4 + strength * 0.2
+        torch.testing.assert_close(mixture[:, :2], torch.full((3, 2, 4), expected))
 
     def test_clean_pictures_stay_themselves(self):
         t, r = picture(3, 32, 32), picture(3, 32, 32, seed=1)
@@ -139,6 +164,24 @@ class TestPairs:
             torch.testing.assert_close(blended - truth, torch.full((3, 32, 32), 20 / 255))
             image, transmission = pairs.real_pair(32, np.random.default_rng(seed))
             assert (image > transmission).all()
+
+    def test_a_weaker_reflection_lies_between_truth_and_picture(self, photo_folder, pair_folder):
+        full, weaker = (
+            self.make(photo_folder, pair_folder, real_share=1.0, weaker=weaker)
+            for weaker in (0.0, 1.0)
+        )
+        added = [
+            [float((i - t).mean()) for i, t in (p.real_pair(32, np.random.default_rng(s)) for s in range(20))]
+            for p in (full, weaker)
+        ]
+        assert min(added[1]) > 0 and np.mean(added[1]) < 0.75 * np.mean(added[0])
+
+    def test_a_transplanted_reflection_comes_from_a_real_pair(self, photo_folder, pair_folder):
+        pairs = self.make(photo_folder, pair_folder, real_share=0.0, transplant=1.0)
+        pairs.synthesis = syn.SynthesisConfig(noise=0, jpeg=0)
+        for seed in range(5):  # the real pairs of this folder differ by a plain 20 levels at most
+            image, scene = pairs.synthetic_pair(32, np.random.default_rng(seed))
+            assert (image - scene).max() < 1.3 * 30 / 255
 
     def test_a_pair_of_two_sizes_or_a_broken_picture_is_named(self, photo_folder, pair_folder):
         pairs = self.make(photo_folder, pair_folder, real_share=1.0)
@@ -218,7 +261,7 @@ class TestRun:
 
     @pytest.fixture
     def config(self, photo_folder, pair_folder, monkeypatch):
-        monkeypatch.setattr(training, "load_imagenet_weights", lambda backbone, name: None)
+        monkeypatch.setattr(training, "load_imagenet_weights", lambda *_, **__: None)
         run = training.RunConfig(
             steps=4, batch=2, size=32, late_batch=1, late_size=64, warmup=1, validate_every=2
         )

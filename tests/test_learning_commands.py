@@ -44,7 +44,7 @@ def test_evaluate_clean_measures_against_the_input(checkpoint, photo_folder, cap
 def test_train_writes_a_model_that_the_others_load(
     photo_folder, pair_folder, tmp_path, capsys, monkeypatch
 ):
-    monkeypatch.setattr(training, "load_imagenet_weights", lambda backbone, name: None)
+    monkeypatch.setattr(training, "load_imagenet_weights", lambda *_, **__: None)
     config = tmp_path / "tiny.toml"
     config.write_text(
         f"[model]\ndims = {list(TINY.dims)}\ndepths = {list(TINY.depths)}\nhead_dim = 8\n"

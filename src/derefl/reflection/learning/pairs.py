@@ -20,7 +20,13 @@ from torch import Tensor
 
 from derefl.errors import DataError
 from derefl.reflection.learning.folders import list_pairs, list_pictures, read_pair, read_rgb
-from derefl.reflection.learning.synthesis import SynthesisConfig, synthesise
+from derefl.reflection.learning.synthesis import (
+    SynthesisConfig,
+    photographed,
+    recolour,
+    synthesise,
+    transplanted,
+)
 
 EVERY_PHOTO, EVERY_PAIR = 42, 10
 """Of the sorted photographs number 0, 42, 84 … are held back for validation and 21, 63 … for the
@@ -36,11 +42,15 @@ class PairsConfig:
             held-back pictures.
         real: folders with ``blended/`` and ``transmission_layer/``.
         real_share: probability that a pair is a real one.
+        weaker: probability that a real pair's reflection is weakened: I ← T + s·(I − T), s < 1.
+        transplant: probability that a synthetic pair takes its reflection from a real pair.
     """
 
     photos: tuple[str, ...] = ()
     real: tuple[str, ...] = ()
     real_share: float = 0.35
+    weaker: float = 0.5
+    transplant: float = 0.25
 
 
 class Pairs:
@@ -82,15 +92,26 @@ class Pairs:
     def real_pair(self, size: int, rng: Generator) -> tuple[Tensor, Tensor]:
         pair = self.pair(self.real[int(rng.integers(len(self.real)))])
         image, transmission = self.crop(pair, size, rng, 256)
-        # One exposure for both: eighty scenes should not teach eighty brightnesses.
+        if rng.random() < self.config.weaker:
+            image = torch.lerp(transmission, image, rng.uniform(0.1, 1.0))
+        # One exposure and one order of channels for both: eighty scenes should not teach eighty
+        # brightnesses and tints.
         gamma = float(np.exp(rng.uniform(-0.25, 0.25)))
-        return image.clamp_min(0) ** gamma, transmission.clamp_min(0) ** gamma
+        order = torch.from_numpy(rng.permutation(3)) if rng.random() < 0.3 else torch.arange(3)
+        return image[order].clamp(0, 1) ** gamma, transmission[order].clamp(0, 1) ** gamma
 
     def synthetic_pair(self, size: int, rng: Generator) -> tuple[Tensor, Tensor]:
         t, r = (
             self.crop([self.picture(self.photos[int(i)])], size, rng, int(size * 0.8))[0]
             for i in rng.integers(0, len(self.photos), 2)
         )
+        t, r = (
+            recolour(x, rng) if rng.random() < self.synthesis.recolour else x.clamp(0, 1)
+            for x in (t, r)
+        )
+        if self.real and rng.random() < self.config.transplant:
+            mixture = transplanted(t, *self.real_pair(size, rng), rng)
+            return photographed(mixture, rng, self.synthesis), t
         return synthesise(t, r, rng, self.synthesis), t
 
     def batch(self, step: int, count: int, size: int) -> tuple[Tensor, Tensor]:

@@ -25,6 +25,8 @@ class SynthesisConfig:
         clean: no reflection at all; the network must learn to leave such a picture alone.
         weak: the reflected layer is dimmed before it is mixed; the recipes alone are stronger than
             most real panes.
+        recolour: each layer gets another saturation, gamma and order of channels.
+        veil: the reflection is too far out of focus to have a shape: a haze over the picture.
         sharp: the reflection is (almost) in focus.
         spatial: its strength varies over the picture.
         ghost: a second, shifted and weaker copy, from the other side of the pane.
@@ -35,7 +37,9 @@ class SynthesisConfig:
 
     recipes: tuple[float, float, float, float] = (0.35, 0.2, 0.15, 0.3)
     clean: float = 0.08
-    weak: float = 0.4
+    weak: float = 0.5
+    recolour: float = 0.5
+    veil: float = 0.15
     sharp: float = 0.25
     spatial: float = 0.5
     ghost: float = 0.2
@@ -57,9 +61,10 @@ def synthesise(t: Tensor, r: Tensor, rng: Generator, config: SynthesisConfig) ->
     """
     mixture = t
     if rng.random() >= config.clean:
-        r = blur(r, rng, sharp=rng.random() < config.sharp)
+        veiled = rng.random() < config.veil
+        r = veil(r, rng) if veiled else blur(r, rng, sharp=rng.random() < config.sharp)
         if rng.random() < config.weak:
-            r = r * rng.uniform(0.2, 0.9)
+            r = r * rng.uniform(0.1, 0.9)
         if rng.random() < config.ghost:
             r = ghost(r, rng)
         if rng.random() < config.spatial:
@@ -70,10 +75,25 @@ def synthesise(t: Tensor, r: Tensor, rng: Generator, config: SynthesisConfig) ->
         mixture = recipe(t, r, rng)
         if rng.random() < config.cast:
             mixture = mixture * uniform(rng, 0.92, 1.04, (3, 1, 1))
+    return photographed(mixture, rng, config)
+
+
+def photographed(x: Tensor, rng: Generator, config: SynthesisConfig) -> Tensor:
+    """What a camera adds to a mixture: noise and JPEG, each in its share; in [0, 1]."""
     if rng.random() < config.noise:
-        mixture = add_noise(mixture, rng)
-    mixture = mixture.clamp(0, 1)
-    return jpeg(mixture, int(rng.integers(60, 98))) if rng.random() < config.jpeg else mixture
+        x = add_noise(x, rng)
+    x = x.clamp(0, 1)
+    return jpeg(x, int(rng.integers(60, 98))) if rng.random() < config.jpeg else x
+
+
+def transplanted(t: Tensor, image: Tensor, truth: Tensor, rng: Generator) -> Tensor:
+    """I = αT + s·(I′ − T′)₊: what a real pane (I′, T′) added to its scene, put over another.
+
+    α ~ U(.85, 1.05), at most 1; s ~ U(.4, 1.2). All ``[3 h w]``. A few dozen real reflections with
+    their true blur, shape and strength become as many pictures as there are scenes (our choice).
+    """
+    alpha, strength = min(1.0, rng.uniform(0.85, 1.05)), rng.uniform(0.4, 1.2)
+    return (alpha * t + strength * (image - truth).clamp_min(0)).clamp(0, 1)
 
 
 def screen(t: Tensor, r: Tensor, rng: Generator) -> Tensor:
@@ -99,10 +119,10 @@ def per_channel(t: Tensor, r: Tensor, rng: Generator) -> Tensor:
 def linear_light(t: Tensor, r: Tensor, rng: Generator) -> Tensor:
     """I = (τ·T^2.2 + ρ·R^2.2)^(1/2.2): light adds up linearly (after ERRNet's 2.2 gamma).
 
-    τ ~ U(.75, 1) is what the pane lets through and ρ what it throws back; ρ is drawn so that the
-    reflected layer is anything from a breath to as bright as the scene.
+    τ ~ U(.75, 1.2), at most 1, is what the pane lets through and ρ what it throws back; ρ is drawn
+    so that the reflected layer is anything from a breath to as bright as the scene.
     """
-    tau = rng.uniform(0.75, 1.0)
+    tau = min(1.0, rng.uniform(0.75, 1.2))
     t, r = t.clamp_min(1e-6) ** 2.2, r.clamp_min(1e-6) ** 2.2
     rho = (
         float(np.exp(rng.uniform(np.log(0.05), np.log(1.0)))) * (t.mean() + 0.2) / (r.mean() + 0.1)
@@ -123,6 +143,21 @@ def blur(r: Tensor, rng: Generator, sharp: bool) -> Tensor:
     kernel = torch.softmax(-(line**2) / (2 * sigma**2), dim=0)
     r = F.pad(r[:, None], [size // 2] * 4, mode="reflect")
     return F.conv2d(F.conv2d(r, kernel.view(1, 1, 1, -1)), kernel.view(1, 1, -1, 1))[:, 0]
+
+
+def veil(r: Tensor, rng: Generator) -> Tensor:
+    """The reflected scene as nothing but 1 to 4 patches of light a side, smoothly joined."""
+    rows, columns = (int(n) for n in rng.integers(1, 5, 2))
+    coarse = F.adaptive_avg_pool2d(r[None], (rows, columns))
+    return F.interpolate(coarse, r.shape[1:], mode="bicubic", align_corners=False)[0].clamp(0, 1)
+
+
+def recolour(x: Tensor, rng: Generator) -> Tensor:
+    """Gamma in [.7, 1.4], saturation × U(.6, 1.6), channels in another order in one of five."""
+    x = x.clamp(0, 1) ** float(np.exp(rng.uniform(-0.35, 0.35)))
+    grey = x.mean(dim=0, keepdim=True)
+    x = (grey + rng.uniform(0.6, 1.6) * (x - grey)).clamp(0, 1)
+    return x[torch.from_numpy(rng.permutation(3))] if rng.random() < 0.2 else x
 
 
 def ghost(r: Tensor, rng: Generator) -> Tensor:

@@ -12,13 +12,13 @@ from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 from tqdm import tqdm
 
-from derefl.reflection.learning.backbone_weights import load_imagenet_weights
 from derefl.reflection.learning.losses import LossConfig, decomposition_loss
 from derefl.reflection.learning.pairs import Pairs, PairsConfig, batches
 from derefl.reflection.learning.synthesis import SynthesisConfig
 from derefl.reflection.learning.validate import validate
 from derefl.reflection.model import DeRefl, DeReflConfig, Layers
 from derefl.training.ema import EMA
+from derefl.training.imagenet import load_imagenet_weights
 from derefl.training.log import JsonLog, Meter
 from derefl.training.memory import keep_freed_memory
 from derefl.training.precision import autocast_dtype
@@ -102,7 +102,8 @@ def train(
     pairs = Pairs(config.pairs, config.synthesis, run.seed)
     model = DeRefl(config.model)
     if start is None:
-        load_imagenet_weights(model.backbone, config.model.backbone)
+        name = config.model.backbone
+        load_imagenet_weights(model.backbone.features, name, features_only=True)
     else:
         model.load_state_dict(start.state_dict(), strict=True)
     model.to(device).to(memory_format=torch.channels_last).train()
