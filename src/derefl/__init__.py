@@ -1,4 +1,7 @@
-"""Remove reflections from photos taken through glass: ``load_derefl().dereflect(photo)``."""
+"""Models for photos: remove reflections, search pictures and text by tiny binary codes.
+
+``load_derefl().dereflect(photo)`` and ``load_lcdh_student(bits=64).encode_image([photo])``.
+"""
 
 from importlib import import_module
 from importlib.metadata import version
@@ -7,14 +10,31 @@ from typing import TYPE_CHECKING, Any
 from derefl.errors import DereflError
 
 if TYPE_CHECKING:
+    from derefl.hashing.hasher import load_lcdh_student
+    from derefl.hashing.index import HashIndex
+    from derefl.hashing.teaching import load_lcdh_teacher
     from derefl.reflection.pipeline import load_derefl
     from derefl.zoo import list_models
 
-__all__ = ["DereflError", "__version__", "list_models", "load_derefl"]
+__all__ = [
+    "DereflError",
+    "HashIndex",
+    "__version__",
+    "list_models",
+    "load_derefl",
+    "load_lcdh_student",
+    "load_lcdh_teacher",
+]
 
 __version__ = version("derefl")
 
-_HOMES = {"list_models": "derefl.zoo", "load_derefl": "derefl.reflection.pipeline"}
+_HOMES = {
+    "HashIndex": "derefl.hashing.index",
+    "list_models": "derefl.zoo",
+    "load_derefl": "derefl.reflection.pipeline",
+    "load_lcdh_student": "derefl.hashing.hasher",
+    "load_lcdh_teacher": "derefl.hashing.teaching",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -5,6 +5,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from derefl.commands import evaluate_hashing, evaluate_online
+
 DESCRIPTION = """Score a model on pictures whose truth is known (needs derefl[train]).
 
 DIR has blended/ and transmission_layer/ with equal names, or is a folder of SIR² as it comes.
@@ -50,6 +52,9 @@ def add_parser(subparsers: Any) -> None:
         help="only the pictures of DIR that training holds back for this check",
     )
     clean.set_defaults(run=run_clean)
+
+    evaluate_hashing.add_parser(wings)
+    evaluate_online.add_parser(wings)
 
     for command in (reflection, clean):
         command.add_argument("--data", metavar="DIR", type=Path, required=True)

@@ -1,6 +1,7 @@
 """``derefl train``: the training runs behind the weights."""
 
 import argparse
+import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,25 @@ EXAMPLES = """examples:
 The same command takes up a run that was stopped: OUT holds its state. OUT/model.safetensors is the
 averaged model, renewed at every validation; use it with --model, or go on from it with --start.
 """
+
+HASHING_EXAMPLES = """examples:
+  derefl train teacher --config configs/lcdh-teacher.toml --images flickr8k/images \\
+      --captions flickr8k/captions.csv --split flickr8k/train.txt --out runs/teacher
+  derefl train student --config configs/lcdh-student.toml --images flickr8k/images \\
+      --captions flickr8k/captions.csv --split flickr8k/train.txt \\
+      --teacher runs/teacher/model.safetensors --out runs/student
+
+The same command takes up a run that was stopped. The encoder's features are kept in OUT.
+"""
+
+CORPUS_OPTIONS = (
+    ("images", "DIR", "pictures with captions"),
+    ("captions", "CSV", "their captions, columns image,caption"),
+    ("split", "FILE", "the pictures to learn from, one name a line"),
+    ("tagged", "DIR", "pictures with tags"),
+    ("tags", "CSV", "their tags, columns image,tags"),
+    ("named", "DIR", "pictures whose names begin with a WordNet synset, n02084071_…"),
+)
 
 
 def add_parser(subparsers: Any) -> None:
@@ -51,6 +71,33 @@ def add_parser(subparsers: Any) -> None:
     )
     reflection.add_argument("--device", choices=("cpu", "cuda", "mps"), default="cpu")
     reflection.set_defaults(run=run_reflection)
+    add_hashing(wings)
+
+
+def add_hashing(wings: Any) -> None:
+    """Add ``teacher`` and ``student``."""
+    for name, what, run in (
+        ("teacher", "the hashing teacher, offline", run_teacher),
+        ("student", "the hashing student, from a teacher", run_student),
+    ):
+        command = wings.add_parser(
+            name,
+            help=what,
+            description=f"Train {what} (needs derefl[train]).",
+            epilog=HASHING_EXAMPLES,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        command.add_argument("--config", metavar="TOML", type=Path, help="settings of the run")
+        for option, metavar, text in CORPUS_OPTIONS:
+            command.add_argument(f"--{option}", metavar=metavar, help=text)
+        command.add_argument("--out", metavar="DIR", type=Path, required=True, help="run folder")
+        if name == "student":
+            command.add_argument("--teacher", metavar="NAME", default="lcdh-teacher")
+        command.add_argument(
+            "--set", metavar="KEY=VALUE", nargs="+", default=[], help="settings over the file's"
+        )
+        command.add_argument("--device", choices=("cpu", "cuda", "mps"), default="cpu")
+        command.set_defaults(run=run)
 
 
 def run_reflection(args: argparse.Namespace) -> int:
@@ -70,3 +117,41 @@ def run_reflection(args: argparse.Namespace) -> int:
     train(config, args.out, torch.device(args.device), start)
     print(f"trained: {args.out / 'model.safetensors'}", file=sys.stderr)
     return 0
+
+
+def run_teacher(args: argparse.Namespace) -> int:
+    """Read the settings and train."""
+    import torch
+
+    from derefl.hashing.learning.offline import TeacherTrainConfig, train_teacher
+    from derefl.training.config import read_config
+    from derefl.zoo import check_device
+
+    check_device(args.device)
+    config = read_config(TeacherTrainConfig, args.config, [*corpus_settings(args), *args.set])
+    train_teacher(config, args.out, torch.device(args.device))
+    print(f"trained: {args.out / 'model.safetensors'}", file=sys.stderr)
+    return 0
+
+
+def run_student(args: argparse.Namespace) -> int:
+    """Read the settings and train."""
+    import torch
+
+    from derefl.hashing.learning.train_student import StudentTrainConfig, train_student
+    from derefl.hashing.teaching import load_lcdh_teacher
+    from derefl.training.config import read_config
+    from derefl.zoo import check_device
+
+    check_device(args.device)
+    config = read_config(StudentTrainConfig, args.config, [*corpus_settings(args), *args.set])
+    teacher = load_lcdh_teacher(args.teacher)
+    train_student(config, args.out, torch.device(args.device), teacher)
+    print(f"trained: {args.out / 'model.safetensors'}", file=sys.stderr)
+    return 0
+
+
+def corpus_settings(args: argparse.Namespace) -> list[str]:
+    """The data options as settings."""
+    given = ((name, getattr(args, name)) for name, _, _ in CORPUS_OPTIONS)
+    return [f"corpus.{name}={json.dumps(value)}" for name, value in given if value]

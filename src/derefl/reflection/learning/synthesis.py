@@ -26,6 +26,7 @@ class SynthesisConfig:
         weak: the reflected layer is dimmed before it is mixed; the recipes alone are stronger than
             most real panes.
         recolour: each layer gets another saturation, gamma and order of channels.
+        illuminant: the reflected scene is lit by light of another colour.
         veil: the reflection is too far out of focus to have a shape: a haze over the picture.
         sharp: the reflection is (almost) in focus.
         spatial: its strength varies over the picture.
@@ -39,8 +40,9 @@ class SynthesisConfig:
     clean: float = 0.08
     weak: float = 0.5
     recolour: float = 0.5
+    illuminant: float = 0.6
     veil: float = 0.15
-    sharp: float = 0.25
+    sharp: float = 0.35
     spatial: float = 0.5
     ghost: float = 0.2
     cast: float = 0.3
@@ -63,6 +65,8 @@ def synthesise(t: Tensor, r: Tensor, rng: Generator, config: SynthesisConfig) ->
     if rng.random() >= config.clean:
         veiled = rng.random() < config.veil
         r = veil(r, rng) if veiled else blur(r, rng, sharp=rng.random() < config.sharp)
+        if rng.random() < config.illuminant:
+            r = r * uniform(rng, 0.5, 1.1, (3, 1, 1))
         if rng.random() < config.weak:
             r = r * rng.uniform(0.1, 0.9)
         if rng.random() < config.ghost:

@@ -1,0 +1,26 @@
+"""Learn from photos as they come, while codes given out stay valid: needs derefl[train]."""
+
+from pathlib import Path
+
+from derefl import HashIndex, load_lcdh_student, load_lcdh_teacher
+from derefl.hashing.encoders import load_encoder
+from derefl.hashing.learning.online import OnlineHasher
+from derefl.hashing.teaching import Teaching
+
+folder = Path(__file__).parent / "pictures" / "layers"
+chunks = [
+    {"coffee": "a cup of coffee on a wooden table", "church": "a white church on a green lawn"},
+    {"wine": "a bottle of red wine and a glass", "friends": "two dogs look out of a door"},
+    {"meadow": "a green meadow and autumn trees", "stream": "a brook runs over rocks in a wood"},
+]
+teacher = load_lcdh_teacher()
+learner = OnlineHasher(load_lcdh_student(), Teaching(teacher, load_encoder(teacher.config.encoder)))
+index = HashIndex(bits=learner.student.bits)
+
+for chunk in chunks:
+    photos = [folder / f"{name}.jpg" for name in chunk]
+    learner.partial_fit(photos, list(chunk.values()))
+    index.add(learner.student.encode_image(photos), chunk)  # hashed once, never again
+    print(f"{len(index)} photos seen")
+    for text in chunks[0].values():  # what came first is still found
+        print(f"    {text!r} finds {index.search(learner.student.encode_text(text), k=1)[0][0].id}")

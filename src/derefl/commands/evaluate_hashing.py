@@ -1,0 +1,190 @@
+"""``derefl evaluate hashing``: how well codes find."""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+BITS = (16, 32, 64, 128)
+
+DESCRIPTION = """Search pictures by text and texts by picture, and score what is found.
+
+With --captions: R@1, R@5, R@10 in percent and the median rank, both ways, for codes of every length
+and for the real-valued features. With --labels: mAP@all, mAP@50, precision@N and precision-recall
+by Hamming radius, where pictures that share a label are relevant. Random codes are always measured
+too; --baselines adds LSH, ITQ and CCA + ITQ on the same features.
+
+Ties count with their expected value over all orders of the tied. The database is always hashed from
+the pictures or texts alone."""
+
+EXAMPLES = """examples:
+  derefl evaluate hashing --images flickr8k/images --captions flickr8k/captions.csv \\
+      --split flickr8k/dev.txt --train-split flickr8k/train.txt --baselines --json
+  derefl evaluate hashing --images corel5k/images --labels corel5k/tags.csv --queries 500
+"""
+
+
+def add_parser(wings: Any) -> None:
+    """Add ``hashing`` to what can be evaluated."""
+    hashing = wings.add_parser(
+        "hashing",
+        help="search between pictures and texts",
+        description=DESCRIPTION,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add_data_options(hashing)
+    hashing.add_argument(
+        "--bits",
+        metavar="K",
+        type=int,
+        nargs="+",
+        choices=BITS,
+        default=list(BITS),
+        help="code lengths (default: 16 32 64 128)",
+    )
+    hashing.add_argument("--baselines", action="store_true", help="also LSH, ITQ and CCA + ITQ")
+    hashing.add_argument(
+        "--train-split",
+        metavar="FILE",
+        type=Path,
+        help="pictures to fit the baselines on (default: those searched in, which favours them)",
+    )
+    hashing.set_defaults(run=run_hashing)
+
+
+def add_data_options(command: argparse.ArgumentParser) -> None:
+    """Add what ``hashing`` and ``online`` have in common: the data, the draw, the model."""
+    command.add_argument(
+        "--images", metavar="DIR", type=Path, required=True, help="folder of the pictures"
+    )
+    what = command.add_mutually_exclusive_group(required=True)
+    what.add_argument(
+        "--captions", metavar="CSV", type=Path, help="columns image,caption; one row a caption"
+    )
+    what.add_argument(
+        "--labels",
+        metavar="CSV",
+        type=Path,
+        help="columns image, a text (caption, text or tags), and labels or theme",
+    )
+    command.add_argument(
+        "--split", metavar="FILE", type=Path, help="only these pictures; one name a line"
+    )
+    command.add_argument(
+        "--queries", metavar="N", type=int, help="pictures that ask (default: a tenth)"
+    )
+    command.add_argument("--seed", type=int, default=0, help="of every draw (default: %(default)s)")
+    command.add_argument(
+        "--model",
+        metavar="NAME",
+        default="lcdh-student",
+        help="a name listed by 'derefl models', a .safetensors file, a folder or a Hub repo id "
+        "(default: %(default)s)",
+    )
+    command.add_argument("--device", choices=("cpu", "cuda", "mps"), default="cpu")
+    command.add_argument(
+        "--json", action="store_true", help="print one JSON object and nothing else"
+    )
+
+
+def run_hashing(args: argparse.Namespace) -> int:
+    """Read the data, load the model, measure and print."""
+    from derefl.errors import ConfigError
+    from derefl.hashing.learning.captions import read_captions
+    from derefl.hashing.learning.evaluate import evaluate_captions, evaluate_labels
+    from derefl.hashing.learning.labelled import read_labelled
+
+    if args.captions and args.queries is not None:
+        raise ConfigError("with --captions every picture and caption asks; leave out --queries")
+    if args.train_split and not args.baselines:
+        raise ConfigError("--train-split is what baselines are fitted on; add --baselines")
+    common = {"baselines": args.baselines, "bits": args.bits, "seed": args.seed, "progress": True}
+    if args.captions:
+        data = read_captions(args.images, args.captions, args.split)
+        train = args.train_split and read_captions(args.images, args.captions, args.train_split)
+        report = evaluate_captions(load(args), data, train=train, **common)
+    else:
+        labelled = read_labelled(args.images, args.labels, args.split)
+        fit = args.train_split and read_labelled(args.images, args.labels, args.train_split)
+        common["queries"] = args.queries
+        report = evaluate_labels(load(args), labelled, train=fit, **common)
+        report = {"model": args.model, **report}
+    # In JSON the report of captions has the agreed keys only, so its conventions go to stderr.
+    print(conventions(args, report), file=sys.stderr if args.json else sys.stdout)
+    if args.json:
+        print(json.dumps(report))
+    else:
+        print(caption_table(report) if args.captions else label_table(report))
+    return 0
+
+
+def load(args: argparse.Namespace) -> Any:
+    """The student with codes of the longest length; the shorter ones are their prefixes."""
+    from derefl.hashing.hasher import load_lcdh_student
+
+    return load_lcdh_student(args.model, bits=max(args.bits), device=args.device)
+
+
+def conventions(args: argparse.Namespace, report: dict[str, Any]) -> str:
+    """What has to be known to compare the numbers with others."""
+    from derefl.hashing.learning.evaluate import DATABASE
+    from derefl.hashing.learning.recall import TIE_RULE
+
+    if args.captions:
+        size = f"{report['n_images']} pictures, {report['n_texts']} captions"
+    else:
+        size = f"{report['n_queries']} queries, {report['n_database']} in the database"
+    lines = [
+        f"{args.model} on {args.captions or args.labels}, {size}, seed {args.seed}",
+        f"ties: {TIE_RULE}; database: {DATABASE}",
+    ]
+    if args.baselines:
+        on = args.train_split or "the evaluated pictures themselves, which favours them"
+        lines.append(f"baselines fitted on {on}")
+    return "\n".join(lines)
+
+
+def by_row(report: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    """Every measured thing with its name, codes first."""
+    rows = [(f"{bits} bits", result) for bits, result in report["codes"].items()]
+    rows.append(("float", report["float"]))
+    for name, lengths in report["baselines"].items():
+        label = name.replace("_", " + ").upper() if name != "random" else name
+        rows += [(f"{label}, {bits}", result) for bits, result in lengths.items()]
+    return rows
+
+
+def caption_table(report: dict[str, Any]) -> str:
+    """Recall in percent, one line a code length."""
+    keys = ("r@1", "r@5", "r@10", "median_rank")
+    names = "".join(f"{name:>8}" for name in ("R@1", "R@5", "R@10", "median"))
+    lines = [f"{'':16}{'text→image':>32}   {'image→text':>32}", f"{'':16}{names}   {names}"]
+    for name, result in by_row(report):
+        ways = ("text_to_image", "image_to_text")
+        cells = ["".join(f"{result[way][key]:8.1f}" for key in keys) for way in ways]
+        lines.append(f"{name:16}{'   '.join(cells)}")
+    return "\n".join(lines)
+
+
+def label_table(report: dict[str, Any]) -> str:
+    """mAP and some points of the precision curve, one line a code length and direction."""
+    points = [
+        n for n in ("1", "10", "100", "1000") if n in report["float"]["text_to_image"]["precision"]
+    ]
+    header = "".join(f"{name:>8}" for name in ("mAP", "mAP@50", *(f"P@{n}" for n in points)))
+    lines = []
+    for way in ("text_to_image", "image_to_text"):
+        lines.append(f"{way.replace('_to_', '→'):16}{header}")
+        for name, result in by_row(report):
+            of = result[way]
+            values = [of["map"], of["map@50"], *(of["precision"][n] for n in points)]
+            lines.append(f"{name:16}" + "".join(map(cell, values)))
+    lines.append("The whole curves, and precision and recall by Hamming radius: --json")
+    return "\n".join(lines)
+
+
+def cell(value: float | None) -> str:
+    """A score of four digits, or a dash."""
+    return f"{value:8.4f}" if value is not None else f"{'–':>8}"

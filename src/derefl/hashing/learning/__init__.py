@@ -1,0 +1,1 @@
+"""Data, losses, loops and measures behind the hashing models; nothing above imports this."""

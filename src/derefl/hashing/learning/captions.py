@@ -1,0 +1,66 @@
+"""Pictures with captions: a folder, a csv file and, if wanted, a list of the pictures to take."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from derefl.errors import DataError
+from derefl.hashing.learning.tables import (
+    find_pictures,
+    paths_of,
+    picture_name,
+    read_rows,
+    read_split,
+)
+
+
+@dataclass(frozen=True)
+class CaptionData:
+    """Pictures and their captions.
+
+    Attributes:
+        names: of the pictures, without extension.
+        paths: their files, as long.
+        captions: all of them, a picture's own one after the other.
+        rows: int ``[captions]``, for each caption the number of its picture in ``names``.
+    """
+
+    names: tuple[str, ...]
+    paths: tuple[Path, ...]
+    captions: tuple[str, ...]
+    rows: np.ndarray
+
+
+def read_captions(
+    images: str | Path, captions: str | Path, split: str | Path | None = None
+) -> CaptionData:
+    """Find the pictures of a captions file.
+
+    Args:
+        images: folder of the pictures, subfolders included.
+        captions: csv file with the columns ``image`` (name below ``images``, with or without
+            extension) and ``caption``, one row a caption.
+        split: text file with one image name a line, in the order to take; without it every
+            picture of the captions file, in the order it is first named there.
+
+    Raises:
+        DataError: a folder, file or column is missing; a picture that is asked for has no file or
+            no caption; two files have one name.
+    """
+    images, captions = Path(images), Path(captions)
+    texts: dict[str, list[str]] = {}
+    for row in read_rows(captions, ("image", "caption")):
+        texts.setdefault(picture_name(row["image"]), []).append(row["caption"])
+    names = read_split(Path(split)) if split is not None else list(texts)
+    if bare := [name for name in names if name not in texts]:
+        raise DataError(
+            f"{captions} has no caption for {len(bare)} of the {len(names)} pictures of {split}, "
+            f"the first is {bare[0]!r}; add one, or take the name out of the split"
+        )
+    return CaptionData(
+        names=tuple(names),
+        paths=paths_of(names, find_pictures(images), images),
+        captions=tuple(text for name in names for text in texts[name]),
+        rows=np.repeat(np.arange(len(names)), [len(texts[name]) for name in names]),
+    )

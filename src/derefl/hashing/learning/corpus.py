@@ -1,0 +1,159 @@
+"""What teacher and student learn from: pictures, the texts that go with each, and who is alike."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.random import Generator
+
+from derefl.errors import DataError
+from derefl.hashing.learning.captions import read_captions
+from derefl.hashing.learning.tables import find_pictures, picture_name, read_rows
+from derefl.reflection.learning.folders import list_pictures
+
+TEMPLATES = (
+    "{}",
+    "a {}",
+    "a photo of a {}",
+    "a picture of a {}",
+    "a close up of a {}",
+    "there is a {} in the picture",
+)
+
+EVERY_NAMED = 10
+"""Of the sorted named pictures number 0, 10, 20 … are held back, for words that no caption has."""
+
+
+@dataclass(frozen=True)
+class CorpusConfig:
+    """Where the pictures are; what is not given is left out.
+
+    Attributes:
+        images, captions, split: a folder, its ``image,caption`` CSV, a file that lists the
+            pictures to learn from.
+        tagged, tags: a folder and its CSV with the columns ``image`` and ``tags``.
+        named: a folder whose file names begin with a WordNet synset, ``n02084071_…``.
+        caption_share: of a batch; the rest is drawn from ``tagged`` and ``named`` alike.
+    """
+
+    images: str = ""
+    captions: str = ""
+    split: str = ""
+    tagged: str = ""
+    tags: str = ""
+    named: str = ""
+    caption_share: float = 0.75
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Pictures with texts.
+
+    Attributes:
+        paths: one a picture.
+        texts: the distinct texts.
+        of: for each picture the rows of its texts.
+        groups: for each picture a number; pictures of one group share what their texts say.
+        captioned: how many of the pictures, the first ones, have captions of their own.
+    """
+
+    paths: list[Path]
+    texts: list[str]
+    of: list[np.ndarray]
+    groups: np.ndarray
+    captioned: int
+
+    def batch(self, count: int, share: float, rng: Generator) -> tuple[np.ndarray, np.ndarray]:
+        """Rows of ``count`` distinct pictures and of one text for each: long ``[count]``, twice.
+
+        Args:
+            count: size of the batch.
+            share: how many of them are captioned ones, where there are both kinds.
+            rng: NumPy generator.
+        """
+        others = len(self.paths) - self.captioned
+        first = count if not others else min(self.captioned, round(share * count))
+        pictures = np.concatenate(
+            [
+                rng.choice(self.captioned, first, replace=False),
+                self.captioned + rng.choice(others, min(others, count - first), replace=False),
+            ]
+        ).astype(np.int64)
+        return pictures, np.array([rng.choice(self.of[i]) for i in pictures])
+
+
+class CorpusBuilder:
+    """Collects pictures and texts, each text once."""
+
+    def __init__(self) -> None:
+        self.paths: list[Path] = []
+        self.of: list[np.ndarray] = []
+        self.groups: list[int] = []
+        self.rows: dict[str, int] = {}
+        self.group_of: dict[str, int] = {}
+
+    def add(self, path: Path, texts: list[str], group: str) -> None:
+        self.paths.append(path)
+        self.of.append(np.array([self.rows.setdefault(t, len(self.rows)) for t in texts]))
+        self.groups.append(self.group_of.setdefault(group, len(self.group_of)))
+
+    def build(self, captioned: int) -> Corpus:
+        return Corpus(self.paths, list(self.rows), self.of, np.array(self.groups), captioned)
+
+
+def read_corpus(config: CorpusConfig) -> Corpus:
+    """Read all sources of ``config``.
+
+    Raises:
+        DataError: a source is missing or not as said, or there is none at all.
+    """
+    builder = CorpusBuilder()
+    if config.images:
+        split = Path(config.split) if config.split else None
+        data = read_captions(Path(config.images), Path(config.captions), split)
+        texts: list[list[str]] = [[] for _ in data.paths]
+        for caption, row in zip(data.captions, data.rows, strict=True):
+            texts[row].append(caption)
+        for path, captions in zip(data.paths, texts, strict=True):
+            builder.add(path, captions, f"picture {path}")
+    captioned = len(builder.paths)
+    if config.tagged:
+        for path, tags in read_tags(Path(config.tagged), Path(config.tags)):
+            builder.add(path, [tags, ", ".join(tags.split())], f"tags {tags}")
+    if config.named:
+        for i, (path, name) in enumerate(named_pictures(Path(config.named))):
+            if not i % EVERY_NAMED:
+                continue
+            builder.add(path, [t.format(name) for t in TEMPLATES], f"name {name}")
+    if not builder.paths:
+        raise DataError("no pictures to learn from; give --images and --captions")
+    return builder.build(captioned)
+
+
+def read_tags(folder: Path, tags: Path) -> list[tuple[Path, str]]:
+    """Pictures and their tags, words with spaces between; those without a tag are left out.
+
+    Raises:
+        DataError: no such file, no such columns, or a picture that is not there.
+    """
+    pictures = find_pictures(folder)
+    found = [(picture_name(r["image"]), r["tags"].strip()) for r in read_rows(tags, ("image", "tags"))]
+    if absent := [name for name, _ in found if name not in pictures]:
+        raise DataError(f"{tags} names {absent[0]!r}, which is not in {folder}; take its row out")
+    return [(pictures[name], words) for name, words in found if words]
+
+
+def named_pictures(folder: Path) -> list[tuple[Path, str]]:
+    """Pictures whose names begin with a WordNet synset that timm knows, and its first word."""
+    from timm.data import ImageNetInfo
+
+    info = ImageNetInfo("imagenet-22k")
+    known = set(info.label_names())
+    found = []
+    for path in list_pictures(folder):
+        synset = re.match(r"n\d{8}(?=_)", path.name)
+        if synset and synset[0] in known:
+            description = info.label_name_to_description(synset[0])
+            found.append((path, description.split(",")[0].lower()))
+    return found

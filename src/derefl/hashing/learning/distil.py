@@ -1,0 +1,154 @@
+"""What a student is trained to: its own pairs, and the teacher's view of who is like whom."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from derefl.hashing.learning.losses import (
+    LENGTHS,
+    alignment_loss,
+    contrastive_loss,
+    nested,
+    quantisation_loss,
+    row_distillation,
+    similarity_distillation,
+    straight_through_sign,
+)
+
+
+@dataclass(frozen=True)
+class DistilConfig:
+    """Weights of the student's losses; all our choice.
+
+    Attributes:
+        contrastive: InfoNCE between codes of pictures and texts, mean over code lengths …
+        float_contrastive: … and between their real-valued features.
+        rows: distillation of the rows of the teacher's similarity matrices, picture–text,
+            picture–picture and text–text, into the student's features …
+        code_rows: … and into its codes, mean over code lengths.
+        matrices: squared distance of the code similarity matrices to the teacher's.
+        regression: squared distance of the real-valued codes to the teacher's own.
+        lambda1: h_v ≈ h_t for a pair.
+        lambda2: quantisation.
+        teacher: False trains without the teacher, for the ablation.
+        scale: inverse temperature of the teacher's similarities.
+    """
+
+    contrastive: float = 0.5
+    float_contrastive: float = 0.25
+    rows: float = 2.0
+    code_rows: float = 2.0
+    matrices: float = 0.0
+    regression: float = 1.0
+    lambda1: float = 0.1
+    lambda2: float = 0.01
+    teacher: bool = True
+    scale: float = 22.0
+
+
+class StudentView(NamedTuple):
+    """A batch as the student sees it: unit features ``[n d]`` and real-valued codes ``[n K]``."""
+
+    image: Tensor
+    text: Tensor
+    image_code: Tensor
+    text_code: Tensor
+
+
+class TeacherView(NamedTuple):
+    """The same batch as the teacher sees it: unit features ``[n d]``, real-valued codes ``[n K]``.
+
+    The last are the joint codes of the pairs, the two before them those of one modality.
+    """
+
+    image: Tensor
+    text: Tensor
+    image_code: Tensor
+    text_code: Tensor
+    joint_code: Tensor
+
+
+class Temperatures(nn.Module):
+    """Learned inverse temperatures: of the features, and of the codes of each length."""
+
+    LARGEST = 60.0
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.log = nn.Parameter(torch.tensor([16.0, *(8.0 for _ in LENGTHS)]).log())
+
+    def of_features(self) -> Tensor:
+        return self.log[0].exp().clamp(max=self.LARGEST)
+
+    def of_codes(self, bits: int) -> Tensor:
+        return self.log[1 + LENGTHS.index(bits)].exp().clamp(max=self.LARGEST)
+
+
+def student_loss(
+    student: StudentView,
+    teacher: TeacherView | None,
+    positives: Tensor,
+    temperatures: Temperatures,
+    config: DistilConfig,
+) -> tuple[Tensor, dict[str, float]]:
+    """The weighted sum, and its unweighted terms for the log.
+
+    Args:
+        student: the batch in the student's eyes.
+        teacher: in the teacher's; None, or ``config.teacher`` False, trains without.
+        positives: ``[n n]``, 1 where picture and text belong together.
+        temperatures: of the contrastive terms.
+        config: weights.
+    """
+    image_code = straight_through_sign(student.image_code)
+    text_code = straight_through_sign(student.text_code)
+
+    def code_contrast(a: Tensor, b: Tensor) -> Tensor:
+        bits = a.shape[1]
+        return contrastive_loss(a @ b.T / bits, positives, temperatures.of_codes(bits))
+
+    scale = temperatures.of_features()
+    terms = {
+        "contrastive": nested(code_contrast, image_code, text_code),
+        "float_contrastive": contrastive_loss(student.image @ student.text.T, positives, scale),
+        "lambda1": alignment_loss(student.image_code, student.text_code),
+        "lambda2": quantisation_loss(student.image_code) + quantisation_loss(student.text_code),
+    }
+    if teacher is not None and config.teacher:
+        terms |= distillation(student, teacher, (image_code, text_code), temperatures, config)
+    total = sum(
+        (getattr(config, name) * term for name, term in terms.items()),
+        torch.zeros((), device=positives.device),
+    )
+    return total, {name: float(term.detach()) for name, term in terms.items()}
+
+
+def distillation(
+    student: StudentView,
+    teacher: TeacherView,
+    codes: tuple[Tensor, Tensor],
+    temperatures: Temperatures,
+    config: DistilConfig,
+) -> dict[str, Tensor]:
+    """The teacher's terms: its similarity matrices, in rows for the features and for the codes."""
+    rows, code_rows, matrices = [], [], []
+    joint = teacher.joint_code @ teacher.joint_code.T / teacher.joint_code.shape[1]
+    for a, b in ((0, 1), (1, 0), (0, 0), (1, 1)):
+        target = teacher[a] @ teacher[b].T
+        rows.append(
+            row_distillation(student[a] @ student[b].T, target, config.scale, config.scale)
+        )
+        for bits in LENGTHS:
+            x, y = codes[a][:, :bits], codes[b][:, :bits]
+            scale = temperatures.of_codes(bits)
+            code_rows.append(row_distillation(x @ y.T / bits, target, scale, config.scale))
+            matrices.append(similarity_distillation(x, y, joint))
+    return {
+        "rows": torch.stack(rows).mean(),
+        "code_rows": torch.stack(code_rows).mean(),
+        "matrices": torch.stack(matrices).mean(),
+        "regression": alignment_loss(student.image_code, teacher.image_code)
+        + alignment_loss(student.text_code, teacher.text_code),
+    }

@@ -1,0 +1,210 @@
+"""One step of a student's training, the same whether pairs come all at once or in a stream."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils import clip_grad_norm_
+
+from derefl.hashing.learning.distil import (
+    DistilConfig,
+    StudentView,
+    TeacherView,
+    Temperatures,
+    student_loss,
+)
+from derefl.hashing.pictures import batches, read, square, tensor
+from derefl.hashing.student import LCDHStudent
+from derefl.hashing.teacher import LCDHTeacher
+from derefl.hashing.tokenizer import padded, tokenize
+from derefl.training.precision import autocast_dtype
+
+
+@dataclass(frozen=True)
+class Items:
+    """What does not change of pictures and texts while a student learns from them.
+
+    Attributes:
+        lower: what the fixed part of the image tower gives, ``[views n h w c]``, bfloat16; the
+            first view is the picture, the second its mirror image.
+        tokens: word pieces of each text.
+        teacher_image, teacher_text: unit vectors of the teacher, ``[n d]`` and ``[m d]``; None
+            without a teacher.
+    """
+
+    lower: Tensor
+    tokens: list[list[int]]
+    teacher_image: Tensor | None
+    teacher_text: Tensor | None
+
+
+class Distiller:
+    """A student with its optimiser."""
+
+    def __init__(
+        self,
+        student: LCDHStudent,
+        teacher: LCDHTeacher | None,
+        config: DistilConfig,
+        *,
+        learning_rate: float,
+        tune: float,
+        weight_decay: float,
+        word_dropout: float = 0.0,
+    ) -> None:
+        """
+        Args:
+            student: is trained in place.
+            teacher: gives the joint codes; None trains without.
+            config: weights of the losses.
+            learning_rate: at its highest.
+            tune: that of the upper part of the image tower, as a share of it; 0 leaves it as it is.
+            weight_decay: of matrices other than the word pieces.
+            word_dropout: share of the word pieces that a step does not get to see.
+        """
+        self.student, self.teacher, self.config = student, teacher, config
+        self.word_dropout = word_dropout
+        self.module = nn.ModuleDict({"student": student, "temperatures": Temperatures()})
+        self.optimiser = torch.optim.AdamW(
+            parameter_groups(student, self.temperatures, learning_rate, tune, weight_decay)
+        )
+
+    @property
+    def temperatures(self) -> Temperatures:
+        module = self.module["temperatures"]
+        assert isinstance(module, Temperatures)
+        return module
+
+    def look(self, lower: Tensor, tokens: Sequence[Sequence[int]]) -> StudentView:
+        """The student's view of pictures ``[b h w c]`` and texts."""
+        student, device = self.student, lower.device
+        dtype = autocast_dtype(device)
+        with torch.autocast(device.type, dtype, enabled=dtype is not None):
+            image = student.image.upper(lower.permute(0, 3, 1, 2))
+            text = student.text(torch.from_numpy(padded(tokens)).to(device))
+        image, text = F.normalize(image.float(), dim=-1), F.normalize(text.float(), dim=-1)
+        return StudentView(image, text, student.image_hash(image), student.text_hash(text))
+
+    def step(
+        self,
+        items: Items,
+        pictures: np.ndarray,
+        texts: np.ndarray,
+        positives: Tensor,
+        view: int,
+        rate: float,
+        extra: Callable[[Tensor, Tensor], Tensor] | None = None,
+    ) -> dict[str, float]:
+        """Learn from pairs.
+
+        Args:
+            items: what the rows are of.
+            pictures, texts: rows of ``items``, ``[n]`` each.
+            positives: ``[n n]``, 1 where picture and text belong together.
+            view: of the pictures.
+            rate: factor on the learning rates.
+            extra: a further loss of the real-valued codes of pictures and texts.
+
+        Returns:
+            The loss, its terms and the norm of the gradient.
+        """
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate * group["rate"]
+        tokens = [self.some(items.tokens[i]) for i in texts]
+        seen = self.look(items.lower[view, pictures], tokens)
+        taught = self.taught(items, pictures, texts)
+        loss, terms = student_loss(seen, taught, positives, self.temperatures, self.config)
+        if extra is not None:
+            loss = loss + extra(seen.image_code, seen.text_code)
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        norm = clip_grad_norm_(self.module.parameters(), 5.0)
+        if torch.isfinite(norm):
+            self.optimiser.step()
+        return {"loss": float(loss.detach()), "norm": float(norm), **terms}
+
+    def some(self, pieces: list[int]) -> list[int]:
+        """A text without the pieces that this step does not get to see; at least one stays."""
+        if not self.word_dropout:
+            return pieces
+        stay = torch.rand(len(pieces)) >= self.word_dropout
+        return [piece for piece, there in zip(pieces, stay, strict=True) if there] or pieces[:1]
+
+    @torch.no_grad()
+    def taught(self, items: Items, pictures: np.ndarray, texts: np.ndarray) -> TeacherView | None:
+        """The teacher's view of the same pairs."""
+        if self.teacher is None or items.teacher_image is None or items.teacher_text is None:
+            return None
+        image, text = items.teacher_image[pictures].float(), items.teacher_text[texts].float()
+        teacher, dtype = self.teacher, autocast_dtype(image.device)
+        with torch.autocast(image.device.type, dtype, enabled=dtype is not None):
+            codes = teacher(image=image), teacher(text=text), teacher(image, text)
+        return TeacherView(image, text, *(code.float() for code in codes))
+
+
+def parameter_groups(
+    student: LCDHStudent, temperatures: nn.Module, rate: float, tune: float, decay: float
+) -> list[dict[str, Any]]:
+    """What is trained, how fast, and what decays: matrices, but not the word pieces."""
+    fixed = student.image.backbone.requires_grad_(False)
+    upper: list[Tensor] = []
+    if tune:
+        for part in (fixed.blocks[student.image.CUT :], fixed.conv_head, fixed.bn2):
+            upper += part.requires_grad_(True).parameters()
+    kinds: dict[tuple[bool, bool], list[Tensor]] = {}
+    ours = {id(p) for p in upper}
+    pieces = {id(p) for m in (student.text.embed, student.text.log_weight) for p in m.parameters()}
+    for parameter in [*student.parameters(), *temperatures.parameters()]:
+        if parameter.requires_grad:
+            decays = parameter.ndim > 1 and id(parameter) not in pieces
+            kinds.setdefault((id(parameter) in ours, decays), []).append(parameter)
+    return [
+        {
+            "params": parameters,
+            "rate": rate * (tune if in_tower else 1.0),
+            "weight_decay": decay if decays else 0.0,
+        }
+        for (in_tower, decays), parameters in kinds.items()
+    ]
+
+
+@torch.inference_mode()
+def lower_features(
+    student: LCDHStudent, images: Iterable[Any], *, mirrored: bool = True
+) -> Tensor:
+    """What the fixed part of the image tower makes of pictures and of their mirror images.
+
+    Args:
+        student: its tower.
+        images: PIL pictures or paths.
+        mirrored: the second view too.
+
+    Returns:
+        bfloat16 ``[views n h w c]``.
+    """
+    side = student.config.image_size
+    weight = student.image.project.weight
+    dtype = autocast_dtype(weight.device)
+    views: list[list[Tensor]] = [[], []]
+    for part in batches(list(images), 32):
+        x = tensor([square(read(picture), side) for picture in part]).to(weight.device)
+        for view in range(1 + mirrored):
+            with torch.autocast(weight.device.type, dtype, enabled=dtype is not None):
+                lower = student.image.lower(x.flip(3) if view else x)
+            views[view].append(lower.permute(0, 2, 3, 1).bfloat16())
+    return torch.stack([torch.cat(view) for view in views if view]).clone()
+
+
+def positives_of(groups: np.ndarray) -> Tensor:
+    """1 where two belong to one group: float ``[n n]`` from numbers ``[n]``."""
+    numbers = torch.from_numpy(groups)
+    return (numbers[:, None] == numbers[None, :]).float()
+
+
+def tokens_of(student: LCDHStudent, texts: Sequence[str]) -> list[list[int]]:
+    """Word pieces of each text, as this student takes them."""
+    return tokenize(texts, student.config.vocabulary, student.config.max_tokens)

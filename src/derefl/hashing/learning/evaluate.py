@@ -1,0 +1,188 @@
+"""A hasher measured on pictures with captions, or with labels, beside random codes and baselines.
+
+The database is always *hashed*: its codes come from the pictures or texts alone, as in use.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from derefl.errors import ConfigError
+from derefl.hashing.codes import BITS, prefix
+from derefl.hashing.learning.baselines import BASELINES, random_codes
+from derefl.hashing.learning.captions import CaptionData
+from derefl.hashing.learning.labelled import LabelledData, split_queries
+from derefl.hashing.learning.ranking import label_report
+from derefl.hashing.learning.recall import TIE_RULE, caption_recall
+
+if TYPE_CHECKING:
+    from derefl.hashing.hasher import Hasher
+
+DATABASE = "hashed from the pictures or texts alone"
+Measure = Callable[[np.ndarray, np.ndarray], dict[str, Any]]
+
+
+class Features(NamedTuple):
+    """Float features of unit length, ``[n d]`` and ``[m d]``."""
+
+    images: np.ndarray
+    texts: np.ndarray
+
+
+def evaluate_captions(
+    hasher: "Hasher",
+    data: CaptionData,
+    *,
+    bits: Sequence[int] = BITS,
+    baselines: bool = False,
+    train: CaptionData | None = None,
+    seed: int = 0,
+    progress: bool = False,
+) -> dict[str, Any]:
+    """Recall of pictures by captions and of captions by pictures.
+
+    Args:
+        hasher: gives codes at least as long as the longest of ``bits``; shorter ones are their
+            prefixes, so that each picture and text is coded once.
+        data: what is searched for and in.
+        bits: code lengths to report.
+        baselines: also LSH, ITQ and CCA + ITQ on the hasher's float features.
+        train: pairs to fit the baselines on; None fits them on ``data`` itself, which favours them.
+        seed: of random codes and baselines.
+        progress: show progress bars.
+
+    Returns:
+        ``n_images``; ``n_texts``; ``codes``, by length; ``float``, by cosine of the real-valued
+        features; ``baselines`` by name and length, ``random`` always among them, a baseline left
+        out at lengths beyond the width of its features. Each is what
+        :func:`~derefl.hashing.learning.recall.caption_recall` gives.
+
+    Raises:
+        ConfigError: a length that the hasher's codes do not reach.
+        ImageError: a picture cannot be read.
+    """
+    check_lengths(hasher, bits)
+
+    def measure(images: np.ndarray, texts: np.ndarray) -> dict[str, Any]:
+        return caption_recall(images, texts, data.rows)
+
+    features = features_of(hasher, data, progress)
+    pairs = None
+    if baselines:
+        fitted = features_of(hasher, train, progress) if train else features
+        pairs = Features(fitted.images[(train or data).rows], fitted.texts)
+    return {
+        "n_images": len(data.paths),
+        "n_texts": len(data.captions),
+        **results(
+            hasher, data.paths, data.captions, features, pairs, bits, seed, progress, measure
+        ),
+    }
+
+
+def evaluate_labels(
+    hasher: "Hasher",
+    data: LabelledData,
+    *,
+    bits: Sequence[int] = BITS,
+    queries: int | None = None,
+    baselines: bool = False,
+    train: LabelledData | None = None,
+    seed: int = 0,
+    progress: bool = False,
+) -> dict[str, Any]:
+    """Average precision and curves, where what shares a label is relevant.
+
+    Args:
+        hasher, bits, baselines, progress: as for :func:`evaluate_captions`.
+        data: drawn apart into queries and database.
+        queries: how many ask; None is a tenth.
+        train: pairs to fit the baselines on; None fits them on the database.
+        seed: of the draw, of random codes and of baselines.
+
+    Returns:
+        The protocol (``n_queries``, ``n_database``, ``seed``, ``tie_rule``, ``database``), and
+        ``codes``, ``float`` and ``baselines`` as :func:`evaluate_captions` has them, each
+        direction a :func:`~derefl.hashing.learning.ranking.label_report`.
+
+    Raises:
+        ConfigError: a length that the hasher's codes do not reach, or no query.
+        ImageError: a picture cannot be read.
+    """
+    check_lengths(hasher, bits)
+    asking, asked = split_queries(len(data.paths), queries, seed)
+    labels = data.labels[asking], data.labels[asked]
+
+    def measure(images: np.ndarray, texts: np.ndarray) -> dict[str, Any]:
+        return {
+            "text_to_image": label_report(texts[asking], images[asked], *labels),
+            "image_to_text": label_report(images[asking], texts[asked], *labels),
+        }
+
+    features = features_of(hasher, data, progress)
+    pairs = None
+    if baselines:
+        pairs = features_of(hasher, train, progress) if train else features
+        pairs = pairs if train else Features(pairs.images[asked], pairs.texts[asked])
+    return {
+        "n_queries": len(asking),
+        "n_database": len(asked),
+        "seed": seed,
+        "tie_rule": TIE_RULE,
+        "database": DATABASE,
+        **results(hasher, data.paths, data.texts, features, pairs, bits, seed, progress, measure),
+    }
+
+
+def results(
+    hasher: "Hasher",
+    paths: Sequence[Any],
+    texts: Sequence[str],
+    features: Features,
+    pairs: Features | None,
+    bits: Sequence[int],
+    seed: int,
+    progress: bool,
+    measure: Measure,
+) -> dict[str, Any]:
+    """``codes``, ``float`` and ``baselines`` by one measure of picture against text."""
+    longest = (
+        hasher.encode_image(list(paths), progress=progress),
+        hasher.encode_text(list(texts), progress=progress),
+    )
+    codes = {str(k): measure(*(prefix(code, k) for code in longest)) for k in bits}
+    others: dict[str, dict[str, Any]] = {"random": {}}
+    for k in bits:
+        drawn = random_codes(len(paths), k, seed), random_codes(len(texts), k, seed + 1)
+        others["random"][str(k)] = measure(*drawn)
+    if pairs is not None:
+        for name, baseline in BASELINES.items():
+            # ITQ and CCA have as many directions as there are features, no more.
+            reach = max(bits) if name == "lsh" else pairs.images.shape[1]
+            others[name] = {}
+            for k in (k for k in bits if k <= reach):
+                fitted = baseline.fit(pairs.images, pairs.texts, k, seed)
+                others[name][str(k)] = measure(
+                    fitted.encode_image(features.images), fitted.encode_text(features.texts)
+                )
+    return {"codes": codes, "float": measure(*features), "baselines": others}
+
+
+def features_of(hasher: "Hasher", data: CaptionData | LabelledData, progress: bool) -> Features:
+    """The hasher's float features of all pictures and texts."""
+    texts = data.captions if isinstance(data, CaptionData) else data.texts
+    return Features(
+        hasher.image_features(list(data.paths), progress=progress),
+        hasher.text_features(list(texts), progress=progress),
+    )
+
+
+def check_lengths(hasher: "Hasher", bits: Sequence[int]) -> None:
+    """Refuse lengths that are not a prefix of the hasher's codes."""
+    if not bits or max(bits) > hasher.bits or not set(bits) <= set(BITS):
+        raise ConfigError(
+            f"got code lengths {', '.join(map(str, bits)) or '(none)'} for a model of "
+            f"{hasher.bits} bits, expected some of {', '.join(map(str, BITS))} up to that; load it "
+            f"with bits={max(BITS)}"
+        )

@@ -1,0 +1,257 @@
+"""Training the teacher, offline: ``derefl train teacher``."""
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.nn.utils import clip_grad_norm_
+from tqdm import tqdm
+
+from derefl.errors import DataError
+from derefl.files import atomic_path
+from derefl.hashing.encoders import Encoder, load_encoder
+from derefl.hashing.learning.corpus import Corpus, CorpusConfig, read_corpus
+from derefl.hashing.learning.distil import Temperatures
+from derefl.hashing.learning.distiller import positives_of
+from derefl.hashing.learning.losses import (
+    LENGTHS,
+    alignment_loss,
+    contrastive_loss,
+    nested,
+    quantisation_loss,
+    row_distillation,
+    straight_through_sign,
+)
+from derefl.hashing.pictures import batches, read
+from derefl.hashing.teacher import LCDHTeacher, LCDHTeacherConfig
+from derefl.hashing.teaching import KIND
+from derefl.training.ema import EMA
+from derefl.training.log import JsonLog, Meter
+from derefl.training.precision import autocast_dtype
+from derefl.training.schedule import cosine_with_warmup
+from derefl.training.state import Progress, load_state, save_state
+from derefl.zoo.checkpoint import save_checkpoint
+
+
+@dataclass(frozen=True)
+class TeacherRunConfig:
+    """The run itself; everything here is our choice.
+
+    Attributes:
+        steps, batch: length of the run, pairs a step.
+        learning_rate, weight_decay, warmup: AdamW and its schedule.
+        codes: weight of InfoNCE between codes, mean over code lengths; between features it is 1.
+        code_rows: weight of what the codes learn from the features: who is near whom.
+        lambda1, lambda2: weights of h_v ≈ h_t for a pair, and of quantisation.
+        joint: weight of InfoNCE between the joint code of a pair and the unimodal codes.
+        ema: decay of the averaged weights, which are what is saved.
+        seed: of weights and batches.
+        save_every: steps between resumable states.
+    """
+
+    steps: int = 1200
+    batch: int = 512
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.05
+    warmup: int = 50
+    codes: float = 1.0
+    code_rows: float = 1.0
+    lambda1: float = 0.1
+    lambda2: float = 0.01
+    joint: float = 0.25
+    ema: float = 0.99
+    seed: int = 0
+    save_every: int = 300
+
+
+@dataclass(frozen=True)
+class TeacherTrainConfig:
+    """One TOML file: a table for each part."""
+
+    model: LCDHTeacherConfig = field(default_factory=LCDHTeacherConfig)
+    corpus: CorpusConfig = field(default_factory=CorpusConfig)
+    run: TeacherRunConfig = field(default_factory=TeacherRunConfig)
+
+
+class Features(NamedTuple):
+    """What an encoder makes of a corpus: ``[n image_dim]`` and ``[m text_dim]``."""
+
+    images: Tensor
+    texts: Tensor
+
+
+class TeacherRun(nn.Module):
+    """What is trained together: the teacher and the temperatures."""
+
+    def __init__(self, teacher: LCDHTeacher) -> None:
+        super().__init__()
+        self.teacher, self.temperatures = teacher, Temperatures()
+
+
+def train_teacher(config: TeacherTrainConfig, out: Path, device: torch.device) -> LCDHTeacher:
+    """Train, or go on with the run that ``out`` holds.
+
+    Args:
+        config: all settings.
+        out: folder for ``features.safetensors`` (the encoder's, computed once),
+            ``state.safetensors``, ``log.jsonl`` and ``model.safetensors``, the averaged teacher.
+        device: where to train.
+
+    Returns:
+        The averaged teacher, in evaluation mode.
+
+    Raises:
+        DataError: a source is missing or wrong.
+        CheckpointError: ``out`` holds the state of another architecture.
+    """
+    run = config.run
+    torch.manual_seed(run.seed)
+    corpus = read_corpus(config.corpus)
+    features = cached_features(out / "features.safetensors", config.model.encoder, corpus, device)
+    sizes = {"image_dim": features.images.shape[1], "text_dim": features.texts.shape[1]}
+    model = replace(config.model, **sizes)
+    module = TeacherRun(LCDHTeacher(model)).to(device).train()
+    ema = EMA(module, run.ema)
+    optimiser = make_optimiser(module, run)
+    state, progress = out / "state.safetensors", Progress()
+    if state.exists():
+        progress = load_state(state, module, ema, optimiser)
+    log, meter = JsonLog(out / "log.jsonl"), Meter()
+    log.write(event="start", step=progress.step, device=str(device), config=asdict(config))
+    images, texts = features.images.to(device), features.texts.to(device)
+    for step in tqdm(range(progress.step, run.steps), initial=progress.step, total=run.steps):
+        rng = np.random.default_rng([run.seed, step])
+        picture_rows, text_rows = corpus.batch(run.batch, config.corpus.caption_share, rng)
+        for group in optimiser.param_groups:
+            group["lr"] = run.learning_rate * cosine_with_warmup(step, run.steps, run.warmup)
+        loss, terms = teacher_loss(
+            module,
+            images[picture_rows],
+            texts[text_rows],
+            positives_of(corpus.groups[picture_rows]).to(device),
+            run,
+        )
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        clip_grad_norm_(module.parameters(), 5.0)
+        optimiser.step()
+        ema.update(module, step)
+        meter.add(run.batch, loss=float(loss.detach()), **terms)
+        done = step + 1
+        if done % 50 == 0:
+            log.write(event="train", step=done, **meter.take())
+        if done % run.save_every == 0 or done == run.steps:
+            save_state(state, module, ema, optimiser, Progress(done))
+    teacher = ema.model.teacher
+    save_checkpoint(teacher, out / "model.safetensors", kind=KIND, config=asdict(model))
+    return teacher
+
+
+def teacher_loss(
+    module: TeacherRun, images: Tensor, texts: Tensor, positives: Tensor, run: TeacherRunConfig
+) -> tuple[Tensor, dict[str, float]]:
+    """InfoNCE of features and of codes, alignment and quantisation.
+
+    Args:
+        module: teacher and temperatures.
+        images, texts: the encoder's features of pairs, ``[n image_dim]`` and ``[n text_dim]``.
+        positives: ``[n n]``, 1 where picture and text belong together.
+        run: weights.
+    """
+    teacher, temperatures = module.teacher, module.temperatures
+    dtype = autocast_dtype(images.device)
+    with torch.autocast(images.device.type, dtype, enabled=dtype is not None):
+        image, text = teacher.image(images), teacher.text(texts)
+        image_code, text_code = teacher(image=image).float(), teacher(text=text).float()
+        joint = teacher(image=image, text=text).float()
+    image, text = F.normalize(image.float(), dim=-1), F.normalize(text.float(), dim=-1)
+
+    def contrast(a: Tensor, b: Tensor) -> Tensor:
+        bits = a.shape[1]
+        return contrastive_loss(a @ b.T / bits, positives, temperatures.of_codes(bits))
+
+    codes = [straight_through_sign(h) for h in (image_code, text_code, joint)]
+    terms = {
+        "features": contrastive_loss(image @ text.T, positives, temperatures.of_features()),
+        "codes": nested(contrast, codes[0], codes[1]),
+        "code_rows": self_distillation(image.detach(), text.detach(), codes, temperatures),
+        "joint": nested(contrast, codes[0], codes[2]) + nested(contrast, codes[2], codes[1]),
+        "lambda1": alignment_loss(image_code, text_code),
+        "lambda2": quantisation_loss(image_code) + quantisation_loss(text_code),
+    }
+    weights = {"features": 1.0, **{name: getattr(run, name) for name in list(terms)[1:]}}
+    total = torch.stack([weights[name] * term for name, term in terms.items()]).sum()
+    return total, {name: float(term.detach()) for name, term in terms.items()}
+
+
+def self_distillation(
+    image: Tensor, text: Tensor, codes: Sequence[Tensor], temperatures: Temperatures
+) -> Tensor:
+    """Rows of the features' similarity matrices, distilled into the codes of every length.
+
+    Args:
+        image, text: unit vectors ``[n d]``, without gradient.
+        codes: pictures' and texts' codes first, ``[n K]`` each.
+        temperatures: of features and codes.
+    """
+    at = float(temperatures.of_features().detach())
+    terms = []
+    for (a, x), (b, y) in itertools.product(zip((image, text), codes, strict=False), repeat=2):
+        for bits in LENGTHS:
+            similarity = x[:, :bits] @ y[:, :bits].T / bits
+            scale = temperatures.of_codes(bits)
+            terms.append(row_distillation(similarity, a @ b.T, scale, at))
+    return torch.stack(terms).mean()
+
+
+def cached_features(path: Path, name: str, corpus: Corpus, device: torch.device) -> Features:
+    """The encoder's features of a corpus, from ``path`` if they are there, else put there.
+
+    Raises:
+        DataError: ``path`` belongs to another corpus.
+    """
+    if not path.exists():
+        features = encode(load_encoder(name, device), corpus)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_path(path) as temporary:
+            save_file({k: v.half() for k, v in features._asdict().items()}, temporary)
+    features = Features(**{k: v.float() for k, v in load_file(path).items()})
+    if (len(features.images), len(features.texts)) != (len(corpus.paths), len(corpus.texts)):
+        raise DataError(
+            f"{path} has features of {len(features.images)} pictures and {len(features.texts)} "
+            f"texts, the data are {len(corpus.paths)} and {len(corpus.texts)}: delete it, or "
+            "choose another --out"
+        )
+    return features
+
+
+def encode(encoder: Encoder, corpus: Corpus) -> Features:
+    """Features of all pictures and texts, with a progress bar."""
+    images = [
+        encoder.encode_image([read(path) for path in part])
+        for part in tqdm(list(batches(corpus.paths, 64)), unit="batch", desc="pictures")
+    ]
+    texts = [
+        encoder.encode_text(part)
+        for part in tqdm(list(batches(corpus.texts, 1024)), unit="batch", desc="texts")
+    ]
+    return Features(torch.cat(images), torch.cat(texts))
+
+
+def make_optimiser(module: TeacherRun, run: TeacherRunConfig) -> torch.optim.AdamW:
+    """AdamW; vectors (norms, biases, temperatures) do not decay."""
+    matrices = [p for p in module.parameters() if p.ndim > 1]
+    vectors = [p for p in module.parameters() if p.ndim <= 1]
+    return torch.optim.AdamW(
+        [
+            {"params": matrices, "weight_decay": run.weight_decay},
+            {"params": vectors, "weight_decay": 0.0},
+        ]
+    )

@@ -1,0 +1,284 @@
+"""Learning from a stream: chunks of pairs that come once, and codes that were given out and stay.
+
+A chunk is learned from together with *anchors*: a few earlier pairs, kept with the codes that they
+got when they came. New pictures and texts are drawn to the anchors' old codes as the teacher sees
+them, so that tomorrow's queries still find what was indexed yesterday. No code that was given out
+is ever changed.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from derefl.errors import DataError
+from derefl.hashing.codes import pack
+from derefl.hashing.hasher import Hasher
+from derefl.hashing.learning.distil import DistilConfig
+from derefl.hashing.learning.distiller import Distiller, Items, lower_features, tokens_of
+from derefl.hashing.learning.losses import LENGTHS, straight_through_sign
+from derefl.hashing.teaching import Teaching
+
+
+@dataclass(frozen=True)
+class OnlineConfig:
+    """How a chunk is learned; all our choice.
+
+    Attributes:
+        loss: weights of the losses.
+        epochs: over the chunk.
+        batch: pairs of the chunk in a step; as many anchors come on top, where there are any.
+        anchors: how many earlier pairs are kept, a uniform sample of all so far; 0 for no replay.
+        replay: weight of the anchors' loss.
+        learning_rate, weight_decay: AdamW; the rate falls within each chunk.
+        seed: of the batches and of the choice of anchors.
+    """
+
+    loss: DistilConfig = field(default_factory=DistilConfig)
+    epochs: int = 10
+    batch: int = 128
+    anchors: int = 512
+    replay: float = 1.0
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.05
+    seed: int = 0
+
+
+@dataclass
+class Anchors:
+    """Earlier pairs, all of one length n.
+
+    Attributes:
+        items: what is known of them; text number i belongs to picture number i.
+        labels: theirs, None if no chunk had any.
+        codes: those given out when they came, pictures' and texts', ±1 ``[n K]`` each.
+    """
+
+    items: Items
+    labels: np.ndarray | None
+    codes: tuple[Tensor, Tensor]
+
+
+class OnlineHasher:
+    """A student that learns from a stream: ``partial_fit`` for a chunk, ``student`` to encode.
+
+    Attributes:
+        student: as it is now.
+    """
+
+    def __init__(
+        self, student: Hasher, teaching: Teaching | None, config: OnlineConfig | None = None
+    ) -> None:
+        """
+        Args:
+            student: where to start; is trained in place.
+            teaching: the teacher; None learns from pairs and labels alone (ablation).
+            config: settings.
+        """
+        self.config = config or OnlineConfig()
+        self.student = student
+        self.teaching = teaching
+        self.rng = np.random.default_rng(self.config.seed)
+        self.distiller = Distiller(
+            student,
+            teaching.teacher if teaching else None,
+            self.config.loss,
+            learning_rate=self.config.learning_rate,
+            tune=0.0,
+            weight_decay=self.config.weight_decay,
+        )
+        self.anchors: Anchors | None = None
+        self.seen = 0
+
+    def partial_fit(
+        self, images: Sequence[Any], texts: Sequence[str], labels: Any = None
+    ) -> dict[str, float]:
+        """Learn from a chunk.
+
+        Args:
+            images: PIL pictures or paths.
+            texts: one for each.
+            labels: what is alike, if known: int ``[n]`` (equal or not) or bool ``[n classes]``
+                (one in common). Without them a picture is like its own text only.
+
+        Returns:
+            The mean losses.
+
+        Raises:
+            DataError: another number of texts or labels than of pictures, or none.
+            ImageError: a picture cannot be read.
+        """
+        labels = checked(images, texts, labels)
+        items = self.items(images, texts)
+        torch.manual_seed(int(self.rng.integers(2**31)))
+        self.student.train()
+        steps = self.config.epochs * -(-len(images) // self.config.batch)
+        totals: dict[str, float] = {}
+        for step in range(steps):
+            rows = self.rng.permutation(len(images))[: self.config.batch]
+            rate = min(1.0, (step + 1) / 10) * (1 - 0.9 * step / steps)
+            for name, value in self.step(items, labels, rows, rate).items():
+                totals[name] = totals.get(name, 0.0) + value / steps
+        self.student.eval()
+        self.keep(items, labels)
+        return totals
+
+    def step(
+        self, items: Items, labels: np.ndarray | None, rows: np.ndarray, rate: float
+    ) -> dict[str, float]:
+        """One step on these pairs of the chunk and as many anchors."""
+        view = int(self.rng.integers(2))
+        batch, batch_labels = taken(items, rows), None if labels is None else labels[rows]
+        anchors = self.anchors if self.config.anchors and self.config.replay else None
+        if anchors is None:
+            everything = np.arange(len(rows))
+            alike = positives(batch_labels, len(rows))
+            return self.distiller.step(batch, everything, everything, alike, view, rate)
+        old = self.rng.permutation(len(anchors.items.tokens))[: len(rows)]
+        joined = together(batch, taken(anchors.items, old))
+        both = None
+        if batch_labels is not None and anchors.labels is not None:
+            both = np.concatenate([batch_labels, anchors.labels[old]])
+        alike = positives(both, len(joined.tokens))
+        everything = np.arange(len(joined.tokens))
+        codes = tuple(code[old] for code in anchors.codes)
+
+        def replayed(image_code: Tensor, text_code: Tensor) -> Tensor:
+            return self.config.replay * replay_loss(
+                (image_code, text_code), codes, alike[:, len(rows) :], self.distiller
+            )
+
+        return self.distiller.step(joined, everything, everything, alike, view, rate, replayed)
+
+    def items(self, images: Sequence[Any], texts: Sequence[str]) -> Items:
+        """What does not change of a chunk."""
+        return Items(
+            lower_features(self.student, images),
+            tokens_of(self.student, texts),
+            self.teaching.images(images) if self.teaching else None,
+            self.teaching.texts(texts) if self.teaching else None,
+        )
+
+    @torch.no_grad()
+    def keep(self, items: Items, labels: np.ndarray | None) -> None:
+        """Take some of the chunk into the anchors, with the codes that they have now."""
+        size, n = self.config.anchors, len(items.tokens)
+        self.seen += n
+        if not size:
+            return
+        # A uniform sample of all pairs so far: the chunk's share of the places, at random.
+        share = round(min(size, self.seen) * n / self.seen)
+        new = np.sort(self.rng.permutation(n)[:share])
+        chosen = taken(items, new)
+        view = self.distiller.look(chosen.lower[0], chosen.tokens)
+        codes = (view.image_code.sign(), view.text_code.sign())
+        fresh = Anchors(chosen, None if labels is None else labels[new], codes)
+        if self.anchors is None:
+            self.anchors = fresh
+            return
+        kept = np.sort(self.rng.permutation(len(self.anchors.items.tokens))[: size - share])
+        old = self.anchors
+        joint = None
+        if fresh.labels is not None and old.labels is not None:
+            joint = np.concatenate([old.labels[kept], fresh.labels])
+        self.anchors = Anchors(
+            together(taken(old.items, kept), chosen),
+            joint,
+            (torch.cat([old.codes[0][kept], codes[0]]), torch.cat([old.codes[1][kept], codes[1]])),
+        )
+
+    @torch.inference_mode()
+    def database_codes(
+        self, images: Sequence[Any], texts: Sequence[str], labels: Any = None
+    ) -> np.ndarray:
+        """*Learned* codes of pairs, the teacher's joint ones, as online papers fill databases.
+
+        Args:
+            images, texts: the pairs.
+            labels: not looked at; the teacher's joint code knows picture and text.
+
+        Returns:
+            uint8 ``[n, bits/8]``.
+
+        Raises:
+            DataError: there is no teacher.
+        """
+        if self.teaching is None:
+            raise DataError("learned database codes are the teacher's, and there is none here")
+        joint = self.teaching.teacher(self.teaching.images(images), self.teaching.texts(texts))
+        return pack(joint[:, : self.student.bits].numpy())
+
+
+def replay_loss(
+    codes: tuple[Tensor, Tensor],
+    old: tuple[Tensor, ...],
+    alike: Tensor,
+    distiller: Distiller,
+) -> Tensor:
+    """InfoNCE from new codes ``[n K]`` to the anchors' old codes ``[m K]`` of the other modality.
+
+    Args:
+        codes: pictures' and texts', real-valued.
+        old: the anchors' pictures' and texts' codes, ±1.
+        alike: ``[n m]``, 1 where they belong together; rows without any are left out.
+        distiller: has the temperatures.
+    """
+    asking = alike.sum(1) > 0
+    target = alike[asking] / alike[asking].sum(1, keepdim=True)
+    terms = []
+    for new, given in zip(codes, reversed(old), strict=True):
+        signs = straight_through_sign(new[asking])
+        for bits in LENGTHS:
+            scale = distiller.temperatures.of_codes(bits)
+            logits = scale * (signs[:, :bits] @ given[:, :bits].T / bits)
+            terms.append(-(target * logits.log_softmax(1)).sum(1).mean())
+    return torch.stack(terms).mean()
+
+
+def positives(labels: np.ndarray | None, n: int) -> Tensor:
+    """1 where two pairs are alike, float ``[n n]``; without labels only a pair with itself."""
+    if labels is None:
+        return torch.eye(n)
+    if labels.ndim == 1:
+        return torch.from_numpy(labels[:, None] == labels[None, :]).float()
+    shared = torch.from_numpy((labels.astype(np.float32) @ labels.T.astype(np.float32)) > 0)
+    return (shared | torch.eye(n, dtype=torch.bool)).float()
+
+
+def taken(items: Items, rows: np.ndarray) -> Items:
+    """These pairs only."""
+    return Items(
+        items.lower[:, rows],
+        [items.tokens[i] for i in rows],
+        None if items.teacher_image is None else items.teacher_image[rows],
+        None if items.teacher_text is None else items.teacher_text[rows],
+    )
+
+
+def together(a: Items, b: Items) -> Items:
+    """The pairs of both."""
+
+    def joined(x: Tensor | None, y: Tensor | None) -> Tensor | None:
+        return None if x is None or y is None else torch.cat([x, y])
+
+    return Items(
+        torch.cat([a.lower, b.lower], dim=1),
+        [*a.tokens, *b.tokens],
+        joined(a.teacher_image, b.teacher_image),
+        joined(a.teacher_text, b.teacher_text),
+    )
+
+
+def checked(images: Sequence[Any], texts: Sequence[str], labels: Any) -> np.ndarray | None:
+    """The labels as an array, after a look at the lengths."""
+    array = None if labels is None else np.asarray(labels)
+    lengths = [len(images), len(texts), *([] if array is None else [len(array)])]
+    if len({*lengths}) > 1 or not lengths[0]:
+        raise DataError(
+            f"got {', '.join(map(str, lengths))} pictures, texts and labels, expected one text "
+            "(and label) for each of at least one picture"
+        )
+    return array

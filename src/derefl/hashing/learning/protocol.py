@@ -1,0 +1,180 @@
+"""The online protocol: pairs come in chunks, and after each the search over all so far is scored.
+
+As LEMON (Wang et al., ACM MM 2020) and DOCH do it: a few queries are drawn and held back, the rest
+comes in chunks, and after each round mAP@all is measured against everything seen so far. Two
+conventions of what the database holds are both reported, for they differ by far:
+
+- ``hashed``: each picture (for text queries) or text (for picture queries) was hashed once, by the
+  student of the round in which it came, and its code never changes, as in a user's index;
+- ``learned``: each pair has the code that the learner gave it when it came, from picture, text and
+  labels together, as online papers have it. What is found this way was labelled before.
+
+Queries are always hashed, by the student as it is now. One to which nothing is relevant yet (its
+class has not come) is left out of that round's mean.
+"""
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from derefl.errors import ConfigError, MissingExtraError
+from derefl.files import atomic_path
+from derefl.hashing.learning.ranking import average_precisions
+from derefl.hashing.learning.streams import Stream
+
+DIRECTIONS = ("text_to_image", "image_to_text")
+
+
+class Student(Protocol):
+    """What codes pictures and texts apart."""
+
+    def encode_image(self, images: Any) -> np.ndarray:
+        """Packed codes uint8 ``[n bits/8]``."""
+
+    def encode_text(self, texts: Any) -> np.ndarray:
+        """Packed codes uint8 ``[n bits/8]``."""
+
+
+class Learner(Protocol):
+    """What learns from the stream; ``OnlineHasher`` is one."""
+
+    @property
+    def student(self) -> Student:
+        """The student as it is now."""
+
+    def partial_fit(self, images: Any, texts: Any, labels: Any = None) -> dict[str, float]:
+        """Learn from a chunk of pairs; returns losses by name."""
+
+    def database_codes(self, images: Any, texts: Any, labels: Any = None) -> np.ndarray:
+        """Learned codes of a chunk's pairs, packed uint8 ``[n bits/8]``."""
+
+
+@dataclass(frozen=True)
+class Round:
+    """The report after a chunk.
+
+    Attributes:
+        number: from 1.
+        seen: pairs so far.
+        queries: how many had something to find.
+        hashed, learned: mAP@all by direction for either database, 0 to 1; None without a query.
+        seconds: to learn from the chunk and to code it, measuring not counted.
+        peak_memory_mb: the most that the process has held so far; None where it cannot be known.
+        losses: what the learner gave.
+    """
+
+    number: int
+    seen: int
+    queries: int
+    hashed: dict[str, float | None]
+    learned: dict[str, float | None]
+    seconds: float
+    peak_memory_mb: float | None
+    losses: dict[str, float]
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain types, ready for ``json.dumps``."""
+        return asdict(self)
+
+
+def run_stream(learner: Learner, stream: Stream) -> Iterator[Round]:
+    """Feed the chunks one after the other, and report after each.
+
+    Args:
+        learner: learns and codes.
+        stream: what comes.
+
+    Yields:
+        One :class:`Round` a chunk.
+    """
+    databases: dict[str, list[np.ndarray]] = {"image": [], "text": [], "pair": []}
+    labels: list[np.ndarray] = []
+    for number, (images, texts, chunk_labels) in enumerate(stream.chunks, start=1):
+        shown = chunk_labels if stream.labels_known else None
+        start = time.perf_counter()
+        losses = learner.partial_fit(images, texts, shown)
+        databases["image"].append(learner.student.encode_image(images))
+        databases["text"].append(learner.student.encode_text(texts))
+        databases["pair"].append(learner.database_codes(images, texts, shown))
+        seconds = time.perf_counter() - start
+        labels.append(chunk_labels)
+        seen = np.concatenate(labels)
+        image, text, pair = (np.concatenate(codes) for codes in databases.values())
+        asking = {
+            "text_to_image": learner.student.encode_text(stream.queries.texts),
+            "image_to_text": learner.student.encode_image(stream.queries.images),
+        }
+        precision = {
+            kind: {
+                direction: average_precisions(asking[direction], items, stream.queries.labels, seen)
+                for direction, items in zip(DIRECTIONS, database, strict=True)
+            }
+            for kind, database in {"hashed": (image, text), "learned": (pair, pair)}.items()
+        }
+        yield Round(
+            number=number,
+            seen=len(seen),
+            queries=int((~np.isnan(precision["hashed"]["text_to_image"])).sum()),
+            **{kind: {d: mean(ap) for d, ap in of.items()} for kind, of in precision.items()},
+            seconds=seconds,
+            peak_memory_mb=peak_memory_mb(),
+            losses=losses,
+        )
+
+
+def mean(precision: np.ndarray) -> float | None:
+    """Mean of those that are a number; None if none is."""
+    counted = precision[~np.isnan(precision)]
+    return float(counted.mean()) if len(counted) else None
+
+
+def peak_memory_mb() -> float | None:
+    """The most memory that this process has held so far, in units of 10⁶ bytes."""
+    try:
+        import resource
+        import sys
+    except ImportError:  # Windows has no such counter
+        return None
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
+
+
+def plot_rounds(rounds: Sequence[Round], path: str | Path, title: str = "") -> None:
+    """Draw mAP, seconds and memory over the pairs seen, and write the picture.
+
+    Raises:
+        MissingExtraError: matplotlib is not installed.
+        ConfigError: the suffix names no format that matplotlib writes.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise MissingExtraError("matplotlib", "train", "plotting") from error
+
+    figure = Figure(figsize=(11, 4), layout="constrained")
+    precision, cost = figure.subplots(1, 2)
+    seen = [r.seen for r in rounds]
+    for kind, style in (("hashed", "-"), ("learned", "--")):
+        for direction, colour in zip(DIRECTIONS, ("C0", "C1"), strict=True):
+            values = [getattr(r, kind)[direction] for r in rounds]
+            label = f"{direction.replace('_to_', '→')}, {kind} database"
+            y = [np.nan if value is None else value for value in values]
+            precision.plot(seen, y, style, color=colour, marker="o", label=label)
+    precision.set(xlabel="pairs seen", ylabel="mAP@all so far", ylim=(0, None))
+    precision.legend(fontsize="small")
+    cost.plot(seen, [r.seconds for r in rounds], "C2", marker="o")
+    cost.set(xlabel="pairs seen", ylabel="seconds a chunk", ylim=(0, None))
+    memory = cost.twinx()
+    memory.plot(seen, [r.peak_memory_mb or np.nan for r in rounds], "C3:", marker="s")
+    memory.set_ylabel("peak memory, MB (dotted)")
+    memory.set_ylim(0, None)
+    figure.suptitle(title)
+    try:
+        with atomic_path(path) as temporary:
+            figure.savefig(temporary, dpi=120)
+    except ValueError as error:
+        raise ConfigError(f"{path} cannot be a plot ({error}); name it like plot.png") from error

@@ -1,0 +1,124 @@
+"""R@k and median rank between pictures and their captions.
+
+Tie rule (our choice): items of equal similarity are taken to stand in random order, and every
+number is its expectation over those orders, in closed form. Codes of few bits tie all the time; an
+arbitrary order among ties lets the order of the files decide, a lenient one lets a constant code
+win. A picture has several captions: image→text looks for the best placed of them.
+"""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from derefl.errors import DataError
+from derefl.hashing.codes import hamming
+
+KS = (1, 5, 10)
+TIE_RULE = "expected value over the orders of equal similarities"
+
+CELLS = 2**21
+"""Similarities worked on at once: 16 MB in float64, and a few copies."""
+
+DECIMALS = 6
+"""Cosines that agree so far are ties. Rounding in the matrix product differs from place to place,
+and would otherwise rank copies of one picture."""
+
+
+class Standing(NamedTuple):
+    """Where each query's best placed relevant item stands; int ``[n]`` each.
+
+    Attributes:
+        above: items more similar than it.
+        tied: items as similar, itself counted.
+        hits: relevant ones among the tied.
+    """
+
+    above: np.ndarray
+    tied: np.ndarray
+    hits: np.ndarray
+
+
+def caption_recall(images: np.ndarray, texts: np.ndarray, rows: np.ndarray) -> dict[str, dict]:
+    """Recall both ways, from codes or from features.
+
+    Args:
+        images: packed codes uint8 ``[n bytes]``, or features of unit length, float ``[n d]``.
+        texts: the same of the captions, ``[m …]``.
+        rows: int ``[m]``, for each caption the row of its picture.
+
+    Returns:
+        ``text_to_image`` and ``image_to_text``, each a :func:`summary`.
+
+    Raises:
+        DataError: no picture, or one without a caption.
+    """
+    numbers = np.arange(len(images))
+    if not len(images) or not np.isin(numbers, rows).all():
+        raise DataError(
+            f"got {len(images)} pictures of which {len(np.unique(rows))} have a caption; expected "
+            "at least one caption for each"
+        )
+    return {
+        "text_to_image": summary(standing(texts, images, rows, numbers)),
+        "image_to_text": summary(standing(images, texts, numbers, rows)),
+    }
+
+
+def standing(
+    queries: np.ndarray, items: np.ndarray, query_groups: np.ndarray, item_groups: np.ndarray
+) -> Standing:
+    """Find each query's best placed item of its own group, and what is ahead of it or tied.
+
+    Args:
+        queries, items: codes or features as in :func:`caption_recall`.
+        query_groups, item_groups: int ``[n]`` and ``[m]``; equal numbers are relevant.
+    """
+    parts = []
+    for block, similarity in similarities(queries, items):
+        relevant = query_groups[block, None] == item_groups
+        best = np.where(relevant, similarity, similarity.min() - 1).max(axis=1, keepdims=True)
+        tied = similarity == best
+        counts = similarity > best, tied, tied & relevant
+        parts.append([count.sum(axis=1) for count in counts])
+    return Standing(*(np.concatenate(part) for part in zip(*parts, strict=True)))
+
+
+def similarities(queries: np.ndarray, items: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
+    """Blocks of queries against all items: −Hamming distance of codes, rounded cosine of features.
+
+    Yields:
+        which queries, and ``[block m]``, int16 or float.
+    """
+    step = max(1, CELLS // max(1, len(items)))
+    for start in range(0, len(queries), step):
+        block = slice(start, start + step)
+        if queries.dtype == np.uint8:
+            yield block, -hamming(queries[block], items).astype(np.int16)
+        else:
+            yield block, np.round(queries[block] @ items.T, DECIMALS)
+
+
+def summary(where: Standing) -> dict[str, float]:
+    """``r@1``, ``r@5``, ``r@10`` in percent, and ``median_rank``, counted from 1."""
+    report = {f"r@{k}": 100 * float(chance_within(where, k).mean()) for k in KS}
+    return report | {"median_rank": float(np.median(expected_rank(where)))}
+
+
+def chance_within(where: Standing, k: int) -> np.ndarray:
+    """Probability ``[n]`` that a relevant item is among the first k.
+
+    Of the t tied items, h of them hits, the first j = k − above come into the first k; that no hit
+    is among them has the probability C(t−h, j) / C(t, j) = ∏ᵢ (t−h−i) / (t−i), i < j.
+    """
+    miss = np.ones(len(where.above))
+    for i in range(k):
+        inside = (where.above + i < k) & (i < where.tied)
+        factor = np.maximum(where.tied - where.hits - i, 0) / np.maximum(where.tied - i, 1)
+        miss = np.where(inside, miss * factor, miss)
+    return 1 - miss
+
+
+def expected_rank(where: Standing) -> np.ndarray:
+    """Expected rank ``[n]`` of the best placed relevant item: above + (t + 1) / (h + 1)."""
+    return where.above + (where.tied + 1) / (where.hits + 1)

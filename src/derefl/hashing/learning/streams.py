@@ -1,0 +1,135 @@
+"""Streams of pairs for the online protocol: chunks in an order, and queries held back."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from derefl.errors import ConfigError, DataError
+from derefl.hashing.learning.captions import CaptionData
+from derefl.hashing.learning.labelled import LabelledData, split_queries
+
+
+class Pairs(NamedTuple):
+    """Pictures with a text each.
+
+    Attributes:
+        images: whatever the learner takes: paths, or arrays.
+        texts: as many.
+        labels: what is relevant to what: bool ``[n classes]``, or int ``[n]`` by equality.
+    """
+
+    images: Sequence[Any]
+    texts: Sequence[Any]
+    labels: np.ndarray
+
+    def take(self, numbers: np.ndarray) -> "Pairs":
+        """Those of these numbers, in this order."""
+        images, texts = ([items[i] for i in numbers] for items in (self.images, self.texts))
+        return Pairs(images, texts, self.labels[numbers])
+
+
+@dataclass(frozen=True)
+class Stream:
+    """What comes, and what is asked.
+
+    Attributes:
+        chunks: in the order in which they come.
+        queries: pairs that ask, by text and by picture.
+        order: ``random`` or ``by theme``.
+        labels_known: whether the learner is shown the labels.
+        seed: of every draw.
+    """
+
+    chunks: tuple[Pairs, ...]
+    queries: Pairs
+    order: str
+    labels_known: bool
+    seed: int
+
+
+def labelled_stream(
+    data: LabelledData,
+    *,
+    chunk_size: int = 2000,
+    themes_per_chunk: int | None = None,
+    queries: int | None = None,
+    seed: int = 0,
+    labels_known: bool = True,
+) -> Stream:
+    """A stream of labelled pairs in random order, or class by class.
+
+    Args:
+        data: pairs with labels.
+        chunk_size: pairs a chunk; the last takes what is left over, as LEMON's does.
+        themes_per_chunk: if given, chunks are so many whole themes each, themes in random order.
+        queries: how many are held back; None is a tenth.
+        seed: of all draws.
+        labels_known: whether the learner is shown the labels.
+
+    Raises:
+        ConfigError: no query, nothing left to stream, or chunks of nothing.
+        DataError: class by class, but the data have no themes.
+    """
+    pairs = Pairs(data.paths, data.texts, data.labels)
+    asking, rest = split_queries(len(data.paths), queries, seed)
+    if themes_per_chunk is None:
+        parts, order = random_chunks(rest, chunk_size, seed), "random"
+    else:
+        if data.themes is None:
+            raise DataError("the labels have no column 'theme'; add one, or use --chunk-size")
+        parts = theme_chunks(rest, np.array(data.themes), themes_per_chunk, seed)
+        order = "by theme"
+    chunks = tuple(map(pairs.take, parts))
+    return Stream(chunks, pairs.take(asking), order, labels_known, seed)
+
+
+def caption_stream(
+    data: CaptionData, *, chunk_size: int = 2000, queries: int | None = None, seed: int = 0
+) -> Stream:
+    """A random stream of captioned pictures, without labels: relevant is the own picture.
+
+    Each picture comes with its first caption. Some pictures ask too: by their second caption, for
+    the picture, and by the picture, for its first caption.
+
+    Args:
+        data: pictures with at least two captions each.
+        chunk_size, queries, seed: as for :func:`labelled_stream`.
+
+    Raises:
+        ConfigError: no query, or chunks of nothing.
+        DataError: a picture has one caption only.
+    """
+    n = len(data.paths)
+    first = np.searchsorted(data.rows, np.arange(n))
+    if len(single := np.flatnonzero(np.bincount(data.rows, minlength=n) < 2)):
+        raise DataError(
+            f"{data.names[single[0]]} has one caption, expected two: one comes with the picture, "
+            "the other asks for it; add one, or leave the picture out with --split"
+        )
+    asking = split_queries(n, queries, seed).queries
+    pairs = Pairs(data.paths, [data.captions[i] for i in first], np.arange(n))
+    asked = Pairs(data.paths, [data.captions[i + 1] for i in first], np.arange(n))
+    chunks = tuple(map(pairs.take, random_chunks(np.arange(n), chunk_size, seed)))
+    return Stream(chunks, asked.take(asking), "random", False, seed)
+
+
+def random_chunks(numbers: np.ndarray, size: int, seed: int) -> list[np.ndarray]:
+    """Shuffle, and cut into chunks of ``size``; the last takes what is left over."""
+    if size < 1:
+        raise ConfigError(f"got chunks of {size} pairs, expected at least 1; set --chunk-size")
+    shuffled = np.random.default_rng([seed, 1]).permutation(numbers)
+    return np.split(shuffled, np.arange(1, max(1, len(numbers) // size)) * size)
+
+
+def theme_chunks(
+    numbers: np.ndarray, themes: np.ndarray, per_chunk: int, seed: int
+) -> list[np.ndarray]:
+    """Whole themes together, ``per_chunk`` a chunk, the themes and each chunk shuffled."""
+    if per_chunk < 1:
+        raise ConfigError(f"got {per_chunk} themes a chunk, expected at least 1")
+    generator = np.random.default_rng([seed, 1])
+    order = generator.permutation(np.unique(themes[numbers]))
+    groups = [order[i : i + per_chunk] for i in range(0, len(order), per_chunk)]
+    return [generator.permutation(numbers[np.isin(themes[numbers], group)]) for group in groups]

@@ -1,0 +1,193 @@
+"""Training the student on everything at once: ``derefl train student``.
+
+The same step as :class:`~derefl.hashing.learning.online.OnlineHasher` takes on a chunk, on batches
+of a whole corpus, with the upper part of the image tower tuned too.
+"""
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from tqdm import tqdm
+
+from derefl.errors import DataError
+from derefl.files import atomic_path
+from derefl.hashing.encoders import StandInEncoder, load_encoder
+from derefl.hashing.hasher import KIND
+from derefl.hashing.learning.corpus import Corpus, CorpusConfig, read_corpus
+from derefl.hashing.learning.distil import DistilConfig
+from derefl.hashing.learning.distiller import (
+    Distiller,
+    Items,
+    lower_features,
+    positives_of,
+    tokens_of,
+)
+from derefl.hashing.learning.offline import cached_features
+from derefl.hashing.student import LCDHStudent, LCDHStudentConfig
+from derefl.hashing.teacher import LCDHTeacher
+from derefl.hashing.tokenizer import word_pieces
+from derefl.training.ema import EMA
+from derefl.training.imagenet import load_imagenet_weights
+from derefl.training.log import JsonLog, Meter
+from derefl.training.schedule import cosine_with_warmup
+from derefl.training.state import Progress, load_state, save_state
+from derefl.zoo.checkpoint import save_checkpoint
+
+
+@dataclass(frozen=True)
+class StudentRunConfig:
+    """The run itself; everything here is our choice.
+
+    Attributes:
+        steps, batch: length of the run, pairs a step.
+        learning_rate, weight_decay, warmup: AdamW and its schedule.
+        tune: learning rate of the upper part of the image tower, as a share; 0 leaves it alone.
+        word_dropout: share of the word pieces that a step does not get to see.
+        ema: decay of the averaged weights, which are what is saved.
+        seed: of weights and batches.
+        save_every: steps between resumable states.
+    """
+
+    steps: int = 1500
+    batch: int = 512
+    learning_rate: float = 2e-3
+    weight_decay: float = 0.05
+    warmup: int = 50
+    tune: float = 0.1
+    word_dropout: float = 0.1
+    ema: float = 0.99
+    seed: int = 0
+    save_every: int = 300
+
+
+@dataclass(frozen=True)
+class StudentTrainConfig:
+    """One TOML file: a table for each part."""
+
+    model: LCDHStudentConfig = field(default_factory=LCDHStudentConfig)
+    corpus: CorpusConfig = field(default_factory=CorpusConfig)
+    loss: DistilConfig = field(default_factory=DistilConfig)
+    run: StudentRunConfig = field(default_factory=StudentRunConfig)
+
+
+def train_student(
+    config: StudentTrainConfig, out: Path, device: torch.device, teacher: LCDHTeacher
+) -> LCDHStudent:
+    """Train, or go on with the run that ``out`` holds.
+
+    Args:
+        config: all settings.
+        out: folder for ``features.safetensors`` (the encoder's) and ``lower.safetensors`` (the
+            fixed part of the image tower), computed once, ``state.safetensors``, ``log.jsonl``
+            and ``model.safetensors``, the averaged student.
+        device: where to train.
+        teacher: what to learn from.
+
+    Returns:
+        The averaged student, in evaluation mode.
+
+    Raises:
+        DataError: a source is missing or wrong.
+        CheckpointError: ``out`` holds the state of another architecture.
+    """
+    run = config.run
+    torch.manual_seed(run.seed)
+    corpus = read_corpus(config.corpus)
+    student = LCDHStudent(config.model)
+    load_imagenet_weights(student.image.backbone, config.model.backbone, num_classes=0)
+    start_text_tower(student, corpus)
+    teacher = teacher.to(device).eval()
+    student.to(device)
+    items = prepared(student, teacher, corpus, out, device)
+    distiller = Distiller(
+        student,
+        teacher,
+        config.loss,
+        learning_rate=run.learning_rate,
+        tune=run.tune,
+        weight_decay=run.weight_decay,
+        word_dropout=run.word_dropout,
+    )
+    module = distiller.module.to(device).train()
+    ema = EMA(module, run.ema)
+    state, progress = out / "state.safetensors", Progress()
+    if state.exists():
+        progress = load_state(state, module, ema, distiller.optimiser)
+    log, meter = JsonLog(out / "log.jsonl"), Meter()
+    log.write(event="start", step=progress.step, device=str(device), config=asdict(config))
+    for step in tqdm(range(progress.step, run.steps), initial=progress.step, total=run.steps):
+        rng = np.random.default_rng([run.seed, step])
+        pictures, texts = corpus.batch(run.batch, config.corpus.caption_share, rng)
+        terms = distiller.step(
+            items,
+            pictures,
+            texts,
+            positives_of(corpus.groups[pictures]).to(device),
+            view=step % len(items.lower),
+            rate=cosine_with_warmup(step, run.steps, run.warmup),
+        )
+        ema.update(module, step)
+        meter.add(run.batch, **terms)
+        done = step + 1
+        if done % 50 == 0:
+            log.write(event="train", step=done, **meter.take())
+        if done % run.save_every == 0 or done == run.steps:
+            save_state(state, module, ema, distiller.optimiser, Progress(done))
+            save_checkpoint(
+                averaged(ema), out / "model.safetensors", kind=KIND, config=asdict(config.model)
+            )
+    return averaged(ema)
+
+
+def averaged(ema: EMA[torch.nn.ModuleDict]) -> LCDHStudent:
+    """The student among the averaged weights."""
+    student = ema.model["student"]
+    assert isinstance(student, LCDHStudent)
+    return student
+
+
+def prepared(
+    student: LCDHStudent, teacher: LCDHTeacher, corpus: Corpus, out: Path, device: torch.device
+) -> Items:
+    """All that does not change during the run, from ``out`` where it is there already."""
+    features = cached_features(
+        out / "features.safetensors", teacher.config.encoder, corpus, device
+    )
+    path = out / "lower.safetensors"
+    if not path.exists():
+        lower = lower_features(student, tqdm(corpus.paths, unit="picture", desc="lower part"))
+        with atomic_path(path) as temporary:
+            save_file({"lower": lower.cpu()}, temporary)
+    lower = load_file(path)["lower"]
+    if lower.shape[1] != len(corpus.paths):
+        raise DataError(
+            f"{path} holds {lower.shape[1]} pictures, the data are {len(corpus.paths)}: delete "
+            "it, or choose another --out"
+        )
+    with torch.inference_mode():
+        image = teacher.image(features.images.to(device))
+        text = teacher.text(features.texts.to(device))
+    return Items(lower.to(device), tokens_of(student, corpus.texts), image.clone(), text.clone())
+
+
+def start_text_tower(student: LCDHStudent, corpus: Corpus) -> None:
+    """Begin with what the stand-in's text encoder makes of each word piece, in place.
+
+    Its 384 numbers are cut to their first principal components. Weights begin as SIF does:
+    a / (a + p) for a piece of frequency p in the corpus, a = 10⁻³ (Arora et al., 2017).
+    """
+    config = student.config
+    embeddings = StandInEncoder().word_embeddings(word_pieces()[: config.vocabulary])
+    embeddings = embeddings - embeddings.mean(dim=0)
+    components = torch.linalg.svd(embeddings[:8000], full_matrices=False).Vh[: config.token_dim]
+    start = torch.nn.functional.normalize(embeddings @ components.T, dim=1)
+    student.text.embed.weight.data.copy_(0.5 * config.token_dim**0.5 * start)
+    student.text.embed.weight.data[0] = 0
+    pieces = np.concatenate([np.array(t, np.int64) for t in tokens_of(student, corpus.texts)])
+    counts = torch.from_numpy(np.bincount(pieces, minlength=config.vocabulary)).float()
+    weights: Tensor = 1e-3 / (1e-3 + counts / counts.sum())
+    student.text.log_weight.weight.data[:, 0] = weights.log().clamp_min(-4)

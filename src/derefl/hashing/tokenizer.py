@@ -1,0 +1,59 @@
+"""From any string to word pieces, with a list of pieces that comes with the package."""
+
+from collections.abc import Sequence
+from functools import cache
+from importlib.resources import files
+
+import numpy as np
+from tokenizers import Tokenizer
+from tokenizers.models import WordPiece
+from tokenizers.normalizers import BertNormalizer
+from tokenizers.pre_tokenizers import BertPreTokenizer
+
+from derefl.errors import ConfigError
+
+PAD, UNKNOWN = "[PAD]", "[UNK]"
+
+
+@cache
+def word_pieces() -> tuple[str, ...]:
+    """The 24,000 pieces: the ASCII ones of BERT's uncased list (Apache-2.0), [PAD] and [UNK] first.
+
+    Every letter, digit and sign is one of them, so that a word that nobody has seen falls apart
+    into pieces that somebody has.
+    """
+    text = (files("derefl.hashing") / "vocabulary.txt").read_text(encoding="utf-8")
+    return tuple(text.splitlines())
+
+
+@cache
+def tokenizer(vocabulary: int, max_tokens: int) -> Tokenizer:
+    """Lower case, no accents, words split at spaces and signs, then into the longest pieces.
+
+    Raises:
+        ConfigError: there are fewer than ``vocabulary`` pieces.
+    """
+    if vocabulary > len(word_pieces()):
+        raise ConfigError(f"got vocabulary={vocabulary}, expected at most {len(word_pieces())}")
+    pieces = {piece: i for i, piece in enumerate(word_pieces()[:vocabulary])}
+    made = Tokenizer(WordPiece(pieces, unk_token=UNKNOWN))
+    made.normalizer = BertNormalizer(lowercase=True)
+    made.pre_tokenizer = BertPreTokenizer()
+    made.enable_truncation(max_tokens)
+    return made
+
+
+def tokenize(texts: Sequence[str], vocabulary: int, max_tokens: int) -> list[list[int]]:
+    """Numbers of the pieces of each text; none for an empty one, at most ``max_tokens``."""
+    # The first pieces decide, and one letter is a piece at least: do not split a whole book.
+    texts = [text[: 64 * max_tokens] for text in texts]
+    encoded = tokenizer(vocabulary, max_tokens).encode_batch_fast(texts)
+    return [e.ids for e in encoded]
+
+
+def padded(tokens: Sequence[Sequence[int]]) -> np.ndarray:
+    """Rows of one length: int64 ``[n longest]``, at least one wide, 0 where there is nothing."""
+    out = np.zeros((len(tokens), max(1, *map(len, tokens)) if tokens else 1), dtype=np.int64)
+    for row, pieces in zip(out, tokens, strict=True):
+        row[: len(pieces)] = pieces
+    return out

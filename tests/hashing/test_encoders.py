@@ -1,0 +1,91 @@
+"""Both encoders through their real libraries: open_clip on a tiny random model, the stand-in."""
+
+import json
+
+import numpy as np
+import open_clip
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+
+from derefl.errors import ConfigError
+from derefl.hashing.encoders import OpenClipEncoder, StandInEncoder, load_encoder
+from derefl.hashing.teacher import LCDHTeacher, LCDHTeacherConfig
+from derefl.hashing.teaching import Teaching
+from tests.hashing.tiny import TEACHER
+
+TINY_CLIP = {
+    "embed_dim": 24,
+    "vision_cfg": {"image_size": 32, "layers": 1, "width": 32, "patch_size": 16, "head_width": 16},
+    "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 1},
+}
+
+
+@pytest.fixture(scope="module")
+def clip_file(tmp_path_factory):
+    """A checkpoint of a tiny model that open_clip knows by the name ``tiny-for-tests``."""
+    folder = tmp_path_factory.mktemp("clip")
+    (folder / "tiny-for-tests.json").write_text(json.dumps(TINY_CLIP))
+    open_clip.add_model_config(folder)
+    torch.manual_seed(0)
+    model = open_clip.create_model("tiny-for-tests")
+    path = folder / "tiny.safetensors"
+    save_file({k: v.contiguous() for k, v in model.state_dict().items()}, path)
+    return path
+
+
+def photos():
+    rng = np.random.default_rng(0)
+    return [Image.fromarray(rng.integers(0, 256, (40, 50, 3)).astype(np.uint8)) for _ in range(3)]
+
+
+def test_open_clip_from_a_local_checkpoint(clip_file):
+    encoder = load_encoder(f"tiny-for-tests/{clip_file}")
+    assert isinstance(encoder, OpenClipEncoder)
+    assert encoder.image_dim == encoder.text_dim == 24
+    images, texts = encoder.encode_image(photos()), encoder.encode_text(["a dog", "a cat"])
+    reference, _, transform = open_clip.create_model_and_transforms(
+        "tiny-for-tests", pretrained=str(clip_file)
+    )
+    with torch.inference_mode():
+        expected = reference.eval().encode_image(torch.stack([transform(p) for p in photos()]))
+        tokens = open_clip.get_tokenizer("tiny-for-tests")(["a dog", "a cat"])
+        expected_texts = reference.encode_text(tokens)
+    norm = torch.nn.functional.normalize
+    torch.testing.assert_close(images, norm(expected, dim=-1), atol=1e-5, rtol=0)
+    torch.testing.assert_close(texts, norm(expected_texts, dim=-1), atol=1e-5, rtol=0)
+
+
+def test_a_teacher_over_open_clip(clip_file):
+    name = f"tiny-for-tests/{clip_file}"
+    torch.manual_seed(0)
+    teacher = LCDHTeacher(LCDHTeacherConfig(encoder=name, image_dim=24, text_dim=24, dim=64))
+    teaching = Teaching(teacher, load_encoder(name))
+    images, texts = teaching.images(photos()), teaching.texts(["a", "b", "c"])
+    codes = teacher(images, texts)
+    assert codes.shape == (3, 128) and (codes[0] - codes[1]).abs().max() > 1e-3
+
+
+def test_the_stand_in_knows_words_and_pictures():
+    encoder = load_encoder("stand-in")
+    assert isinstance(encoder, StandInEncoder)
+    texts = torch.nn.functional.normalize(
+        encoder.encode_text(["a dog runs", "a puppy is running", "stock market prices"]), dim=-1
+    )
+    assert texts.shape == (3, 384)
+    assert texts[0] @ texts[1] > 0.5 > texts[0] @ texts[2]
+    images = encoder.encode_image(photos())
+    assert images.shape == (3, 1280)
+    alone = torch.cat([encoder.encode_image([photo]) for photo in photos()])
+    torch.testing.assert_close(images, alone, atol=1e-4, rtol=1e-3)
+    words = torch.nn.functional.normalize(encoder.word_embeddings(["dog", "puppy", "tax"]), dim=-1)
+    assert words.shape == (3, 384) and words[0] @ words[1] > words[0] @ words[2]
+
+
+def test_names_that_are_none():
+    with pytest.raises(ConfigError, match="MODEL/PRETRAINED"):
+        load_encoder("clip")
+    with pytest.raises(ConfigError, match="cannot make 'ViT-B-32'"):
+        load_encoder("ViT-B-32/no-such-file.pt")
+    assert TEACHER.encoder == "stand-in"

@@ -1,0 +1,154 @@
+"""Pictures and words in, codes out: what a user of the hasher counts on."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from derefl.errors import CheckpointError, ConfigError, ImageError
+from derefl.hashing.codes import hamming, unpack
+from derefl.hashing.hasher import load_lcdh_student
+from derefl.zoo import save_checkpoint
+from tests.hashing.tiny import STUDENT, tiny_hasher
+
+
+@pytest.fixture(scope="module")
+def hasher():
+    return tiny_hasher(128)
+
+
+def photo(seed, size=(80, 60)):
+    coarse = np.random.default_rng(seed).integers(0, 256, (4, 5, 3)).astype(np.uint8)
+    return Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC)
+
+
+PHOTOS = [photo(seed) for seed in range(7)]
+TEXTS = ["a dog", "", "two dogs run in the snow 🐕", "red", "dog " * 10_000, "zzyzx qwrt", "ÄÖ"]
+
+
+class TestCodes:
+    def test_shape_type_and_order_of_bits(self, hasher):
+        codes, embedding = hasher.encode_image(PHOTOS), hasher.image_embedding(PHOTOS)
+        assert codes.dtype == np.uint8 and codes.shape == (7, 16)
+        assert embedding.dtype == np.float32 and np.abs(embedding).max() < 1
+        np.testing.assert_array_equal(np.unpackbits(codes, axis=1), embedding > 0)
+        assert len({bytes(code) for code in codes}) == 7
+
+    def test_text_codes(self, hasher):
+        codes = hasher.encode_text(TEXTS)
+        np.testing.assert_array_equal(
+            np.unpackbits(codes, axis=1), hasher.text_embedding(TEXTS) > 0
+        )
+        assert codes.shape == (7, 16)
+        assert len({bytes(code) for code in codes}) >= 6
+
+    def test_one_string_and_one_picture(self, hasher):
+        np.testing.assert_array_equal(hasher.encode_text("red"), hasher.encode_text(["red"]))
+        np.testing.assert_array_equal(
+            hasher.encode_image(PHOTOS[0]), hasher.encode_image([PHOTOS[0]])
+        )
+
+    def test_nothing_gives_nothing(self, hasher):
+        assert hasher.encode_image([]).shape == hasher.encode_text([]).shape == (0, 16)
+        assert hasher.encode_text([]).dtype == np.uint8
+
+    def test_what_else_is_in_the_batch_does_not_matter(self, hasher):
+        whole = hasher.image_embedding(PHOTOS)
+        for size in (1, 2, 3):
+            again = hasher.image_embedding(PHOTOS, batch_size=size)
+            np.testing.assert_allclose(again, whole, atol=1e-5)
+            np.testing.assert_array_equal(
+                hasher.encode_image(PHOTOS, batch_size=size), hasher.encode_image(PHOTOS)
+            )
+        texts = hasher.text_embedding(TEXTS)
+        alone = np.concatenate([hasher.text_embedding(text) for text in TEXTS])
+        np.testing.assert_allclose(alone, texts, atol=1e-5)
+        np.testing.assert_array_equal(
+            np.concatenate([hasher.encode_text(t) for t in TEXTS]), hasher.encode_text(TEXTS)
+        )
+
+    def test_twice_is_the_same(self, hasher):
+        np.testing.assert_array_equal(hasher.encode_image(PHOTOS), hasher.encode_image(PHOTOS))
+
+    def test_a_shorter_code_is_the_beginning_of_a_longer_one(self, hasher):
+        for bits in (16, 32, 64):
+            short = tiny_hasher(bits)
+            np.testing.assert_array_equal(
+                short.encode_text(TEXTS), hasher.encode_text(TEXTS)[:, : bits // 8]
+            )
+
+    def test_distance_is_half_of_bits_less_inner_product(self, hasher):
+        images, texts = hasher.encode_image(PHOTOS), hasher.encode_text(TEXTS)
+        inner = unpack(images) @ unpack(texts).T
+        np.testing.assert_array_equal(hamming(images, texts), (128 - inner) / 2)
+
+
+class TestPictures:
+    def test_paths_pictures_and_tensors_agree(self, hasher, tmp_path):
+        paths = []
+        for i, picture in enumerate(PHOTOS):
+            paths.append(tmp_path / f"{i}.png")
+            picture.save(paths[-1])
+        expected = hasher.encode_image(PHOTOS)
+        np.testing.assert_array_equal(hasher.encode_image(paths), expected)
+        np.testing.assert_array_equal(hasher.encode_image([str(p) for p in paths]), expected)
+        square = [p.resize((64, 64), Image.Resampling.BICUBIC) for p in PHOTOS]
+        tensor = torch.stack(
+            [torch.from_numpy(np.array(p)).permute(2, 0, 1).float() / 255 for p in square]
+        )
+        np.testing.assert_array_equal(hasher.encode_image(tensor), hasher.encode_image(square))
+
+    def test_a_turned_photo_is_turned_back(self, hasher, tmp_path):
+        exif = Image.Exif()
+        exif[0x0112] = 6
+        PHOTOS[0].rotate(90, expand=True).save(tmp_path / "turned.png", exif=exif)
+        np.testing.assert_array_equal(
+            hasher.encode_image(tmp_path / "turned.png"), hasher.encode_image(PHOTOS[0])
+        )
+
+    @pytest.mark.parametrize("mode", ["L", "RGBA", "P", "1", "CMYK"])
+    def test_any_mode(self, hasher, mode):
+        assert hasher.encode_image(PHOTOS[0].convert(mode)).shape == (1, 16)
+
+    def test_bad_ones_are_named(self, hasher, tmp_path):
+        (tmp_path / "notes.jpg").write_text("no picture")
+        with pytest.raises(ImageError, match=r"notes\.jpg"):
+            hasher.encode_image([PHOTOS[0], tmp_path / "notes.jpg"])
+        with pytest.raises(ImageError, match=r"gone\.jpg"):
+            hasher.encode_image(tmp_path / "gone.jpg")
+        with pytest.raises(ImageError, match="got a int"):
+            hasher.encode_image([3])
+        with pytest.raises(ImageError, match=r"\[3, 8, 8\]"):
+            hasher.encode_image(torch.zeros(3, 8, 8))
+
+    def test_texts_that_are_none(self, hasher):
+        with pytest.raises(ConfigError, match="NoneType among the texts"):
+            hasher.encode_text(["dog", None])
+
+
+class TestLoading:
+    @pytest.fixture
+    def file(self, tmp_path):
+        path = tmp_path / "mine.safetensors"
+        save_checkpoint(
+            tiny_hasher(), path, kind="lcdh-student", config=vars(STUDENT), dtype=torch.float32
+        )
+        return path
+
+    def test_weights_and_identity(self, file):
+        loaded = load_lcdh_student(file, bits=32)
+        assert loaded.bits == 32 and not loaded.training
+        assert loaded.name == str(file) and len(loaded.sha256) == 64
+        np.testing.assert_array_equal(
+            loaded.encode_text(TEXTS), tiny_hasher(32).encode_text(TEXTS)
+        )
+
+    def test_other_lengths_are_refused(self, file):
+        with pytest.raises(ConfigError, match="bits=48"):
+            load_lcdh_student(file, bits=48)
+
+    def test_a_reflection_model_is_refused(self, file):
+        with pytest.raises(CheckpointError, match="'lcdh-student'"):
+            from derefl import load_derefl
+
+            load_derefl(file)

@@ -1,0 +1,166 @@
+"""The maths of teacher and student, against what their docstrings promise."""
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from derefl.hashing.attention import AttentionBlock, pooled
+from derefl.hashing.student import LCDHStudent, LCDHStudentConfig, TextTower
+from derefl.hashing.teacher import similarity
+from derefl.hashing.tokenizer import padded, tokenize, word_pieces
+from tests.hashing.tiny import STUDENT, tiny_hasher, tiny_teacher
+
+
+def units(n, d, seed=0):
+    return F.normalize(torch.randn(n, d, generator=torch.Generator().manual_seed(seed)), dim=-1)
+
+
+class TestAttention:
+    def test_one_head_against_the_formula(self):
+        torch.manual_seed(0)
+        block = AttentionBlock(8, heads=1).eval()
+        x = torch.randn(2, 5, 8)
+        out = block(x, torch.ones(2, 5, dtype=torch.bool))
+        q, k, v = block.to_qkv(block.norm_attention(x)).chunk(3, dim=-1)
+        y = x + block.to_out(torch.softmax(q @ k.transpose(1, 2) / 8**0.5, dim=-1) @ v)
+        expected = y + block.contract(F.gelu(block.expand(block.norm_forward(y))))
+        torch.testing.assert_close(out, expected)
+
+    def test_absent_tokens_change_nothing(self):
+        torch.manual_seed(0)
+        block = AttentionBlock(8, heads=2).eval()
+        x = torch.randn(1, 4, 8)
+        alone = block(x, torch.ones(1, 4, dtype=torch.bool))
+        padded_x = torch.cat([x, 100 * torch.randn(1, 3, 8)], dim=1)
+        present = torch.tensor([[True] * 4 + [False] * 3])
+        torch.testing.assert_close(block(padded_x, present)[:, :4], alone)
+
+    def test_pooled_is_a_weighted_mean(self):
+        x = torch.tensor([[[1.0], [3.0], [50.0]]])
+        mean = pooled(x, torch.tensor([[1.0, 3.0, 9.0]]), torch.tensor([[True, True, False]]))
+        assert float(mean) == pytest.approx((1 * 1 + 3 * 3) / 4)
+
+
+class TestStudent:
+    @torch.inference_mode()
+    def test_codes_lie_between_minus_one_and_one_and_differ(self):
+        student = tiny_hasher()
+        images, texts = student(torch.rand(3, 3, 64, 64), torch.tensor([[5, 6, 0], [7, 8, 9]]))
+        for codes in (images, texts):
+            assert codes.shape[1] == 128 and codes.abs().max() < 1
+            assert (codes[0] - codes[1]).abs().max() > 1e-3
+
+    @torch.inference_mode()
+    def test_the_tower_cut_in_two_is_the_whole_backbone(self):
+        tower = tiny_hasher().image
+        x = torch.rand(2, 3, 64, 64)
+        whole = tower.project(tower.backbone(2 * x - 1))
+        torch.testing.assert_close(tower(x), F.normalize(whole, dim=-1), atol=1e-5, rtol=1e-4)
+
+    def test_batch_norms_stay_as_they_are_while_training(self):
+        tower = tiny_hasher().image.train()
+        before = {k: v.clone() for k, v in tower.backbone.named_buffers()}
+        tower(torch.rand(4, 3, 64, 64))
+        assert all(torch.equal(v, before[k]) for k, v in tower.backbone.named_buffers())
+
+    @torch.inference_mode()
+    def test_words_are_seen_in_their_order(self):
+        tower = tiny_hasher().text
+        a, b = tower(torch.tensor([[5, 6, 7]])), tower(torch.tensor([[7, 6, 5]]))
+        assert (a - b).abs().max() > 1e-4
+
+    @torch.inference_mode()
+    def test_padding_changes_nothing_and_the_empty_text_has_a_code(self):
+        tower: TextTower = tiny_hasher().text
+        short, long = tower(torch.tensor([[5, 6]])), tower(torch.tensor([[5, 6, 0, 0, 0]]))
+        torch.testing.assert_close(short, long)
+        empty = tower(torch.zeros(1, 3, dtype=torch.long))
+        assert empty.isfinite().all()
+        torch.testing.assert_close(empty, tower(torch.zeros(1, 1, dtype=torch.long)))
+
+    @torch.inference_mode()
+    def test_float64_says_the_same(self):
+        student = tiny_hasher()
+        x, tokens = torch.rand(1, 3, 64, 64), torch.tensor([[5, 6, 7]])
+        single = student(x, tokens)
+        double = student.double()(x.double(), tokens)
+        for a, b in zip(single, double, strict=True):
+            torch.testing.assert_close(a.double(), b, atol=1e-4, rtol=0)
+
+    def test_limits_of_the_default_model(self):
+        parameters = sum(p.numel() for p in LCDHStudent(LCDHStudentConfig()).parameters())
+        assert parameters <= 10_000_000
+
+
+class TestTeacher:
+    @torch.inference_mode()
+    def test_features_are_unit_vectors(self):
+        teacher = tiny_teacher()
+        z = teacher.image(torch.randn(5, 12))
+        torch.testing.assert_close(z.norm(dim=1), torch.ones(5))
+
+    @torch.inference_mode()
+    def test_unimodal_codes_are_joint_ones_with_the_other_token_masked(self):
+        """Against the block itself, with both tokens in it and a mask."""
+        teacher = tiny_teacher()
+        image = units(4, 64)
+        tokens = torch.stack([teacher.gain * image, torch.randn(4, 64)], dim=1) + teacher.modality
+        present = torch.tensor([True, False]).expand(4, 2)
+        x = teacher.norm(teacher.attention(tokens, present)) * present[..., None]
+        expected = torch.tanh(teacher.project(x.flatten(1)))
+        torch.testing.assert_close(teacher(image=image), expected)
+
+    @torch.inference_mode()
+    def test_joint_codes_know_both(self):
+        teacher = tiny_teacher()
+        image, text = units(3, 64), units(3, 64, seed=1)
+        joint = teacher(image, text)
+        assert joint.abs().max() < 1
+        assert (joint - teacher(image=image)).abs().max() > 1e-3
+        assert (joint - teacher(image, units(3, 64, seed=2))).abs().max() > 1e-3
+
+    def test_neither_is_refused(self):
+        with pytest.raises(ValueError, match="neither image nor text"):
+            tiny_teacher()()
+
+    def test_similarity_is_the_cosine(self):
+        a, b = torch.randn(3, 4), torch.randn(2, 4)
+        expected = np.array([[np.dot(x, y) / np.linalg.norm(x) / np.linalg.norm(y) for y in b.numpy()] for x in a.numpy()])
+        np.testing.assert_allclose(similarity(a, b).numpy(), expected, atol=1e-6)
+
+
+class TestTokenizer:
+    def take(self, *texts, most=64):
+        return tokenize(texts, STUDENT.vocabulary, most)
+
+    def words(self, text):
+        return [word_pieces()[i] for i in self.take(text)[0]]
+
+    def test_words_signs_and_case(self):
+        assert self.words("Two DOGS, running!") == ["two", "dogs", ",", "running", "!"]
+
+    def test_accents_go(self):
+        assert self.words("Café") == self.words("cafe")
+
+    def test_unknown_words_fall_apart_and_come_back_together(self):
+        pieces = self.words("snowboardingest")
+        assert len(pieces) > 1
+        assert "".join(p.removeprefix("##") for p in pieces) == "snowboardingest"
+
+    def test_what_is_no_english_is_one_unknown_piece(self):
+        assert self.words("🐕") == ["[UNK]"]
+
+    def test_empty_and_endless_texts(self):
+        assert self.take("", "   ") == [[], []]
+        (tokens,) = self.take("dog " * 10_000)
+        assert tokens == self.take("dog " * 64)[0] and len(tokens) == 64
+
+    def test_padding(self):
+        np.testing.assert_array_equal(padded([[3], [], [4, 5]]), [[3, 0], [0, 0], [4, 5]])
+        assert padded([[]]).shape == (1, 1)
+
+    def test_the_list_of_pieces(self):
+        pieces = word_pieces()
+        assert len(set(pieces)) == len(pieces) == 24_000
+        assert pieces[:2] == ("[PAD]", "[UNK]")

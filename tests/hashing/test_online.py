@@ -1,0 +1,155 @@
+"""Learning from a stream, on a small student and pictures of plain colours."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from derefl.errors import DataError
+from derefl.hashing.codes import hamming
+from derefl.hashing.learning import online
+from derefl.hashing.learning.distil import DistilConfig
+from derefl.hashing.learning.online import OnlineConfig, OnlineHasher, positives
+from derefl.hashing.teaching import Teaching
+from tests.hashing.fake import COLOURS
+from tests.hashing.tiny import tiny_hasher, tiny_teacher
+
+NAMES = [name for name in COLOURS if name != "grey"]
+CONFIG = OnlineConfig(
+    loss=DistilConfig(contrastive=1.0, regression=0.0), epochs=25, batch=12, anchors=6, learning_rate=3e-3, seed=0
+)
+
+
+class ColourEncoder:
+    """Mean colours and named colours, in the widths of the tiny teacher."""
+
+    image_dim, text_dim = 12, 8
+
+    def encode_image(self, images):
+        means = [np.asarray(image, float).mean(axis=(0, 1)) / 255 for image in images]
+        return torch.tensor(np.tile(means, (1, 4))).float()
+
+    def encode_text(self, texts):
+        named = [next((c for n, c in COLOURS.items() if n in t), (0, 0, 0)) for t in texts]
+        return torch.tensor(np.tile(named, (1, 3))[:, :8]).float()
+
+
+def chunk(names, seed):
+    """Two pictures of each colour, in slightly different shades, and what they show."""
+    rng = np.random.default_rng(seed)
+    images, texts, labels = [], [], []
+    for name in names:
+        for template in ("a {} wall", "something {}"):
+            shade = np.clip(np.array(COLOURS[name]) * 255 + rng.normal(0, 15, 3), 0, 255)
+            array = np.tile(shade, (64, 64, 1)) + rng.normal(0, 8, (64, 64, 3))
+            images.append(Image.fromarray(np.clip(array, 0, 255).astype(np.uint8)))
+            texts.append(template.format(name))
+            labels.append(NAMES.index(name))
+    return images, texts, np.array(labels)
+
+
+def learner(config=CONFIG, teaching=True):
+    taught = Teaching(tiny_teacher(), ColourEncoder()) if teaching else None
+    return OnlineHasher(tiny_hasher(64), taught, config)
+
+
+def found(student, images, texts):
+    """Share of texts whose nearest picture is one of the right colour."""
+    distance = hamming(student.encode_text(texts), student.encode_image(images))
+    nearest = distance.argmin(axis=1)
+    return np.mean([texts[q].split()[-1 if "some" in texts[q] else 1] in texts[i] for q, i in enumerate(nearest)])
+
+
+def test_a_chunk_is_learned():
+    images, texts, labels = chunk(NAMES, 0)
+    online_hasher = learner()
+    before = found(online_hasher.student, images, texts)
+    losses = online_hasher.partial_fit(images, texts, labels)
+    assert found(online_hasher.student, images, texts) > max(0.9, before)
+    assert losses["loss"] > 0 and not online_hasher.student.training
+
+
+def test_a_seed_repeats_a_stream_exactly():
+    one, two = learner(), learner()
+    for stream in (one, two):
+        stream.partial_fit(*chunk(NAMES[:3], 0))
+        stream.partial_fit(*chunk(NAMES[3:], 1))
+    texts = [f"a {name} wall" for name in NAMES]
+    np.testing.assert_array_equal(
+        one.student.text_embedding(texts), two.student.text_embedding(texts)
+    )
+
+
+def test_replay_keeps_old_codes_findable():
+    """After two more chunks, today's words still find the first chunk by the codes of its day."""
+    first = chunk(NAMES[:2], 0)
+
+    def recall(config):
+        stream = learner(config)
+        stream.partial_fit(*first)
+        old = stream.student.encode_image(first[0])
+        for names, seed in ((NAMES[2:4], 1), (NAMES[4:], 2)):
+            stream.partial_fit(*chunk(names, seed))
+        distance = hamming(stream.student.encode_text(first[1]), old)
+        right = first[2][:, None] == first[2][None, :]
+        return distance[~right].mean() - distance[right].mean()
+
+    assert recall(CONFIG) > recall(dataclasses.replace(CONFIG, anchors=0)) + 2
+
+
+def test_anchors_keep_the_codes_they_were_given():
+    stream = learner()
+    stream.partial_fit(*chunk(NAMES[:3], 0))
+    stream.partial_fit(*chunk(NAMES[3:], 1))
+    anchors = stream.anchors
+    assert len(anchors.items.tokens) == len(anchors.labels) == len(anchors.codes[0]) == 6
+    assert {*np.unique(anchors.labels)} & {0, 1, 2} and {*np.unique(anchors.labels)} & {3, 4, 5}
+    now = stream.distiller.look(anchors.items.lower[0], anchors.items.tokens)
+    old = anchors.labels < 3
+    assert not torch.equal(now.image_code.sign()[old], anchors.codes[0][old])
+
+
+def test_learned_database_codes_are_the_teachers_joint_ones():
+    images, texts, labels = chunk(NAMES, 0)
+    stream = learner()
+    before = stream.database_codes(images, texts, labels)
+    stream.partial_fit(images, texts, labels)
+    np.testing.assert_array_equal(stream.database_codes(images, texts), before)
+    assert before.shape == (12, 8)
+
+
+def test_without_a_teacher():
+    images, texts, labels = chunk(NAMES, 0)
+    stream = learner(teaching=False)
+    assert "rows" not in stream.partial_fit(images, texts, labels)
+    assert found(stream.student, images, texts) > 0.9
+    with pytest.raises(DataError, match="there is none here"):
+        stream.database_codes(images, texts)
+
+
+def test_chunks_that_do_not_fit():
+    images, texts, labels = chunk(NAMES, 0)
+    with pytest.raises(DataError, match="12, 11"):
+        learner().partial_fit(images, texts[:-1])
+    with pytest.raises(DataError, match="12, 12, 5"):
+        learner().partial_fit(images, texts, labels[:5])
+    with pytest.raises(DataError, match="at least one"):
+        learner().partial_fit([], [])
+
+
+def test_positives():
+    assert torch.equal(positives(None, 3), torch.eye(3))
+    assert positives(np.array([1, 2, 1]), 3).tolist() == [[1, 0, 1], [0, 1, 0], [1, 0, 1]]
+    multi = np.array([[1, 1, 0], [0, 1, 0], [0, 0, 0]], bool)
+    assert positives(multi, 3).tolist() == [[1, 1, 0], [1, 1, 0], [0, 0, 1]]
+
+
+def test_items_are_seen_mirrored_too():
+    images, texts, _ = chunk(NAMES[:1], 0)
+    striped = Image.fromarray(np.tile(np.arange(64, dtype=np.uint8)[None, :, None] * 4, (64, 1, 3)))
+    items = learner().items([striped, *images], ["stripes", *texts])
+    assert items.lower.shape[:2] == (2, 3)
+    assert (items.lower[0, 0] - items.lower[1, 0]).abs().max() > 0.01
+    assert online.taken(items, np.array([2, 0])).tokens == [items.tokens[2], items.tokens[0]]

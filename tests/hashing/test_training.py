@@ -1,0 +1,171 @@
+"""``derefl train teacher`` and ``student``: corpus, a run that is stopped and taken up, a file."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from derefl import load_lcdh_student, load_lcdh_teacher
+from derefl.cli import main
+from derefl.errors import DataError
+from derefl.hashing.codes import hamming
+from derefl.hashing.learning import offline, train_student
+from derefl.hashing.learning.corpus import EVERY_NAMED, CorpusConfig, read_corpus
+from derefl.hashing.learning.evaluate import evaluate_captions
+from derefl.hashing.learning.captions import read_captions
+from derefl.hashing.teaching import Teaching, TeacherHasher
+from tests.hashing.fake import COLOURS
+from tests.hashing.test_online import ColourEncoder
+
+TEACHER = ["model.dim=64", "run.steps=60", "run.batch=12", "run.warmup=5", "run.save_every=20"]
+STUDENT = [
+    "loss.contrastive=1.0",
+    "run.learning_rate=0.003",
+    "run.tune=0.0",
+    "run.word_dropout=0.0",
+    "model.image_size=64",
+    "model.token_dim=16",
+    "run.steps=160",
+    "run.batch=12",
+    "run.warmup=5",
+    "run.save_every=20",
+]
+
+
+@pytest.fixture
+def data(tmp_path):
+    """Four pictures of each colour with two captions, tagged ones, and ones named by synsets."""
+    rng = np.random.default_rng(0)
+    captions, tags = ["image,caption"], ["image,theme,tags"]
+    for folder in ("images", "tagged", "named"):
+        (tmp_path / folder).mkdir()
+    for name, colour in COLOURS.items():
+        for i in range(4):
+            shade = np.clip(np.array(colour) * 255 + rng.normal(0, 20, (48, 64, 3)), 0, 255)
+            picture = Image.fromarray(shade.astype(np.uint8))
+            picture.save(tmp_path / "images" / f"{name}{i}.png")
+            captions += [f"{name}{i},a {name} wall", f"{name}{i},all {name} {i}"]
+            picture.save(tmp_path / "tagged" / f"t{name}{i}.png")
+            tags.append(f"t{name}{i},1,{name} wall")
+            noise = Image.fromarray(rng.integers(0, 256, (48, 64, 3)).astype(np.uint8))
+            noise.save(tmp_path / "named" / f"n02084071_{name}{i}.png")
+    (tmp_path / "captions.csv").write_text("\n".join(captions))
+    (tmp_path / "tags.csv").write_text("\n".join(tags))
+    (tmp_path / "split.txt").write_text("\n".join(f"{n}{i}" for n in COLOURS for i in range(3)))
+    return tmp_path
+
+
+@pytest.fixture(autouse=True)
+def no_downloads(monkeypatch):
+    """The colour encoder instead of the stand-in, and no ImageNet weights."""
+    monkeypatch.setattr(offline, "load_encoder", lambda *_: ColourEncoder())
+    monkeypatch.setattr(train_student, "load_imagenet_weights", lambda *_, **__: None)
+    monkeypatch.setattr(train_student, "start_text_tower", lambda *_: None)
+
+
+def options(data):
+    return [
+        *("--images", str(data / "images"), "--captions", str(data / "captions.csv")),
+        *("--split", str(data / "split.txt")),
+        *("--tagged", str(data / "tagged"), "--tags", str(data / "tags.csv")),
+        *("--named", str(data / "named")),
+    ]
+
+
+def config(data):
+    return CorpusConfig(
+        images=str(data / "images"),
+        captions=str(data / "captions.csv"),
+        split=str(data / "split.txt"),
+        tagged=str(data / "tagged"),
+        tags=str(data / "tags.csv"),
+        named=str(data / "named"),
+    )
+
+
+class TestCorpus:
+    def test_sources_and_groups(self, data):
+        corpus = read_corpus(config(data))
+        assert corpus.captioned == 21
+        names = [path.stem for path in corpus.paths]
+        assert "red3" not in names and "red2" in names  # not in the split
+        named = [n for n in names if n.startswith("n02084071")]
+        assert len(named) == 28 - -(-28 // EVERY_NAMED)
+        assert {corpus.texts[i] for i in corpus.of[names.index(named[0])]} >= {"dog", "a dog"}
+        red = names.index("red0")
+        assert [corpus.texts[i] for i in corpus.of[red]] == ["a red wall", "all red 0"]
+        assert corpus.groups[names.index("tred0")] == corpus.groups[names.index("tred1")]
+        assert corpus.groups[names.index("red0")] != corpus.groups[names.index("red1")]
+        assert len({*corpus.texts}) == len(corpus.texts)
+
+    def test_a_batch_pairs_pictures_with_their_own_texts(self, data):
+        corpus = read_corpus(config(data))
+        pictures, texts = corpus.batch(12, 0.5, np.random.default_rng(0))
+        assert len({*pictures}) == 12 and (pictures < corpus.captioned).sum() == 6
+        assert all(t in corpus.of[p] for p, t in zip(pictures, texts, strict=True))
+
+    def test_nothing_to_learn_from(self, data):
+        with pytest.raises(DataError, match="no pictures to learn from"):
+            read_corpus(CorpusConfig())
+        (data / "tags.csv").write_text("image,tags\ngone,red")
+        with pytest.raises(DataError, match="names 'gone'"):
+            read_corpus(config(data))
+
+
+def test_teacher_then_student(data, tmp_path, capsys):
+    """Both commands, each stopped and taken up, end where an uninterrupted run ends."""
+    runs = {}
+    for name, stops in (("whole", [60]), ("parts", [20, 60])):
+        out = tmp_path / f"teacher-{name}"
+        for stop in stops:
+            arguments = [*options(data), "--out", str(out), "--set", *TEACHER]
+            if stop < 60:
+                stopped_after(stop, offline, lambda a=arguments: main(["train", "teacher", *a]))
+            else:
+                assert main(["train", "teacher", *arguments]) == 0
+        runs[name] = load_lcdh_teacher(out / "model.safetensors")
+    for a, b in zip(runs["whole"].parameters(), runs["parts"].parameters(), strict=True):
+        assert torch.equal(a, b)
+    log = [json.loads(line) for line in (tmp_path / "teacher-whole/log.jsonl").open()]
+    assert log[0]["event"] == "start" and log[1]["codes"] > 0
+
+    teacher = tmp_path / "teacher-whole" / "model.safetensors"
+    out = tmp_path / "student"
+    arguments = [*options(data), "--teacher", str(teacher), "--out", str(out), "--set", *STUDENT]
+    assert main(["train", "student", *arguments]) == 0
+    student = load_lcdh_student(out / "model.safetensors")
+    texts = [f"a {name} wall" for name in COLOURS]
+    pictures = [data / "images" / f"{name}0.png" for name in COLOURS]
+    distance = hamming(student.encode_text(texts), student.encode_image(pictures)).astype(float)
+    right = np.diag(distance).mean()
+    assert right + 3 < distance[~np.eye(len(COLOURS), dtype=bool)].mean()
+
+    captions = read_captions(data / "images", data / "captions.csv")
+    hasher = TeacherHasher(Teaching(runs["whole"], ColourEncoder()), bits=128)
+    report = evaluate_captions(hasher, captions)
+    assert report["codes"]["128"]["text_to_image"]["r@10"] > 70
+
+
+def stopped_after(step, module, run):
+    """Run until ``step`` steps are saved, then break off as Ctrl-C does."""
+    save = module.save_state
+
+    def save_and_stop(path, model, ema, optimiser, progress):
+        save(path, model, ema, optimiser, progress)
+        if progress.step >= step:
+            raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "save_state", save_and_stop)
+        assert run() == 130
+
+
+def test_features_of_other_data_are_refused(data, tmp_path, capsys):
+    out = tmp_path / "teacher"
+    arguments = [*options(data), "--out", str(out), "--set", *TEACHER, "run.steps=1"]
+    assert main(["train", "teacher", *arguments]) == 0
+    (data / "split.txt").write_text("red0")
+    assert main(["train", "teacher", *arguments]) == 1
+    assert "delete it, or choose another --out" in capsys.readouterr().err

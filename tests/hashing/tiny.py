@@ -1,0 +1,27 @@
+"""Small models with seeded weights."""
+
+import torch
+
+from derefl.hashing.hasher import Hasher
+from derefl.hashing.student import LCDHStudentConfig
+from derefl.hashing.teacher import LCDHTeacher, LCDHTeacherConfig
+
+STUDENT = LCDHStudentConfig(image_size=64, vocabulary=24_000, token_dim=16, feature_dim=128)
+TEACHER = LCDHTeacherConfig(image_dim=12, text_dim=8, dim=64, heads=4, dropout=0.0)
+
+
+def tiny_hasher(bits: int = 64, seed: int = 0) -> Hasher:
+    """Random, but each part large enough to matter."""
+    torch.manual_seed(seed)
+    hasher = Hasher(STUDENT, bits=bits).eval()
+    torch.nn.init.normal_(hasher.text.order.weight, std=0.3)
+    torch.nn.init.normal_(hasher.text.log_weight.weight, std=0.3)
+    return hasher
+
+
+def tiny_teacher(seed: int = 0) -> LCDHTeacher:
+    """Random; what it knows of a modality shows in its codes."""
+    torch.manual_seed(seed)
+    teacher = LCDHTeacher(TEACHER).eval()
+    torch.nn.init.normal_(teacher.modality, std=0.5)
+    return teacher
