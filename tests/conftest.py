@@ -7,7 +7,8 @@ import pytest
 import torch
 from PIL import Image
 
-from derefl.reflection.model import DeRefl, DeReflConfig
+from derefl.reflection.model import DeReflConfig
+from derefl.reflection.pipeline import ReflectionRemover
 
 REPOSITORY = Path(__file__).parents[1]
 
@@ -15,10 +16,10 @@ TINY = DeReflConfig(dims=(8, 8, 8, 16, 16), depths=(1, 1, 2, 1, 1), head_dim=8)
 
 
 @pytest.fixture
-def tiny() -> DeRefl:
+def tiny() -> ReflectionRemover:
     """A small network with seeded weights, its heads far enough from zero to be seen."""
     torch.manual_seed(0)
-    model = DeRefl(TINY).eval()
+    model = ReflectionRemover(TINY).eval()
     for name, parameter in model.named_parameters():
         if ".project.weight" in name or ".to_high.weight" in name:
             torch.nn.init.normal_(parameter, std=0.05)

@@ -217,6 +217,23 @@ def test_any_size(remover, size):
     assert difference.mean() < 0.01
 
 
+def test_large_pictures_are_looked_at_in_two_sizes(remover, monkeypatch):
+    """The change is the mean of both looks; the half-size one sees half the pixels."""
+    sizes = []
+
+    def look(x):
+        sizes.append(tuple(x.shape[2:]))
+        return x + (0.1 if len(sizes) == 1 else 0.3)
+
+    pretend(monkeypatch, remover, look)
+    x = torch.rand(1, 3, 200, 151) / 2
+    torch.testing.assert_close(remover.transmission(x), x + 0.2)
+    assert sizes == [(200, 151), (100, 75)]
+    sizes.clear()
+    remover.transmission(x[:, :, :127])
+    assert sizes == [(127, 151)]
+
+
 # lists and threads
 
 

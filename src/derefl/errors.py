@@ -33,7 +33,7 @@ class ConfigError(DereflError):
 
 
 class HashIndexError(DereflError):
-    """Codes, ids or an index file that do not fit or are damaged: ``HashIndex.load("notes.txt")``."""
+    """Codes, ids or an index file that do not fit: ``HashIndex.load("notes.txt")``."""
 
 
 class OutputExistsError(DereflError):

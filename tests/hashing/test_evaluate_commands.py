@@ -11,6 +11,7 @@ from PIL import Image
 from derefl.cli import main
 from derefl.commands import evaluate_online
 from derefl.errors import ConfigError
+from derefl.hashing import encoders
 from derefl.hashing.codes import BITS, pack
 from derefl.hashing.learning.baselines import BASELINES
 from derefl.hashing.learning.captions import read_captions
@@ -18,7 +19,10 @@ from derefl.hashing.learning.evaluate import evaluate_captions, evaluate_labels
 from derefl.hashing.learning.labelled import read_labelled, split_queries
 from derefl.hashing.learning.ranking import average_precisions
 from derefl.hashing.learning.recall import caption_recall
+from derefl.zoo import save_checkpoint
 from tests.hashing.fake import COLOURS, FakeHasher
+from tests.hashing.test_online import ColourEncoder
+from tests.hashing.tiny import TEACHER, tiny_teacher
 
 NAMES = list(COLOURS)
 WAYS = ("text_to_image", "image_to_text")
@@ -326,3 +330,18 @@ def test_help_does_not_import_torch(what):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0 and "--captions CSV" in done.stdout
+
+
+def test_a_teacher_is_measured_by_its_unimodal_codes(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(encoders, "load_encoder", lambda *_: ColourEncoder())
+    path = tmp_path / "teacher.safetensors"
+    save_checkpoint(tiny_teacher(), path, kind="lcdh-teacher", config=vars(TEACHER))
+    images = tmp_path / "images"
+    images.mkdir()
+    for name, colour in (("red", "red"), ("sky", "blue"), ("grass", "green")):
+        Image.new("RGB", (32, 32), colour).save(images / f"{name}.png")
+    (tmp_path / "captions.csv").write_text("image,caption\nred,red\nsky,blue\ngrass,green\n")
+    arguments = ["--images", str(images), "--captions", str(tmp_path / "captions.csv"), "--json"]
+    assert main(["evaluate", "hashing", "--model", str(path), "--teacher", *arguments]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["n_texts"] == 3 and report["codes"].keys() == {"16", "32", "64", "128"}

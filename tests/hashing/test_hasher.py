@@ -139,9 +139,7 @@ class TestLoading:
         loaded = load_lcdh_student(file, bits=32)
         assert loaded.bits == 32 and not loaded.training
         assert loaded.name == str(file) and len(loaded.sha256) == 64
-        np.testing.assert_array_equal(
-            loaded.encode_text(TEXTS), tiny_hasher(32).encode_text(TEXTS)
-        )
+        np.testing.assert_array_equal(loaded.encode_text(TEXTS), tiny_hasher(32).encode_text(TEXTS))
 
     def test_other_lengths_are_refused(self, file):
         with pytest.raises(ConfigError, match="bits=48"):

@@ -91,10 +91,20 @@ class TestStudentLoss:
         assert {"rows", "code_rows", "matrices", "regression", "lambda1", "lambda2"} < terms.keys()
 
     def test_a_student_who_sees_as_the_teacher_does_pays_nothing_for_rows(self):
-        student, teacher = self.views()
+        teacher = self.views()[1]
         same = StudentView(*teacher[:4])
         terms = student_loss(same, teacher, torch.eye(6), Temperatures(), DistilConfig())[1]
         assert terms["rows"] == pytest.approx(0, abs=1e-5) and terms["regression"] == 0
+
+    def test_bits_beyond_the_lengths_that_are_trained_do_not_matter(self):
+        student, teacher = self.views()
+        config = DistilConfig(lengths=(16,), regression=0, lambda1=0, lambda2=0)
+        other = torch.cat([student.image_code[:, :16], -student.image_code[:, 16:]], dim=1)
+        losses = [
+            float(student_loss(s, teacher, torch.eye(6), Temperatures(), config)[0].detach())
+            for s in (student, student._replace(image_code=other))
+        ]
+        assert losses[0] == losses[1]
 
     def test_without_a_teacher(self):
         student, teacher = self.views()

@@ -126,7 +126,12 @@ class TestTeacher:
 
     def test_similarity_is_the_cosine(self):
         a, b = torch.randn(3, 4), torch.randn(2, 4)
-        expected = np.array([[np.dot(x, y) / np.linalg.norm(x) / np.linalg.norm(y) for y in b.numpy()] for x in a.numpy()])
+        expected = np.array(
+            [
+                [np.dot(x, y) / np.linalg.norm(x) / np.linalg.norm(y) for y in b.numpy()]
+                for x in a.numpy()
+            ]
+        )
         np.testing.assert_allclose(similarity(a, b).numpy(), expected, atol=1e-6)
 
 

@@ -18,7 +18,12 @@ from tests.hashing.tiny import tiny_hasher, tiny_teacher
 
 NAMES = [name for name in COLOURS if name != "grey"]
 CONFIG = OnlineConfig(
-    loss=DistilConfig(contrastive=1.0, regression=0.0), epochs=25, batch=12, anchors=6, learning_rate=3e-3, seed=0
+    loss=DistilConfig(contrastive=1.0, regression=0.0),
+    epochs=25,
+    batch=12,
+    anchors=6,
+    learning_rate=3e-3,
+    seed=0,
 )
 
 
@@ -59,7 +64,12 @@ def found(student, images, texts):
     """Share of texts whose nearest picture is one of the right colour."""
     distance = hamming(student.encode_text(texts), student.encode_image(images))
     nearest = distance.argmin(axis=1)
-    return np.mean([texts[q].split()[-1 if "some" in texts[q] else 1] in texts[i] for q, i in enumerate(nearest)])
+    return np.mean(
+        [
+            texts[q].split()[-1 if "some" in texts[q] else 1] in texts[i]
+            for q, i in enumerate(nearest)
+        ]
+    )
 
 
 def test_a_chunk_is_learned():

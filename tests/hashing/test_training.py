@@ -12,10 +12,10 @@ from derefl.cli import main
 from derefl.errors import DataError
 from derefl.hashing.codes import hamming
 from derefl.hashing.learning import offline, train_student
+from derefl.hashing.learning.captions import read_captions
 from derefl.hashing.learning.corpus import EVERY_NAMED, CorpusConfig, read_corpus
 from derefl.hashing.learning.evaluate import evaluate_captions
-from derefl.hashing.learning.captions import read_captions
-from derefl.hashing.teaching import Teaching, TeacherHasher
+from derefl.hashing.teaching import TeacherHasher, Teaching
 from tests.hashing.fake import COLOURS
 from tests.hashing.test_online import ColourEncoder
 
@@ -27,7 +27,7 @@ STUDENT = [
     "run.word_dropout=0.0",
     "model.image_size=64",
     "model.token_dim=16",
-    "run.steps=160",
+    "run.steps=60",
     "run.batch=12",
     "run.warmup=5",
     "run.save_every=20",
@@ -58,10 +58,9 @@ def data(tmp_path):
 
 
 @pytest.fixture(autouse=True)
-def no_downloads(monkeypatch):
-    """The colour encoder instead of the stand-in, and no ImageNet weights."""
+def colour_encoder(monkeypatch):
+    """The colour encoder instead of the stand-in."""
     monkeypatch.setattr(offline, "load_encoder", lambda *_: ColourEncoder())
-    monkeypatch.setattr(train_student, "load_imagenet_weights", lambda *_, **__: None)
     monkeypatch.setattr(train_student, "start_text_tower", lambda *_: None)
 
 

@@ -7,7 +7,7 @@ import sys
 import time
 from typing import Any
 
-from derefl.commands import bench_search
+from derefl.commands import bench_hashing, bench_search
 
 
 def add_parser(subparsers: Any) -> None:
@@ -29,6 +29,7 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object, nothing else")
     parser.set_defaults(run=run)
     others = parser.add_subparsers(title="what else to measure", metavar="WHAT")
+    bench_hashing.add_parser(others)
     bench_search.add_parser(others)
 
 
@@ -51,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
     with torch.inference_mode():
         for _ in range(args.runs + 1):
             start = time.perf_counter()
-            model(x).transmission.sum().item()  # reading a value waits for the device
+            model.transmission(x).sum().item()  # reading a value waits for the device
             seconds.append(time.perf_counter() - start)
         peak = peak_memory()
         macs = count_macs(model, x)
@@ -86,7 +87,7 @@ def count_macs(model: Any, x: Any) -> float:
     from torch.utils.flop_counter import FlopCounterMode
 
     with FlopCounterMode(display=False) as counter:
-        model(x)
+        model.transmission(x)
     return counter.get_total_flops() / 2e9
 
 

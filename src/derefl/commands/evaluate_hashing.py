@@ -21,6 +21,8 @@ the pictures or texts alone."""
 EXAMPLES = """examples:
   derefl evaluate hashing --images flickr8k/images --captions flickr8k/captions.csv \\
       --split flickr8k/dev.txt --train-split flickr8k/train.txt --baselines --json
+  derefl evaluate hashing --model lcdh-teacher --teacher --images flickr8k/images \\
+      --captions flickr8k/captions.csv --split flickr8k/dev.txt
   derefl evaluate hashing --images corel5k/images --labels corel5k/tags.csv --queries 500
 """
 
@@ -43,6 +45,11 @@ def add_parser(wings: Any) -> None:
         choices=BITS,
         default=list(BITS),
         help="code lengths (default: 16 32 64 128)",
+    )
+    hashing.add_argument(
+        "--teacher",
+        action="store_true",
+        help="--model is a teacher: measure its unimodal codes and features (needs derefl[train])",
     )
     hashing.add_argument("--baselines", action="store_true", help="also LSH, ITQ and CCA + ITQ")
     hashing.add_argument(
@@ -121,9 +128,15 @@ def run_hashing(args: argparse.Namespace) -> int:
 
 
 def load(args: argparse.Namespace) -> Any:
-    """The student with codes of the longest length; the shorter ones are their prefixes."""
+    """The model with codes of the longest length; the shorter ones are their prefixes."""
+    from derefl.hashing.encoders import load_encoder
     from derefl.hashing.hasher import load_lcdh_student
+    from derefl.hashing.teaching import TeacherHasher, Teaching, load_lcdh_teacher
 
+    if args.teacher:
+        teacher = load_lcdh_teacher(args.model, device=args.device)
+        encoder = load_encoder(teacher.config.encoder, args.device)
+        return TeacherHasher(Teaching(teacher, encoder), bits=max(args.bits), name=args.model)
     return load_lcdh_student(args.model, bits=max(args.bits), device=args.device)
 
 

@@ -138,7 +138,9 @@ def read_tags(folder: Path, tags: Path) -> list[tuple[Path, str]]:
         DataError: no such file, no such columns, or a picture that is not there.
     """
     pictures = find_pictures(folder)
-    found = [(picture_name(r["image"]), r["tags"].strip()) for r in read_rows(tags, ("image", "tags"))]
+    found = [
+        (picture_name(r["image"]), r["tags"].strip()) for r in read_rows(tags, ("image", "tags"))
+    ]
     if absent := [name for name, _ in found if name not in pictures]:
         raise DataError(f"{tags} names {absent[0]!r}, which is not in {folder}; take its row out")
     return [(pictures[name], words) for name, words in found if words]

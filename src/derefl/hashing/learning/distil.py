@@ -32,6 +32,7 @@ class DistilConfig:
         regression: squared distance of the real-valued codes to the teacher's own.
         lambda1: h_v ≈ h_t for a pair.
         lambda2: quantisation.
+        lengths: the code lengths that are trained; one alone is the ablation of nested codes.
         teacher: False trains without the teacher, for the ablation.
         scale: inverse temperature of the teacher's similarities.
     """
@@ -44,6 +45,7 @@ class DistilConfig:
     regression: float = 1.0
     lambda1: float = 0.1
     lambda2: float = 0.01
+    lengths: tuple[int, ...] = LENGTHS
     teacher: bool = True
     scale: float = 22.0
 
@@ -111,7 +113,7 @@ def student_loss(
 
     scale = temperatures.of_features()
     terms = {
-        "contrastive": nested(code_contrast, image_code, text_code),
+        "contrastive": nested(code_contrast, image_code, text_code, config.lengths),
         "float_contrastive": contrastive_loss(student.image @ student.text.T, positives, scale),
         "lambda1": alignment_loss(student.image_code, student.text_code),
         "lambda2": quantisation_loss(student.image_code) + quantisation_loss(student.text_code),
@@ -137,10 +139,8 @@ def distillation(
     joint = teacher.joint_code @ teacher.joint_code.T / teacher.joint_code.shape[1]
     for a, b in ((0, 1), (1, 0), (0, 0), (1, 1)):
         target = teacher[a] @ teacher[b].T
-        rows.append(
-            row_distillation(student[a] @ student[b].T, target, config.scale, config.scale)
-        )
-        for bits in LENGTHS:
+        rows.append(row_distillation(student[a] @ student[b].T, target, config.scale, config.scale))
+        for bits in config.lengths:
             x, y = codes[a][:, :bits], codes[b][:, :bits]
             scale = temperatures.of_codes(bits)
             code_rows.append(row_distillation(x @ y.T / bits, target, scale, config.scale))

@@ -173,9 +173,7 @@ def parameter_groups(
 
 
 @torch.inference_mode()
-def lower_features(
-    student: LCDHStudent, images: Iterable[Any], *, mirrored: bool = True
-) -> Tensor:
+def lower_features(student: LCDHStudent, images: Iterable[Any], *, mirrored: bool = True) -> Tensor:
     """What the fixed part of the image tower makes of pictures and of their mirror images.
 
     Args:

@@ -32,9 +32,7 @@ def contrastive_loss(similarity: Tensor, positives: Tensor, scale: Tensor | floa
     return (rows.sum() + columns.sum()) / (2 * len(similarity))
 
 
-def row_distillation(
-    student: Tensor, teacher: Tensor, scale: Tensor | float, at: float
-) -> Tensor:
+def row_distillation(student: Tensor, teacher: Tensor, scale: Tensor | float, at: float) -> Tensor:
     """KL(softmax(t·S_T) ‖ softmax(s·S)), mean over rows: who is near whom, as the teacher sees it.
 
     Args:

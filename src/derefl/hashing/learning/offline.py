@@ -115,8 +115,8 @@ def train_teacher(config: TeacherTrainConfig, out: Path, device: torch.device) -
     torch.manual_seed(run.seed)
     corpus = read_corpus(config.corpus)
     features = cached_features(out / "features.safetensors", config.model.encoder, corpus, device)
-    sizes = {"image_dim": features.images.shape[1], "text_dim": features.texts.shape[1]}
-    model = replace(config.model, **sizes)
+    image_dim, text_dim = features.images.shape[1], features.texts.shape[1]
+    model = replace(config.model, image_dim=image_dim, text_dim=text_dim)
     module = TeacherRun(LCDHTeacher(model)).to(device).train()
     ema = EMA(module, run.ema)
     optimiser = make_optimiser(module, run)

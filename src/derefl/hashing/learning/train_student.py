@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from derefl.errors import DataError
 from derefl.files import atomic_path
-from derefl.hashing.encoders import StandInEncoder, load_encoder
+from derefl.hashing.encoders import StandInEncoder
 from derefl.hashing.hasher import KIND
 from derefl.hashing.learning.corpus import Corpus, CorpusConfig, read_corpus
 from derefl.hashing.learning.distil import DistilConfig
@@ -154,9 +154,7 @@ def prepared(
     student: LCDHStudent, teacher: LCDHTeacher, corpus: Corpus, out: Path, device: torch.device
 ) -> Items:
     """All that does not change during the run, from ``out`` where it is there already."""
-    features = cached_features(
-        out / "features.safetensors", teacher.config.encoder, corpus, device
-    )
+    features = cached_features(out / "features.safetensors", teacher.config.encoder, corpus, device)
     path = out / "lower.safetensors"
     if not path.exists():
         lower = lower_features(student, tqdm(corpus.paths, unit="picture", desc="lower part"))

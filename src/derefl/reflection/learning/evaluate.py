@@ -14,7 +14,7 @@ from derefl.errors import ConfigError, DataError, MissingExtraError
 from derefl.files import atomic_path
 from derefl.reflection.learning.folders import Pair, list_pairs, read_pair, read_rgb
 from derefl.reflection.learning.validate import psnr as tensor_psnr
-from derefl.reflection.model import DeRefl
+from derefl.reflection.pipeline import ReflectionRemover
 
 PROTOCOLS = ("resize32", "native8")
 
@@ -49,7 +49,7 @@ class Report:
 
 
 def evaluate(
-    model: DeRefl,
+    model: ReflectionRemover,
     data: str | Path,
     protocol: str = "resize32",
     name: str = "",
@@ -116,7 +116,7 @@ def cut_to_32(picture: np.ndarray, name: str) -> np.ndarray:
     return np.array(Image.fromarray(picture).resize((width, height)))
 
 
-def evaluate_clean(model: DeRefl, paths: list[Path]) -> dict[str, Any]:
+def evaluate_clean(model: ReflectionRemover, paths: list[Path]) -> dict[str, Any]:
     """What a model does to photos that have no reflection, in the native8 manner.
 
     Args:
@@ -145,11 +145,10 @@ def evaluate_clean(model: DeRefl, paths: list[Path]) -> dict[str, Any]:
 
 
 @torch.inference_mode()
-def run(model: DeRefl, image: np.ndarray) -> np.ndarray:
+def run(model: ReflectionRemover, image: np.ndarray) -> np.ndarray:
     """T̂ of a uint8 ``[h w 3]`` picture: float64 ``[h w 3]`` in [0, 255], clipped, not rounded."""
-    parameter = next(model.parameters())
-    x: Tensor = torch.from_numpy(image.copy()).permute(2, 0, 1)[None].to(parameter) / 255
-    output = model(x).transmission.clamp(0, 1)[0].permute(1, 2, 0)
+    x: Tensor = torch.from_numpy(image.copy()).permute(2, 0, 1)[None].float() / 255
+    output = model.transmission(x).clamp(0, 1)[0].permute(1, 2, 0)
     return output.double().cpu().numpy() * 255
 
 

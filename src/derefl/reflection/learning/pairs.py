@@ -26,6 +26,7 @@ from derefl.reflection.learning.synthesis import (
     recolour,
     synthesise,
     transplanted,
+    uniform,
 )
 
 EVERY_PHOTO, EVERY_PAIR = 42, 10
@@ -42,7 +43,8 @@ class PairsConfig:
             held-back pictures.
         real: folders with ``blended/`` and ``transmission_layer/``.
         real_share: probability that a pair is a real one.
-        weaker: probability that a real pair's reflection is weakened: I ← T + s·(I − T), s < 1.
+        weaker: probability that a real pair's reflection is weakened and tinted:
+            I ← T + s·c·(I − T) with s ~ U(.1, 1) and c ~ U(.6, 1.4) for each channel.
         transplant: probability that a synthetic pair takes its reflection from a real pair.
     """
 
@@ -93,7 +95,8 @@ class Pairs:
         pair = self.pair(self.real[int(rng.integers(len(self.real)))])
         image, transmission = self.crop(pair, size, rng, 256)
         if rng.random() < self.config.weaker:
-            image = torch.lerp(transmission, image, rng.uniform(0.1, 1.0))
+            tint = uniform(rng, 0.6, 1.4, (3, 1, 1))  # the reflected scene has light of its own
+            image = torch.lerp(transmission, image, tint * rng.uniform(0.1, 1.0))
         # One exposure and one order of channels for both: eighty scenes should not teach eighty
         # brightnesses and tints.
         gamma = float(np.exp(rng.uniform(-0.25, 0.25)))
