@@ -8,7 +8,8 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-from derefl import load_derefl
+from derefl import load_derefl, load_lcdh_student, load_lcdh_teacher
+from derefl.hashing.tokenizer import padded, tokenize
 
 FIXTURES = Path(__file__).parent / "fixtures"
 
@@ -27,6 +28,48 @@ def store_derefl_small() -> None:
     save_file(tensors, FIXTURES / "derefl-small.safetensors")
 
 
+TEXTS = ["a dog runs on the beach", "two people in red jackets", "", "zzyzx"]
+
+
+def store_lcdh_student() -> None:
+    """Two pictures of smooth colours, :data:`TEXTS` as word pieces, and real-valued codes."""
+    hasher = load_lcdh_student("lcdh-student", bits=128)
+    generator = torch.Generator().manual_seed(0)
+    coarse = torch.rand(2, 3, 6, 6, generator=generator)
+    smooth = torch.nn.functional.interpolate(coarse, (224, 224), mode="bilinear")
+    images = (smooth * 255).round().byte()
+    pieces = tokenize(TEXTS, hasher.config.vocabulary, hasher.config.max_tokens)
+    tokens = torch.from_numpy(padded(pieces))
+    with torch.inference_mode():
+        image, text = hasher(images.float() / 255, tokens)
+    tensors = {"images": images, "tokens": tokens, "image_codes": image, "text_codes": text}
+    save_file(
+        {k: v.contiguous() for k, v in tensors.items()}, FIXTURES / "lcdh-student.safetensors"
+    )
+
+
+def store_lcdh_teacher() -> None:
+    """Features of noise, and the codes of pairs, pictures and texts."""
+    teacher = load_lcdh_teacher("lcdh-teacher")
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randn(3, teacher.config.image_dim, generator=generator)
+    texts = torch.randn(3, teacher.config.text_dim, generator=generator)
+    with torch.inference_mode():
+        image, text = teacher.image(images), teacher.text(texts)
+        tensors = {
+            "images": images,
+            "texts": texts,
+            "joint_codes": teacher(image, text),
+            "image_codes": teacher(image=image),
+            "text_codes": teacher(text=text),
+        }
+    save_file(
+        {k: v.contiguous() for k, v in tensors.items()}, FIXTURES / "lcdh-teacher.safetensors"
+    )
+
+
 if __name__ == "__main__":
     FIXTURES.mkdir(exist_ok=True)
     store_derefl_small()
+    store_lcdh_student()
+    store_lcdh_teacher()

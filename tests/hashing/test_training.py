@@ -16,6 +16,8 @@ from derefl.hashing.learning.captions import read_captions
 from derefl.hashing.learning.corpus import EVERY_NAMED, CorpusConfig, read_corpus
 from derefl.hashing.learning.evaluate import evaluate_captions
 from derefl.hashing.teaching import TeacherHasher, Teaching
+from derefl.training.config import read_config
+from tests.conftest import REPOSITORY
 from tests.hashing.fake import COLOURS
 from tests.hashing.test_online import ColourEncoder
 
@@ -168,3 +170,12 @@ def test_features_of_other_data_are_refused(data, tmp_path, capsys):
     (data / "split.txt").write_text("red0")
     assert main(["train", "teacher", *arguments]) == 1
     assert "delete it, or choose another --out" in capsys.readouterr().err
+
+
+def test_the_shipped_recipes_read():
+    for kind, name in (
+        (offline.TeacherTrainConfig, "lcdh-teacher"),
+        (train_student.StudentTrainConfig, "lcdh-student"),
+    ):
+        recipe = read_config(kind, REPOSITORY / "configs" / f"{name}.toml")
+        assert recipe.corpus.caption_share == 0.85

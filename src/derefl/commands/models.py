@@ -54,11 +54,19 @@ def row(entry: "ModelEntry") -> tuple[str, ...]:
     )
 
 
+WAYS = {"text_to_image": "text→image", "image_to_text": "image→text"}
+
+
 def score(measured: dict[str, Any]) -> str:
     """One measurement in a line: ``real20, 20 pictures, resize32: 22.09 dB, SSIM 0.785``."""
     metrics = [f"{measured[k]:.2f} dB" for k in ("psnr",) if k in measured]
     metrics += [f"SSIM {measured[k]:.3f}" for k in ("ssim",) if k in measured]
     if "input_psnr" in measured:
         metrics.append(f"left as it is {measured['input_psnr']:.2f} dB")
+    metrics += [
+        f"{name} R@10 {measured[f'{way}_r@10']:.1f} %"
+        for way, name in WAYS.items()
+        if f"{way}_r@10" in measured
+    ]
     what = f"{measured['dataset']}, {measured['n']} pictures, {measured['protocol']}"
     return f"{what}: {', '.join(metrics)}"
