@@ -16,6 +16,7 @@ from derefl.hashing.learning.captions import read_captions
 from derefl.hashing.learning.corpus import EVERY_NAMED, CorpusConfig, read_corpus
 from derefl.hashing.learning.evaluate import evaluate_captions
 from derefl.hashing.teaching import TeacherHasher, Teaching
+from derefl.training import loop
 from derefl.training.config import read_config
 from tests.conftest import REPOSITORY
 from tests.hashing.fake import COLOURS
@@ -123,7 +124,7 @@ def test_teacher_then_student(data, tmp_path, capsys):
         for stop in stops:
             arguments = [*options(data), "--out", str(out), "--set", *TEACHER]
             if stop < 60:
-                stopped_after(stop, offline, lambda a=arguments: main(["train", "teacher", *a]))
+                stopped_after(stop, lambda a=arguments: main(["train", "teacher", *a]))
             else:
                 assert main(["train", "teacher", *arguments]) == 0
         runs[name] = load_lcdh_teacher(out / "model.safetensors")
@@ -149,9 +150,9 @@ def test_teacher_then_student(data, tmp_path, capsys):
     assert report["codes"]["128"]["text_to_image"]["r@10"] > 70
 
 
-def stopped_after(step, module, run):
+def stopped_after(step, run):
     """Run until ``step`` steps are saved, then break off as Ctrl-C does."""
-    save = module.save_state
+    save = loop.save_state
 
     def save_and_stop(path, model, ema, optimiser, progress):
         save(path, model, ema, optimiser, progress)
@@ -159,7 +160,7 @@ def stopped_after(step, module, run):
             raise KeyboardInterrupt
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "save_state", save_and_stop)
+        patch.setattr(loop, "save_state", save_and_stop)
         assert run() == 130
 
 

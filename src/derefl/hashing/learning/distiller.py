@@ -42,6 +42,14 @@ class Items:
     teacher_text: Tensor | None
 
 
+class StudentRun(nn.Module):
+    """What is trained together: the student and the temperatures."""
+
+    def __init__(self, student: LCDHStudent) -> None:
+        super().__init__()
+        self.student, self.temperatures = student, Temperatures()
+
+
 class Distiller:
     """A student with its optimiser."""
 
@@ -68,16 +76,10 @@ class Distiller:
         """
         self.student, self.teacher, self.config = student, teacher, config
         self.word_dropout = word_dropout
-        self.module = nn.ModuleDict({"student": student, "temperatures": Temperatures()})
+        self.module = StudentRun(student)
         self.optimiser = torch.optim.AdamW(
-            parameter_groups(student, self.temperatures, learning_rate, tune, weight_decay)
+            parameter_groups(student, self.module.temperatures, learning_rate, tune, weight_decay)
         )
-
-    @property
-    def temperatures(self) -> Temperatures:
-        module = self.module["temperatures"]
-        assert isinstance(module, Temperatures)
-        return module
 
     def look(self, lower: Tensor, tokens: Sequence[Sequence[int]]) -> StudentView:
         """The student's view of pictures ``[b h w c]`` and texts."""
@@ -117,7 +119,7 @@ class Distiller:
         tokens = [self.some(items.tokens[i]) for i in texts]
         seen = self.look(items.lower[view, pictures], tokens)
         taught = self.taught(items, pictures, texts)
-        loss, terms = student_loss(seen, taught, positives, self.temperatures, self.config)
+        loss, terms = student_loss(seen, taught, positives, self.module.temperatures, self.config)
         if extra is not None:
             loss = loss + extra(seen.image_code, seen.text_code)
         self.optimiser.zero_grad(set_to_none=True)

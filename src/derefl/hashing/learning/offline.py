@@ -32,11 +32,9 @@ from derefl.hashing.learning.losses import (
 from derefl.hashing.pictures import batches, read
 from derefl.hashing.teacher import LCDHTeacher, LCDHTeacherConfig
 from derefl.hashing.teaching import KIND
-from derefl.training.ema import EMA
-from derefl.training.log import JsonLog, Meter
+from derefl.training.loop import Loop, run_loop
 from derefl.training.precision import autocast_dtype
 from derefl.training.schedule import cosine_with_warmup
-from derefl.training.state import Progress, load_state, save_state
 from derefl.zoo.checkpoint import save_checkpoint
 
 
@@ -118,19 +116,14 @@ def train_teacher(config: TeacherTrainConfig, out: Path, device: torch.device) -
     image_dim, text_dim = features.images.shape[1], features.texts.shape[1]
     model = replace(config.model, image_dim=image_dim, text_dim=text_dim)
     module = TeacherRun(LCDHTeacher(model)).to(device).train()
-    ema = EMA(module, run.ema)
     optimiser = make_optimiser(module, run)
-    state, progress = out / "state.safetensors", Progress()
-    if state.exists():
-        progress = load_state(state, module, ema, optimiser)
-    log, meter = JsonLog(out / "log.jsonl"), Meter()
-    log.write(event="start", step=progress.step, device=str(device), config=asdict(config))
     images, texts = features.images.to(device), features.texts.to(device)
-    for step in tqdm(range(progress.step, run.steps), initial=progress.step, total=run.steps):
-        rng = np.random.default_rng([run.seed, step])
+
+    def step(number: int) -> dict[str, float]:
+        rng = np.random.default_rng([run.seed, number])
         picture_rows, text_rows = corpus.batch(run.batch, config.corpus.caption_share, rng)
         for group in optimiser.param_groups:
-            group["lr"] = run.learning_rate * cosine_with_warmup(step, run.steps, run.warmup)
+            group["lr"] = run.learning_rate * cosine_with_warmup(number, run.steps, run.warmup)
         loss, terms = teacher_loss(
             module,
             images[picture_rows],
@@ -142,16 +135,14 @@ def train_teacher(config: TeacherTrainConfig, out: Path, device: torch.device) -
         loss.backward()
         clip_grad_norm_(module.parameters(), 5.0)
         optimiser.step()
-        ema.update(module, step)
-        meter.add(run.batch, loss=float(loss.detach()), **terms)
-        done = step + 1
-        if done % 50 == 0:
-            log.write(event="train", step=done, **meter.take())
-        if done % run.save_every == 0 or done == run.steps:
-            save_state(state, module, ema, optimiser, Progress(done))
-    teacher = ema.model.teacher
-    save_checkpoint(teacher, out / "model.safetensors", kind=KIND, config=asdict(model))
-    return teacher
+        return {"loss": float(loss.detach()), **terms}
+
+    def save(average: TeacherRun) -> None:
+        path = out / "model.safetensors"
+        save_checkpoint(average.teacher, path, kind=KIND, config=asdict(model))
+
+    loop = Loop(out, run.steps, run.batch, run.ema, run.save_every)
+    return run_loop(loop, module, optimiser, step, save, config).teacher
 
 
 def teacher_loss(

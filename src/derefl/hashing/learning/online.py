@@ -232,7 +232,7 @@ def replay_loss(
     for new, given in zip(codes, reversed(old), strict=True):
         signs = straight_through_sign(new[asking])
         for bits in LENGTHS:
-            scale = distiller.temperatures.of_codes(bits)
+            scale = distiller.module.temperatures.of_codes(bits)
             logits = scale * (signs[:, :bits] @ given[:, :bits].T / bits)
             terms.append(-(target * logits.log_softmax(1)).sum(1).mean())
     return torch.stack(terms).mean()

@@ -22,6 +22,7 @@ from derefl.hashing.learning.distil import DistilConfig
 from derefl.hashing.learning.distiller import (
     Distiller,
     Items,
+    StudentRun,
     lower_features,
     positives_of,
     tokens_of,
@@ -30,11 +31,9 @@ from derefl.hashing.learning.offline import cached_features
 from derefl.hashing.student import LCDHStudent, LCDHStudentConfig
 from derefl.hashing.teacher import LCDHTeacher
 from derefl.hashing.tokenizer import word_pieces
-from derefl.training.ema import EMA
 from derefl.training.imagenet import load_imagenet_weights
-from derefl.training.log import JsonLog, Meter
+from derefl.training.loop import Loop, run_loop
 from derefl.training.schedule import cosine_with_warmup
-from derefl.training.state import Progress, load_state, save_state
 from derefl.zoo.checkpoint import save_checkpoint
 
 
@@ -112,42 +111,26 @@ def train_student(
         weight_decay=run.weight_decay,
         word_dropout=run.word_dropout,
     )
-    module = distiller.module.to(device).train()
-    ema = EMA(module, run.ema)
-    state, progress = out / "state.safetensors", Progress()
-    if state.exists():
-        progress = load_state(state, module, ema, distiller.optimiser)
-    log, meter = JsonLog(out / "log.jsonl"), Meter()
-    log.write(event="start", step=progress.step, device=str(device), config=asdict(config))
-    for step in tqdm(range(progress.step, run.steps), initial=progress.step, total=run.steps):
-        rng = np.random.default_rng([run.seed, step])
+
+    def step(number: int) -> dict[str, float]:
+        rng = np.random.default_rng([run.seed, number])
         pictures, texts = corpus.batch(run.batch, config.corpus.caption_share, rng)
-        terms = distiller.step(
+        return distiller.step(
             items,
             pictures,
             texts,
             positives_of(corpus.groups[pictures]).to(device),
-            view=step % len(items.lower),
-            rate=cosine_with_warmup(step, run.steps, run.warmup),
+            view=number % len(items.lower),
+            rate=cosine_with_warmup(number, run.steps, run.warmup),
         )
-        ema.update(module, step)
-        meter.add(run.batch, **terms)
-        done = step + 1
-        if done % 50 == 0:
-            log.write(event="train", step=done, **meter.take())
-        if done % run.save_every == 0 or done == run.steps:
-            save_state(state, module, ema, distiller.optimiser, Progress(done))
-            save_checkpoint(
-                averaged(ema), out / "model.safetensors", kind=KIND, config=asdict(config.model)
-            )
-    return averaged(ema)
 
+    def save(average: StudentRun) -> None:
+        path = out / "model.safetensors"
+        save_checkpoint(average.student, path, kind=KIND, config=asdict(config.model))
 
-def averaged(ema: EMA[torch.nn.ModuleDict]) -> LCDHStudent:
-    """The student among the averaged weights."""
-    student = ema.model["student"]
-    assert isinstance(student, LCDHStudent)
-    return student
+    module = distiller.module.to(device).train()
+    loop = Loop(out, run.steps, run.batch, run.ema, run.save_every)
+    return run_loop(loop, module, distiller.optimiser, step, save, config).student
 
 
 def prepared(
