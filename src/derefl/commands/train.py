@@ -93,6 +93,7 @@ def add_hashing(wings: Any) -> None:
         command.add_argument("--out", metavar="DIR", type=Path, required=True, help="run folder")
         if name == "student":
             command.add_argument("--teacher", metavar="NAME", default="lcdh-teacher")
+            command.add_argument("--start", metavar="NAME", help="a student to start from")
         command.add_argument(
             "--set", metavar="KEY=VALUE", nargs="+", default=[], help="settings over the file's"
         )
@@ -138,6 +139,7 @@ def run_student(args: argparse.Namespace) -> int:
     """Read the settings and train."""
     import torch
 
+    from derefl.hashing.hasher import load_lcdh_student
     from derefl.hashing.learning.train_student import StudentTrainConfig, train_student
     from derefl.hashing.teaching import load_lcdh_teacher
     from derefl.training.config import read_config
@@ -146,7 +148,8 @@ def run_student(args: argparse.Namespace) -> int:
     check_device(args.device)
     config = read_config(StudentTrainConfig, args.config, [*corpus_settings(args), *args.set])
     teacher = load_lcdh_teacher(args.teacher)
-    train_student(config, args.out, torch.device(args.device), teacher)
+    start = load_lcdh_student(args.start) if args.start else None
+    train_student(config, args.out, torch.device(args.device), teacher, start)
     print(f"trained: {args.out / 'model.safetensors'}", file=sys.stderr)
     return 0
 

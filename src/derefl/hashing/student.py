@@ -84,7 +84,7 @@ class ImageTower(nn.Module):
 class TextTower(nn.Module):
     """Static word-piece embeddings, attention among them, a learned weighted mean, and an FC."""
 
-    def __init__(self, config: LCDHStudentConfig, dropout: float = 0.3) -> None:
+    def __init__(self, config: LCDHStudentConfig, dropout: float = 0.2) -> None:
         super().__init__()
         dim = config.token_dim
         self.embed = nn.Embedding(config.vocabulary, dim, padding_idx=0)

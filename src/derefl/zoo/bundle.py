@@ -52,7 +52,9 @@ def bundle(checkpoint: Path, name: str) -> dict[str, Any]:
     others = [other for other in manifest["models"] if other["name"] != name]
     manifest["models"] = [*others, entry]
     with atomic_path(path) as temporary:
-        temporary.write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+        temporary.write_text(
+            json.dumps(manifest, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
+        )
     return entry
 
 

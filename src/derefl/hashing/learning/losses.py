@@ -4,9 +4,9 @@ Names: n pairs in a chunk, K bits, h ∈ (−1, 1)^K a real-valued code, b = sig
 marks what is known of LCDH; its equations are not, so every formula here is our choice.
 """
 
-import math
 from collections.abc import Callable, Sequence
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -70,18 +70,8 @@ def nested(
     b: Tensor,
     lengths: Sequence[int] = LENGTHS,
 ) -> Tensor:
-    """Weighted mean of ``loss(a_L, b_L)`` over code lengths L, a_L being the first L bits of a.
+    """Mean of ``loss(a_L, b_L)`` over code lengths L, a_L being the first L bits of a.
 
-    So every prefix of a code is trained as a code of its own; longer ones count more, as
-    :func:`length_weights` says.
+    So every prefix of a code is trained as a code of its own.
     """
-    terms = [loss(a[:, :bits], b[:, :bits]) for bits in lengths]
-    return sum(
-        (w * t for w, t in zip(length_weights(lengths), terms, strict=True)), a.new_zeros(())
-    )
-
-
-def length_weights(lengths: Sequence[int]) -> list[float]:
-    """√L of each length over their sum: what counts in use are the longer codes (our choice)."""
-    roots = [math.sqrt(bits) for bits in lengths]
-    return [root / sum(roots) for root in roots]
+    return torch.stack([loss(a[:, :bits], b[:, :bits]) for bits in lengths]).mean()

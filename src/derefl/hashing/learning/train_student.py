@@ -74,7 +74,11 @@ class StudentTrainConfig:
 
 
 def train_student(
-    config: StudentTrainConfig, out: Path, device: torch.device, teacher: LCDHTeacher
+    config: StudentTrainConfig,
+    out: Path,
+    device: torch.device,
+    teacher: LCDHTeacher,
+    start: LCDHStudent | None = None,
 ) -> LCDHStudent:
     """Train, or go on with the run that ``out`` holds.
 
@@ -85,6 +89,7 @@ def train_student(
             and ``model.safetensors``, the averaged student.
         device: where to train.
         teacher: what to learn from.
+        start: weights to start from instead of ImageNet's and MiniLM's; ignored when resuming.
 
     Returns:
         The averaged student, in evaluation mode.
@@ -97,8 +102,11 @@ def train_student(
     torch.manual_seed(run.seed)
     corpus = read_corpus(config.corpus)
     student = LCDHStudent(config.model)
-    load_imagenet_weights(student.image.backbone, config.model.backbone, num_classes=0)
-    start_text_tower(student, corpus)
+    if start is None:
+        load_imagenet_weights(student.image.backbone, config.model.backbone, num_classes=0)
+        start_text_tower(student, corpus)
+    else:
+        student.load_state_dict(start.state_dict(), strict=True)
     teacher = teacher.to(device).eval()
     student.to(device)
     items = prepared(student, teacher, corpus, out, device)
