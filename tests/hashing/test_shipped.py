@@ -61,8 +61,10 @@ def test_limits_of_the_student():
     ("words", "photo"),
     [
         ("a cat", "cat"),
-        ("a rocket", "rocket"),
-        ("a woman in an orange suit smiles", "astronaut"),
+        ("mountains", "mountains"),
+        ("a stream in the woods", "stream"),
+        ("stars in the sky", "galaxies"),
+        ("a rocket launch at night", "rocket"),
         ("a cup of coffee", "coffee"),
         ("two dogs", "friends"),
         ("a flower", "flower"),
@@ -76,5 +78,5 @@ def test_words_find_the_example_picture(hasher, index, words, photo):
 def test_the_commands_find_it_too(tmp_path, capsys):
     file = tmp_path / "photos.lcdh"
     assert main(["index", str(PICTURES / "search"), "-o", str(file)]) == 0
-    assert main(["search", str(file), "a rocket", "-k", "1"]) == 0
-    assert "rocket.jpg" in capsys.readouterr().out
+    assert main(["search", str(file), "a cat", "-k", "1"]) == 0
+    assert "cat.jpg" in capsys.readouterr().out
