@@ -108,7 +108,19 @@ class TestCorpus:
         assert len({*pictures}) == 12 and (pictures < corpus.captioned).sum() == 6
         assert all(t in corpus.of[p] for p, t in zip(pictures, texts, strict=True))
 
+    def test_a_batch_is_never_larger_than_the_corpus(self, data):
+        whole = config(data)
+        for corpus in (
+            read_corpus(whole),
+            read_corpus(CorpusConfig(whole.images, whole.captions)),
+            read_corpus(CorpusConfig(tagged=whole.tagged, tags=whole.tags)),
+        ):
+            pictures, _ = corpus.batch(500, 0.5, np.random.default_rng(0))
+            assert sorted(pictures) == list(range(len(corpus.paths)))
+
     def test_nothing_to_learn_from(self, data):
+        with pytest.raises(DataError, match="--images and --captions belong together"):
+            read_corpus(CorpusConfig(images=str(data / "images")))
         with pytest.raises(DataError, match="no pictures to learn from"):
             read_corpus(CorpusConfig())
         (data / "tags.csv").write_text("image,tags\ngone,red")

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-BITS = (16, 32, 64, 128)
+from derefl.hashing.codes import BITS
 
 DESCRIPTION = """Search pictures by text and texts by picture, and score what is found.
 

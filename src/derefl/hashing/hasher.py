@@ -207,7 +207,8 @@ def load_lcdh_student(
         local_files_only=local_files_only,
         force_download=force_download,
     )
-    sha256 = file_sha256(found.weights)
+    # A known one is compared when the file is loaded.
+    sha256 = found.sha256 or file_sha256(found.weights)
     name = found.entry.name if found.entry else str(source)
     model = load_checkpoint(
         found.weights,

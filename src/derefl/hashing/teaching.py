@@ -31,12 +31,17 @@ class Teaching:
             self.encoder.encode_image([read(picture) for picture in part])
             for part in batches(images, 32)
         ]
-        return self.teacher.image(torch.cat(features))
+        return self.teacher.image(torch.cat(features).to(self.device))
 
     @torch.inference_mode()
     def texts(self, texts: Sequence[str]) -> Tensor:
         """Texts → ``[n d]``."""
-        return self.teacher.text(self.encoder.encode_text(texts))
+        return self.teacher.text(self.encoder.encode_text(texts).to(self.device))
+
+    @property
+    def device(self) -> torch.device:
+        """Where the teacher is; encoders give what they find on the CPU."""
+        return self.teacher.project.weight.device
 
 
 class TeacherHasher:
@@ -54,26 +59,28 @@ class TeacherHasher:
     ) -> np.ndarray:
         """The adapter's unit vectors, float32 ``[n d]``."""
         parts = tqdm(list(batches(images, batch_size)), unit="batch", disable=not progress)
-        return np.concatenate([self.teaching.images(part).numpy() for part in parts])
+        return np.concatenate([self.teaching.images(part).cpu().numpy() for part in parts])
 
     def text_features(
         self, texts: Sequence[str], *, batch_size: int = 256, progress: bool = False
     ) -> np.ndarray:
         """The adapter's unit vectors, float32 ``[n d]``."""
         parts = tqdm(list(batches(texts, batch_size)), unit="batch", disable=not progress)
-        return np.concatenate([self.teaching.texts(part).numpy() for part in parts])
+        return np.concatenate([self.teaching.texts(part).cpu().numpy() for part in parts])
 
     @torch.inference_mode()
     def image_embedding(self, images: Sequence[Any], **options: Any) -> np.ndarray:
         """Real-valued codes of pictures, float32 ``[n bits]``."""
         features = torch.from_numpy(self.image_features(images, **options))
-        return self.teaching.teacher(image=features)[:, : self.bits].numpy()
+        codes = self.teaching.teacher(image=features.to(self.teaching.device))
+        return codes[:, : self.bits].cpu().numpy()
 
     @torch.inference_mode()
     def text_embedding(self, texts: Sequence[str], **options: Any) -> np.ndarray:
         """Real-valued codes of texts, float32 ``[n bits]``."""
         features = torch.from_numpy(self.text_features(texts, **options))
-        return self.teaching.teacher(text=features)[:, : self.bits].numpy()
+        codes = self.teaching.teacher(text=features.to(self.teaching.device))
+        return codes[:, : self.bits].cpu().numpy()
 
     def encode_image(self, images: Sequence[Any], **options: Any) -> np.ndarray:
         """Codes of pictures, uint8 ``[n bits/8]``."""

@@ -10,7 +10,6 @@ from numpy.random import Generator
 from derefl.errors import DataError
 from derefl.hashing.learning.captions import read_captions
 from derefl.hashing.learning.tables import find_pictures, picture_name, read_rows
-from derefl.reflection.learning.folders import list_pictures
 
 TEMPLATES = (
     "{}",
@@ -68,12 +67,12 @@ class Corpus:
         """Rows of ``count`` distinct pictures and of one text for each: long ``[count]``, twice.
 
         Args:
-            count: size of the batch.
+            count: size of the batch; it is smaller where there are not as many pictures.
             share: how many of them are captioned ones, where there are both kinds.
             rng: NumPy generator.
         """
         others = len(self.paths) - self.captioned
-        first = count if not others else min(self.captioned, round(share * count))
+        first = min(self.captioned, round(share * count) if others else count)
         pictures = np.concatenate(
             [
                 rng.choice(self.captioned, first, replace=False),
@@ -108,6 +107,9 @@ def read_corpus(config: CorpusConfig) -> Corpus:
     Raises:
         DataError: a source is missing or not as said, or there is none at all.
     """
+    for folder, file in (("images", "captions"), ("tagged", "tags")):
+        if bool(getattr(config, folder)) != bool(getattr(config, file)):
+            raise DataError(f"--{folder} and --{file} belong together; give both or neither")
     builder = CorpusBuilder()
     if config.images:
         split = Path(config.split) if config.split else None
@@ -153,7 +155,7 @@ def named_pictures(folder: Path) -> list[tuple[Path, str]]:
     info = ImageNetInfo("imagenet-22k")
     known = set(info.label_names())
     found = []
-    for path in list_pictures(folder):
+    for path in find_pictures(folder).values():
         synset = re.match(r"n\d{8}(?=_)", path.name)
         if synset and synset[0] in known:
             description = info.label_name_to_description(synset[0])

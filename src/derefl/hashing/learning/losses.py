@@ -10,7 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-LENGTHS = (16, 32, 64, 128)
+from derefl.hashing.codes import BITS
+
+LENGTHS = BITS
 
 
 def straight_through_sign(h: Tensor) -> Tensor:

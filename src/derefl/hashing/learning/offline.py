@@ -172,7 +172,7 @@ def teacher_loss(
     terms = {
         "features": contrastive_loss(image @ text.T, positives, temperatures.of_features()),
         "codes": nested(contrast, codes[0], codes[1]),
-        "code_rows": self_distillation(image.detach(), text.detach(), codes, temperatures),
+        "code_rows": self_distillation(image.detach(), text.detach(), codes[:2], temperatures),
         "joint": nested(contrast, codes[0], codes[2]) + nested(contrast, codes[2], codes[1]),
         "lambda1": alignment_loss(image_code, text_code),
         "lambda2": quantisation_loss(image_code) + quantisation_loss(text_code),
@@ -189,12 +189,12 @@ def self_distillation(
 
     Args:
         image, text: unit vectors ``[n d]``, without gradient.
-        codes: pictures' and texts' codes first, ``[n K]`` each.
+        codes: pictures' and texts' codes, ``[n K]`` each.
         temperatures: of features and codes.
     """
     at = float(temperatures.of_features().detach())
     terms = []
-    for (a, x), (b, y) in itertools.product(zip((image, text), codes, strict=False), repeat=2):
+    for (a, x), (b, y) in itertools.product(zip((image, text), codes, strict=True), repeat=2):
         for bits in LENGTHS:
             similarity = x[:, :bits] @ y[:, :bits].T / bits
             scale = temperatures.of_codes(bits)

@@ -18,7 +18,13 @@ from derefl.errors import DataError
 from derefl.hashing.codes import pack
 from derefl.hashing.hasher import Hasher
 from derefl.hashing.learning.distil import DistilConfig
-from derefl.hashing.learning.distiller import Distiller, Items, lower_features, tokens_of
+from derefl.hashing.learning.distiller import (
+    Distiller,
+    Items,
+    lower_features,
+    positives_of,
+    tokens_of,
+)
 from derefl.hashing.learning.losses import LENGTHS, straight_through_sign
 from derefl.hashing.teaching import Teaching
 
@@ -135,14 +141,14 @@ class OnlineHasher:
         anchors = self.anchors if self.config.anchors and self.config.replay else None
         if anchors is None:
             everything = np.arange(len(rows))
-            alike = positives(batch_labels, len(rows))
+            alike = positives(batch_labels, len(rows)).to(items.lower.device)
             return self.distiller.step(batch, everything, everything, alike, view, rate)
         old = self.rng.permutation(len(anchors.items.tokens))[: len(rows)]
         joined = together(batch, taken(anchors.items, old))
         both = None
         if batch_labels is not None and anchors.labels is not None:
             both = np.concatenate([batch_labels, anchors.labels[old]])
-        alike = positives(both, len(joined.tokens))
+        alike = positives(both, len(joined.tokens)).to(items.lower.device)
         everything = np.arange(len(joined.tokens))
         codes = tuple(code[old] for code in anchors.codes)
 
@@ -209,7 +215,7 @@ class OnlineHasher:
         if self.teaching is None:
             raise DataError("learned database codes are the teacher's, and there is none here")
         joint = self.teaching.teacher(self.teaching.images(images), self.teaching.texts(texts))
-        return pack(joint[:, : self.student.bits].numpy())
+        return pack(joint[:, : self.student.bits].cpu().numpy())
 
 
 def replay_loss(
@@ -243,7 +249,7 @@ def positives(labels: np.ndarray | None, n: int) -> Tensor:
     if labels is None:
         return torch.eye(n)
     if labels.ndim == 1:
-        return torch.from_numpy(labels[:, None] == labels[None, :]).float()
+        return positives_of(labels)
     shared = torch.from_numpy((labels.astype(np.float32) @ labels.T.astype(np.float32)) > 0)
     return (shared | torch.eye(n, dtype=torch.bool)).float()
 
