@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch import nn
 
 from derefl.errors import CheckpointError, ConfigError, ImageError
 from derefl.hashing.codes import hamming, unpack
@@ -66,6 +67,29 @@ class TestCodes:
         np.testing.assert_array_equal(
             np.concatenate([hasher.encode_text(t) for t in TEXTS]), hasher.encode_text(TEXTS)
         )
+
+    def test_folded_batch_norms_follow_the_weights(self):
+        """Inference runs a folded copy of the tower; it must never be an old one."""
+        hasher = tiny_hasher(128)
+        for norm in (m for m in hasher.image.modules() if isinstance(m, nn.BatchNorm2d)):
+            nn.init.uniform_(norm.weight, 0.5, 1.5)
+            nn.init.normal_(norm.running_mean, std=0.1)
+        pixels = torch.rand(3, 3, 64, 64)
+
+        def both():
+            with torch.inference_mode():
+                plain = hasher.image(pixels).numpy()
+            np.testing.assert_allclose(hasher.image_features(pixels), plain, atol=1e-5)
+            return plain
+
+        before = both()
+        with torch.no_grad():
+            hasher.image.backbone.conv_stem.weight.mul_(1.2)
+        assert np.abs(both() - before).max() > 1e-3
+        hasher.load_state_dict(tiny_hasher(128, seed=1).state_dict())
+        assert np.abs(both() - before).max() > 1e-3
+        hasher.bfloat16()
+        assert np.abs(hasher.image_features(pixels) - before).max() > 1e-3
 
     def test_twice_is_the_same(self, hasher):
         np.testing.assert_array_equal(hasher.encode_image(PHOTOS), hasher.encode_image(PHOTOS))

@@ -67,13 +67,15 @@ class TestLosses:
         assert float(alignment_loss(torch.ones(2, 4), torch.zeros(2, 4))) == 1
         assert float(quantisation_loss(torch.tensor([[0.5, -1.0]]))) == pytest.approx(0.125)
 
-    def test_nested_is_the_mean_over_prefixes(self):
+    def test_nested_is_the_mean_over_prefixes_weighed_by_the_root_of_their_length(self):
         a = random(3, 128)
         seen = []
         value = nested(lambda x, y: (seen.append(x.shape[1]), x.sum() + y.sum())[1], a, a)
         assert seen == [16, 32, 64, 128]
-        expected = np.mean([2 * float(a[:, :n].sum()) for n in seen])
+        expected = np.average([2 * float(a[:, :n].sum()) for n in seen], weights=np.sqrt(seen))
         assert float(value) == pytest.approx(expected, rel=1e-4)
+        one = nested(lambda x, y: x.sum() + y.sum(), a, a, [32])
+        assert float(one) == pytest.approx(2 * float(a[:, :32].sum()), rel=1e-4)
 
 
 class TestStudentLoss:

@@ -1,5 +1,7 @@
 """The maths of teacher and student, against what their docstrings promise."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -7,9 +9,9 @@ import torch.nn.functional as F
 
 from derefl.hashing.attention import AttentionBlock, pooled
 from derefl.hashing.student import LCDHStudent, LCDHStudentConfig, TextTower
-from derefl.hashing.teacher import similarity
+from derefl.hashing.teacher import LCDHTeacher, similarity
 from derefl.hashing.tokenizer import padded, tokenize, word_pieces
-from tests.hashing.tiny import STUDENT, tiny_hasher, tiny_teacher
+from tests.hashing.tiny import STUDENT, TEACHER, tiny_hasher, tiny_teacher
 
 
 def units(n, d, seed=0):
@@ -119,6 +121,16 @@ class TestTeacher:
         assert joint.abs().max() < 1
         assert (joint - teacher(image=image)).abs().max() > 1e-3
         assert (joint - teacher(image, units(3, 64, seed=2))).abs().max() > 1e-3
+
+    @torch.inference_mode()
+    def test_without_attention_tokens_do_not_see_each_other(self):
+        """The ablation: with the first token's part of the FC at zero, only the text counts."""
+        torch.manual_seed(0)
+        teacher = LCDHTeacher(replace(TEACHER, attention=False)).eval()
+        assert not any("attention" in name for name in teacher.state_dict())
+        teacher.project.weight[:, : TEACHER.dim] = 0
+        text = units(3, 64)
+        torch.testing.assert_close(teacher(units(3, 64, seed=1), text), teacher(text=text))
 
     def test_neither_is_refused(self):
         with pytest.raises(ValueError, match="neither image nor text"):

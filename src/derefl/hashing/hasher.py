@@ -13,8 +13,9 @@ from tqdm import tqdm
 
 from derefl.errors import ConfigError, ImageError
 from derefl.hashing.codes import check_bits, pack
+from derefl.hashing.folding import Folded
 from derefl.hashing.pictures import Picture, batches, read, square, tensor
-from derefl.hashing.student import HashHead, LCDHStudent, LCDHStudentConfig
+from derefl.hashing.student import HashHead, ImageTower, LCDHStudent, LCDHStudentConfig
 from derefl.hashing.tokenizer import padded, tokenize
 from derefl.zoo import check_device, file_sha256, load_checkpoint, locate, parse_dtype
 
@@ -44,6 +45,7 @@ class Hasher(LCDHStudent):
             raise ConfigError(f"got bits={bits}, but this model's codes have {config.bits}")
         self.bits = bits
         self.name, self.sha256 = name, sha256
+        self._folded: Folded[ImageTower] = Folded()
 
     def encode_image(
         self, images: Pictures, *, batch_size: int = 32, progress: bool = False
@@ -107,8 +109,9 @@ class Hasher(LCDHStudent):
                 f"got a tensor of shape {list(images.shape)}, expected [n, 3, h, w] with sRGB "
                 "values in [0, 1]"
             )
+        tower = self.image if self.training else self._folded.of(self.image)
         features = [
-            self.image(self._pixels(part).to(self._device))
+            tower(self._pixels(part).to(self._device))
             for part in tqdm(
                 batches(images, batch_size),
                 total=-(-len(images) // batch_size),
