@@ -92,7 +92,14 @@ def add_hashing(wings: Any) -> None:
             command.add_argument(f"--{option}", metavar=metavar, help=text)
         command.add_argument("--out", metavar="DIR", type=Path, required=True, help="run folder")
         if name == "student":
-            command.add_argument("--teacher", metavar="NAME", default="lcdh-teacher")
+            command.add_argument(
+                "--teacher",
+                metavar="NAME",
+                nargs="+",
+                default=["lcdh-teacher"],
+                help="one or several; of several the mean similarities count "
+                "(default: lcdh-teacher)",
+            )
             command.add_argument("--start", metavar="NAME", help="a student to start from")
         command.add_argument(
             "--set", metavar="KEY=VALUE", nargs="+", default=[], help="settings over the file's"
@@ -147,9 +154,9 @@ def run_student(args: argparse.Namespace) -> int:
 
     check_device(args.device)
     config = read_config(StudentTrainConfig, args.config, [*corpus_settings(args), *args.set])
-    teacher = load_lcdh_teacher(args.teacher)
+    teachers = [load_lcdh_teacher(name) for name in args.teacher]
     start = load_lcdh_student(args.start) if args.start else None
-    train_student(config, args.out, torch.device(args.device), teacher, start)
+    train_student(config, args.out, torch.device(args.device), teachers, start)
     print(f"trained: {args.out / 'model.safetensors'}", file=sys.stderr)
     return 0
 

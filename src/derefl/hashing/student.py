@@ -24,7 +24,7 @@ class LCDHStudentConfig:
         image_size: side in pixels of the square that pictures are resized to.
         vocabulary: number of word pieces (the first so many of the built-in list).
         token_dim: width of their embeddings.
-        text_depth, text_heads: attention blocks over them.
+        text_depth, text_heads: attention blocks over them; a depth of 0 is the ablation.
         max_tokens: longer texts are cut.
         feature_dim: width of the real-valued embedding that the codes are made of.
         bits: of the longest code; the first 16, 32, 64 bits of it are codes themselves.

@@ -21,6 +21,7 @@ class LCDHTeacherConfig:
         encoder: where features come from: ``stand-in``, or ``MODEL/PRETRAINED`` of open_clip.
         image_dim, text_dim: width of the encoder's features.
         dim: width of the joint space.
+        attention: whether the two tokens attend to each other; False is the ablation.
         heads: of the attention.
         dropout: of the adapters, in training.
         bits: of the longest code; prefixes of it are codes themselves.
@@ -30,6 +31,7 @@ class LCDHTeacherConfig:
     image_dim: int = 2560
     text_dim: int = 384
     dim: int = 512
+    attention: bool = True
     heads: int = 8
     dropout: float = 0.2
     bits: int = 128
@@ -65,7 +67,7 @@ class LCDHTeacher(nn.Module):
         self.image = Adapter(config.image_dim, config.dim, config.dropout)
         self.text = Adapter(config.text_dim, config.dim, config.dropout)
         self.modality = nn.Parameter(torch.zeros(2, config.dim))
-        self.attention = AttentionBlock(config.dim, config.heads)
+        self.attention = AttentionBlock(config.dim, config.heads) if config.attention else None
         self.norm = nn.LayerNorm(config.dim)
         self.project = nn.Linear(2 * config.dim, config.bits)
         nn.init.orthogonal_(self.project.weight)
@@ -86,7 +88,9 @@ class LCDHTeacher(nn.Module):
         # A masked token is one that nobody looks at: it is left out.
         places = [i for i, _ in given]
         x = self.gain * torch.stack([z for _, z in given], dim=1) + self.modality[places]
-        x = self.norm(self.attention(x, torch.ones(x.shape[:2], dtype=torch.bool, device=x.device)))
+        if self.attention is not None:
+            x = self.attention(x, torch.ones(x.shape[:2], dtype=torch.bool, device=x.device))
+        x = self.norm(x)
         both = x.new_zeros(len(x), 2, x.shape[2])
         both[:, places] = x
         return torch.tanh(self.project(both.flatten(1)))

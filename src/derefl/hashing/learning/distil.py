@@ -13,6 +13,7 @@ from derefl.hashing.learning.losses import (
     nested,
     quantisation_loss,
     row_distillation,
+    shares,
     similarity_distillation,
     straight_through_sign,
 )
@@ -136,19 +137,20 @@ def distillation(
 ) -> dict[str, Tensor]:
     """The teacher's terms: its similarity matrices, in rows for the features and for the codes."""
     rows, code_rows, matrices = [], [], []
+    share = shares(config.lengths).to(teacher.image)
     joint = teacher.joint_code @ teacher.joint_code.T / teacher.joint_code.shape[1]
     for a, b in ((0, 1), (1, 0), (0, 0), (1, 1)):
         target = teacher[a] @ teacher[b].T
         rows.append(row_distillation(student[a] @ student[b].T, target, config.scale, config.scale))
-        for bits in config.lengths:
+        for bits, part in zip(config.lengths, share, strict=True):
             x, y = codes[a][:, :bits], codes[b][:, :bits]
             scale = temperatures.of_codes(bits)
-            code_rows.append(row_distillation(x @ y.T / bits, target, scale, config.scale))
-            matrices.append(similarity_distillation(x, y, joint))
+            code_rows.append(part * row_distillation(x @ y.T / bits, target, scale, config.scale))
+            matrices.append(part * similarity_distillation(x, y, joint))
     return {
         "rows": torch.stack(rows).mean(),
-        "code_rows": torch.stack(code_rows).mean(),
-        "matrices": torch.stack(matrices).mean(),
+        "code_rows": torch.stack(code_rows).sum() / 4,
+        "matrices": torch.stack(matrices).sum() / 4,
         "regression": alignment_loss(student.image_code, teacher.image_code)
         + alignment_loss(student.text_code, teacher.text_code),
     }

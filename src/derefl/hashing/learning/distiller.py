@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from PIL import Image, ImageOps
 from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_
 
@@ -30,10 +31,11 @@ class Items:
 
     Attributes:
         lower: what the fixed part of the image tower gives, ``[views n h w c]``, bfloat16; the
-            first view is the picture, the second its mirror image.
+            views are those of :func:`lower_features`.
         tokens: word pieces of each text.
-        teacher_image, teacher_text: unit vectors of the teacher, ``[n d]`` and ``[m d]``; None
-            without a teacher.
+        teacher_image, teacher_text: unit vectors of the teacher, ``[n d]`` and ``[m d]``; of
+            several teachers, side by side and scaled to unit length, so that their products are
+            the mean similarities. None without a teacher.
     """
 
     lower: Tensor
@@ -67,7 +69,7 @@ class Distiller:
         """
         Args:
             student: is trained in place.
-            teacher: gives the joint codes; None trains without.
+            teacher: gives the codes; None trains without. Of several it is the first.
             config: weights of the losses.
             learning_rate: at its highest.
             tune: that of the upper part of the image tower, as a share of it; 0 leaves it as it is.
@@ -97,7 +99,7 @@ class Distiller:
         pictures: np.ndarray,
         texts: np.ndarray,
         positives: Tensor,
-        view: int,
+        view: int | np.ndarray,
         rate: float,
         extra: Callable[[Tensor, Tensor], Tensor] | None = None,
     ) -> dict[str, float]:
@@ -107,7 +109,7 @@ class Distiller:
             items: what the rows are of.
             pictures, texts: rows of ``items``, ``[n]`` each.
             positives: ``[n n]``, 1 where picture and text belong together.
-            view: of the pictures.
+            view: of the pictures: one for all, or one for each.
             rate: factor on the learning rates.
             extra: a further loss of the real-valued codes of pictures and texts.
 
@@ -143,8 +145,9 @@ class Distiller:
             return None
         image, text = items.teacher_image[pictures].float(), items.teacher_text[texts].float()
         teacher, dtype = self.teacher, autocast_dtype(image.device)
+        own = [F.normalize(x[:, : teacher.config.dim], dim=-1) for x in (image, text)]
         with torch.autocast(image.device.type, dtype, enabled=dtype is not None):
-            codes = teacher(image=image), teacher(text=text), teacher(image, text)
+            codes = teacher(image=own[0]), teacher(text=own[1]), teacher(*own)
         return TeacherView(image, text, *(code.float() for code in codes))
 
 
@@ -175,13 +178,13 @@ def parameter_groups(
 
 
 @torch.inference_mode()
-def lower_features(student: LCDHStudent, images: Iterable[Any], *, mirrored: bool = True) -> Tensor:
-    """What the fixed part of the image tower makes of pictures and of their mirror images.
+def lower_features(student: LCDHStudent, images: Iterable[Any], *, count: int = 2) -> Tensor:
+    """What the fixed part of the image tower makes of views of pictures.
 
     Args:
         student: its tower.
         images: PIL pictures or paths.
-        mirrored: the second view too.
+        count: of views; see :func:`views`.
 
     Returns:
         bfloat16 ``[views n h w c]``.
@@ -189,14 +192,29 @@ def lower_features(student: LCDHStudent, images: Iterable[Any], *, mirrored: boo
     side = student.config.image_size
     weight = student.image.project.weight
     dtype = autocast_dtype(weight.device)
-    views: list[list[Tensor]] = [[], []]
+    rng = np.random.default_rng(0)
+    found: list[Tensor] = []
     for part in batches(list(images), 32):
-        x = tensor([square(read(picture), side) for picture in part]).to(weight.device)
-        for view in range(1 + mirrored):
+        looks = [views(read(picture), count, rng) for picture in part]
+        seen = []
+        for view in zip(*looks, strict=True):
+            x = tensor([square(picture, side) for picture in view]).to(weight.device)
             with torch.autocast(weight.device.type, dtype, enabled=dtype is not None):
-                lower = student.image.lower(x.flip(3) if view else x)
-            views[view].append(lower.permute(0, 2, 3, 1).bfloat16())
-    return torch.stack([torch.cat(view) for view in views if view]).clone()
+                lower = student.image.lower(x)
+            seen.append(lower.permute(0, 2, 3, 1).bfloat16())
+        found.append(torch.stack(seen))
+    return torch.cat(found, dim=1).clone()
+
+
+def views(picture: Image.Image, count: int, rng: np.random.Generator) -> list[Image.Image]:
+    """The picture, its mirror image, and crops of .65 to 1 of its sides, half of them mirrored."""
+    looks = [picture, ImageOps.mirror(picture)][:count]
+    while len(looks) < count:
+        w, h = (int(side * rng.uniform(0.65, 1)) for side in picture.size)
+        x, y = int(rng.integers(picture.width - w + 1)), int(rng.integers(picture.height - h + 1))
+        crop = picture.crop((x, y, x + w, y + h))
+        looks.append(ImageOps.mirror(crop) if rng.random() < 0.5 else crop)
+    return looks
 
 
 def positives_of(groups: np.ndarray) -> Tensor:

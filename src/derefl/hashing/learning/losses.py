@@ -74,6 +74,17 @@ def nested(
 ) -> Tensor:
     """Mean of ``loss(a_L, b_L)`` over code lengths L, a_L being the first L bits of a.
 
-    So every prefix of a code is trained as a code of its own.
+    So every prefix of a code is trained as a code of its own. Lengths count by :func:`shares`.
     """
-    return torch.stack([loss(a[:, :bits], b[:, :bits]) for bits in lengths]).mean()
+    terms = torch.stack([loss(a[:, :bits], b[:, :bits]) for bits in lengths])
+    return terms @ shares(lengths).to(terms)
+
+
+def shares(lengths: Sequence[int]) -> Tensor:
+    """How much each code length counts, √L over their sum: ``[lengths]``.
+
+    All lengths alike would leave the long codes behind, for every bit of theirs that the short
+    ones share is pulled four times (our choice).
+    """
+    roots = torch.tensor(lengths, dtype=torch.float32).sqrt()
+    return roots / roots.sum()

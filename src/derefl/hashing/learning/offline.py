@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 import torch.nn.functional as F
+from PIL import ImageOps
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_
@@ -79,7 +80,12 @@ class TeacherTrainConfig:
 
 
 class Features(NamedTuple):
-    """What an encoder makes of a corpus: ``[n image_dim]`` and ``[m text_dim]``."""
+    """What an encoder makes of a corpus.
+
+    Attributes:
+        images: ``[2 n image_dim]``, of each picture and of its mirror image.
+        texts: ``[m text_dim]``.
+    """
 
     images: Tensor
     texts: Tensor
@@ -113,7 +119,7 @@ def train_teacher(config: TeacherTrainConfig, out: Path, device: torch.device) -
     torch.manual_seed(run.seed)
     corpus = read_corpus(config.corpus)
     features = cached_features(out / "features.safetensors", config.model.encoder, corpus, device)
-    image_dim, text_dim = features.images.shape[1], features.texts.shape[1]
+    image_dim, text_dim = features.images.shape[-1], features.texts.shape[-1]
     model = replace(config.model, image_dim=image_dim, text_dim=text_dim)
     module = TeacherRun(LCDHTeacher(model)).to(device).train()
     optimiser = make_optimiser(module, run)
@@ -126,7 +132,7 @@ def train_teacher(config: TeacherTrainConfig, out: Path, device: torch.device) -
             group["lr"] = run.learning_rate * cosine_with_warmup(number, run.steps, run.warmup)
         loss, terms = teacher_loss(
             module,
-            images[picture_rows],
+            images[rng.integers(2, size=len(picture_rows)), picture_rows],
             texts[text_rows],
             positives_of(corpus.groups[picture_rows]).to(device),
             run,
@@ -214,10 +220,11 @@ def cached_features(path: Path, name: str, corpus: Corpus, device: torch.device)
         with atomic_path(path) as temporary:
             save_file({k: v.half() for k, v in features._asdict().items()}, temporary)
     features = Features(**{k: v.float() for k, v in load_file(path).items()})
-    if (len(features.images), len(features.texts)) != (len(corpus.paths), len(corpus.texts)):
+    found = [*features.images.shape[:-1], len(features.texts)]
+    if found != [2, len(corpus.paths), len(corpus.texts)]:
         raise DataError(
-            f"{path} has features of {len(features.images)} pictures and {len(features.texts)} "
-            f"texts, the data are {len(corpus.paths)} and {len(corpus.texts)}: delete it, or "
+            f"{path} has features of {' × '.join(map(str, found[:-1]))} pictures and {found[-1]} "
+            f"texts, the data are 2 × {len(corpus.paths)} and {len(corpus.texts)}: delete it, or "
             "choose another --out"
         )
     return features
@@ -225,15 +232,16 @@ def cached_features(path: Path, name: str, corpus: Corpus, device: torch.device)
 
 def encode(encoder: Encoder, corpus: Corpus) -> Features:
     """Features of all pictures and texts, with a progress bar."""
-    images = [
-        encoder.encode_image([read(path) for path in part])
-        for part in tqdm(list(batches(corpus.paths, 64)), unit="batch", desc="pictures")
-    ]
+    images = []
+    for part in tqdm(list(batches(corpus.paths, 64)), unit="batch", desc="pictures"):
+        pictures = [read(path) for path in part]
+        views = pictures, [ImageOps.mirror(picture) for picture in pictures]
+        images.append(torch.stack([encoder.encode_image(view) for view in views]))
     texts = [
         encoder.encode_text(part)
         for part in tqdm(list(batches(corpus.texts, 1024)), unit="batch", desc="texts")
     ]
-    return Features(torch.cat(images), torch.cat(texts))
+    return Features(torch.cat(images, dim=1), torch.cat(texts))
 
 
 def make_optimiser(module: TeacherRun, run: TeacherRunConfig) -> torch.optim.AdamW:

@@ -4,16 +4,18 @@ The same step as :class:`~derefl.hashing.learning.online.OnlineHasher` takes on 
 of a whole corpus, with the upper part of the image tower tuned too.
 """
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from tqdm import tqdm
 
-from derefl.errors import DataError
+from derefl.errors import ConfigError, DataError
 from derefl.files import atomic_path
 from derefl.hashing.encoders import StandInEncoder
 from derefl.hashing.hasher import KIND
@@ -27,7 +29,7 @@ from derefl.hashing.learning.distiller import (
     positives_of,
     tokens_of,
 )
-from derefl.hashing.learning.offline import cached_features
+from derefl.hashing.learning.offline import Features, cached_features
 from derefl.hashing.student import LCDHStudent, LCDHStudentConfig
 from derefl.hashing.teacher import LCDHTeacher
 from derefl.hashing.tokenizer import word_pieces
@@ -46,6 +48,7 @@ class StudentRunConfig:
         learning_rate, weight_decay, warmup: AdamW and its schedule.
         tune: learning rate of the upper part of the image tower, as a share; 0 leaves it alone.
         word_dropout: share of the word pieces that a step does not get to see.
+        views: of each picture, see :func:`~derefl.hashing.learning.distiller.views`.
         ema: decay of the averaged weights, which are what is saved.
         seed: of weights and batches.
         save_every: steps between resumable states.
@@ -58,6 +61,7 @@ class StudentRunConfig:
     warmup: int = 50
     tune: float = 0.1
     word_dropout: float = 0.1
+    views: int = 6
     ema: float = 0.99
     seed: int = 0
     save_every: int = 300
@@ -77,7 +81,7 @@ def train_student(
     config: StudentTrainConfig,
     out: Path,
     device: torch.device,
-    teacher: LCDHTeacher,
+    teachers: Sequence[LCDHTeacher],
     start: LCDHStudent | None = None,
 ) -> LCDHStudent:
     """Train, or go on with the run that ``out`` holds.
@@ -88,7 +92,8 @@ def train_student(
             fixed part of the image tower), computed once, ``state.safetensors``, ``log.jsonl``
             and ``model.safetensors``, the averaged student.
         device: where to train.
-        teacher: what to learn from.
+        teachers: what to learn from; of several, from the mean of their similarities and from the
+            first one's codes.
         start: weights to start from instead of ImageNet's and MiniLM's; ignored when resuming.
 
     Returns:
@@ -96,6 +101,7 @@ def train_student(
 
     Raises:
         DataError: a source is missing or wrong.
+        ConfigError: the teachers have different encoders.
         CheckpointError: ``out`` holds the state of another architecture.
     """
     run = config.run
@@ -107,12 +113,12 @@ def train_student(
         start_text_tower(student, corpus)
     else:
         student.load_state_dict(start.state_dict(), strict=True)
-    teacher = teacher.to(device).eval()
+    teachers = [teacher.to(device).eval() for teacher in teachers]
     student.to(device)
-    items = prepared(student, teacher, corpus, out, device)
+    items = prepared(student, teachers, corpus, out, device, run.views)
     distiller = Distiller(
         student,
-        teacher,
+        teachers[0],
         config.loss,
         learning_rate=run.learning_rate,
         tune=run.tune,
@@ -128,7 +134,7 @@ def train_student(
             pictures,
             texts,
             positives_of(corpus.groups[pictures]).to(device),
-            view=number % len(items.lower),
+            view=rng.integers(len(items.lower), size=len(pictures)),
             rate=cosine_with_warmup(number, run.steps, run.warmup),
         )
 
@@ -142,25 +148,48 @@ def train_student(
 
 
 def prepared(
-    student: LCDHStudent, teacher: LCDHTeacher, corpus: Corpus, out: Path, device: torch.device
+    student: LCDHStudent,
+    teachers: Sequence[LCDHTeacher],
+    corpus: Corpus,
+    out: Path,
+    device: torch.device,
+    count: int,
 ) -> Items:
     """All that does not change during the run, from ``out`` where it is there already."""
-    features = cached_features(out / "features.safetensors", teacher.config.encoder, corpus, device)
+    encoder, *others = {teacher.config.encoder for teacher in teachers}
+    if others:
+        raise ConfigError(
+            f"the teachers look through {encoder} and {others[0]}, expected one encoder; train "
+            "them on the same one"
+        )
+    features = cached_features(out / "features.safetensors", encoder, corpus, device)
     path = out / "lower.safetensors"
     if not path.exists():
-        lower = lower_features(student, tqdm(corpus.paths, unit="picture", desc="lower part"))
+        pictures = tqdm(corpus.paths, unit="picture", desc="lower part")
         with atomic_path(path) as temporary:
-            save_file({"lower": lower.cpu()}, temporary)
+            save_file({"lower": lower_features(student, pictures, count=count).cpu()}, temporary)
     lower = load_file(path)["lower"]
-    if lower.shape[1] != len(corpus.paths):
+    if lower.shape[:2] != (count, len(corpus.paths)):
         raise DataError(
-            f"{path} holds {lower.shape[1]} pictures, the data are {len(corpus.paths)}: delete "
-            "it, or choose another --out"
+            f"{path} holds {lower.shape[0]} views of {lower.shape[1]} pictures, expected {count} "
+            f"of {len(corpus.paths)}: delete it, or choose another --out"
         )
-    with torch.inference_mode():
-        image = teacher.image(features.images.to(device))
-        text = teacher.text(features.texts.to(device))
-    return Items(lower.to(device), tokens_of(student, corpus.texts), image.clone(), text.clone())
+    image, text = taught(teachers, features, device)
+    return Items(lower.to(device), tokens_of(student, corpus.texts), image, text)
+
+
+@torch.no_grad()
+def taught(
+    teachers: Sequence[LCDHTeacher], features: Features, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """The teachers' unit vectors of pictures (mean of both views) and texts, side by side."""
+    views, texts = features.images.to(device), features.texts.to(device)
+    images = [F.normalize(teacher.image(views).mean(dim=0), dim=-1) for teacher in teachers]
+    scale = len(teachers) ** -0.5
+    return (
+        scale * torch.cat(images, dim=1),
+        scale * torch.cat([teacher.text(texts) for teacher in teachers], dim=1),
+    )
 
 
 def start_text_tower(student: LCDHStudent, corpus: Corpus) -> None:
@@ -173,7 +202,7 @@ def start_text_tower(student: LCDHStudent, corpus: Corpus) -> None:
     embeddings = StandInEncoder().word_embeddings(word_pieces()[: config.vocabulary])
     embeddings = embeddings - embeddings.mean(dim=0)
     components = torch.linalg.svd(embeddings[:8000], full_matrices=False).Vh[: config.token_dim]
-    start = torch.nn.functional.normalize(embeddings @ components.T, dim=1)
+    start = F.normalize(embeddings @ components.T, dim=1)
     student.text.embed.weight.data.copy_(0.5 * config.token_dim**0.5 * start)
     student.text.embed.weight.data[0] = 0
     pieces = np.concatenate([np.array(t, np.int64) for t in tokens_of(student, corpus.texts)])
