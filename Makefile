@@ -13,7 +13,7 @@ $(VENV)/.installed: pyproject.toml
 demo: $(VENV)/.installed  ## remove reflections from the example pictures, and search among them
 	$(BIN)/derefl remove examples/pictures/through_glass -o outputs --compare --overwrite
 	$(BIN)/derefl index examples/pictures/layers examples/pictures/search -o outputs/photos.lcdh --overwrite
-	$(BIN)/derefl search outputs/photos.lcdh "a cat" -k 3 --contact-sheet outputs/search.jpg --overwrite
+	$(BIN)/derefl search outputs/photos.lcdh "a cup of coffee" -k 3 --contact-sheet outputs/search.jpg --overwrite
 	@echo "Look at the before/after pictures and at search.jpg in outputs/"
 
 test: lint  ## everything that has to pass

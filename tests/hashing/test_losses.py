@@ -15,6 +15,7 @@ from derefl.hashing.learning.distil import (
 from derefl.hashing.learning.losses import (
     alignment_loss,
     contrastive_loss,
+    decorrelation_loss,
     nested,
     quantisation_loss,
     row_distillation,
@@ -67,6 +68,13 @@ class TestLosses:
         assert float(alignment_loss(torch.ones(2, 4), torch.zeros(2, 4))) == 1
         assert float(quantisation_loss(torch.tensor([[0.5, -1.0]]))) == pytest.approx(0.125)
 
+    def test_decorrelation_counts_what_two_bits_share(self):
+        signs = torch.tensor([[1.0, 1.0], [1.0, -1.0], [-1.0, 1.0], [-1.0, -1.0]])
+        assert float(decorrelation_loss(signs)) == 0
+        twice = signs[:, [0, 0]]
+        assert float(decorrelation_loss(twice)) == pytest.approx(1)  # two entries of 1, over K = 2
+        assert float(decorrelation_loss(torch.ones(4, 2))) == 0
+
     def test_nested_is_the_mean_over_prefixes_weighed_by_the_root_of_their_length(self):
         a = random(3, 128)
         seen = []
@@ -112,7 +120,9 @@ class TestStudentLoss:
         student, teacher = self.views()
         for given, config in ((None, DistilConfig()), (teacher, DistilConfig(teacher=False))):
             terms = student_loss(student, given, torch.eye(6), Temperatures(), config)[1]
-            assert terms.keys() == {"contrastive", "float_contrastive", "lambda1", "lambda2"}
+            assert terms.keys() == {
+                *("contrastive", "float_contrastive", "lambda1", "lambda2", "decorrelation")
+            }
 
     def test_every_output_of_the_student_gets_a_gradient(self):
         student, teacher = self.views()

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 from derefl.hashing.attention import AttentionBlock, pooled
-from derefl.hashing.student import LCDHStudent, LCDHStudentConfig, TextTower
+from derefl.hashing.student import HashHead, LCDHStudent, LCDHStudentConfig, TextTower
 from derefl.hashing.teacher import LCDHTeacher, similarity
 from derefl.hashing.tokenizer import padded, tokenize, word_pieces
 from tests.hashing.tiny import STUDENT, TEACHER, tiny_hasher, tiny_teacher
@@ -46,6 +47,17 @@ class TestAttention:
 
 class TestStudent:
     @torch.inference_mode()
+    @torch.inference_mode()
+    def test_hash_head_bends_what_its_fc_gives(self):
+        head = HashHead(8, 4, 2)
+        x = units(5, 8)
+        flat = torch.tanh(head.project(head.gain * x))
+        torch.testing.assert_close(head(x), flat)  # nothing is bent before it has learned
+        nn.init.normal_(head.bend[2].weight)
+        hidden = F.gelu(head.bend[0](head.gain * x)) @ head.bend[2].weight.T
+        torch.testing.assert_close(head(x), torch.tanh(head.project(head.gain * x) + hidden))
+        assert HashHead(8, 0, 2).bend is None
+
     def test_codes_lie_between_minus_one_and_one_and_differ(self):
         student = tiny_hasher()
         images, texts = student(torch.rand(3, 3, 64, 64), torch.tensor([[5, 6, 0], [7, 8, 9]]))

@@ -61,6 +61,13 @@ def add_parser(wings: Any) -> None:
     online.add_argument(
         "--hide-labels", action="store_true", help="use the labels to score, not to learn"
     )
+    online.add_argument(
+        "--anchors",
+        metavar="N",
+        type=int,
+        default=512,
+        help="earlier pairs to keep and learn from again, 0 for none (default: %(default)s)",
+    )
     online.add_argument("--plot", metavar="PNG", type=Path, help="also draw the rounds")
     online.add_argument("--overwrite", action="store_true", help="replace PNG if it is there")
     online.set_defaults(run=run_online)
@@ -86,6 +93,7 @@ def run_online(args: argparse.Namespace) -> int:
         "seed": args.seed,
         "bits": args.bits,
         "labels_known": stream.labels_known,
+        "anchors": args.anchors,
     }
     report: dict[str, Any] = {"model": args.model, "protocol": protocol, "rounds": []}
     if not args.json:
@@ -140,7 +148,7 @@ def make_learner(args: argparse.Namespace) -> "Learner":
     student = load_lcdh_student(args.model, bits=args.bits, device=args.device)
     teacher = load_lcdh_teacher(args.teacher, device=args.device)
     teaching = Teaching(teacher, load_encoder(teacher.config.encoder, args.device))
-    return OnlineHasher(student, teaching, OnlineConfig(seed=args.seed))
+    return OnlineHasher(student, teaching, OnlineConfig(seed=args.seed, anchors=args.anchors))
 
 
 ROUND_HEADER = (

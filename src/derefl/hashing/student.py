@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from derefl.hashing.attention import AttentionBlock, pooled
+from derefl.zoo.limits import check_backbone, check_numbers
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class LCDHStudentConfig:
         text_depth, text_heads: attention blocks over them; a depth of 0 is the ablation.
         max_tokens: longer texts are cut.
         feature_dim: width of the real-valued embedding that the codes are made of.
+        hash_hidden: width of the hash heads' hidden layer; 0 leaves only the FC.
         bits: of the longest code; the first 16, 32, 64 bits of it are codes themselves.
     """
 
@@ -38,7 +40,25 @@ class LCDHStudentConfig:
     text_heads: int = 4
     max_tokens: int = 64
     feature_dim: int = 256
+    hash_hidden: int = 512
     bits: int = 128
+
+    def __post_init__(self) -> None:
+        check_backbone(self.backbone)
+        check_numbers(
+            self,
+            {
+                "image_size": (32, 1024),
+                "vocabulary": (2, 24_000),
+                "token_dim": (1, 4096),
+                "text_depth": (0, 64),
+                "text_heads": (1, 64),
+                "max_tokens": (1, 1024),
+                "feature_dim": (1, 4096),
+                "hash_hidden": (0, 4096),
+                "bits": (8, 1024),
+            },
+        )
 
 
 class ImageTower(nn.Module):
@@ -112,17 +132,28 @@ class TextTower(nn.Module):
 
 
 class HashHead(nn.Module):
-    """FC: unit vectors ``[b d]`` → real-valued codes ``[b K]`` in (−1, 1), before sign."""
+    """FC, with a hidden layer beside it: unit vectors ``[b d]`` → codes ``[b K]`` in (−1, 1).
 
-    def __init__(self, dim: int, bits: int) -> None:
+    The codes are real-valued, before sign. What is near on the sphere of the features need not be
+    on one side of a plane; the hidden layer bends the planes (our choice).
+    """
+
+    def __init__(self, dim: int, hidden: int, bits: int) -> None:
         super().__init__()
         self.project = nn.Linear(dim, bits)
         nn.init.orthogonal_(self.project.weight)
         nn.init.zeros_(self.project.bias)
         self.gain = dim**0.5
+        self.bend: nn.Sequential | None = None
+        if hidden:
+            self.bend = nn.Sequential(nn.Linear(dim, hidden), nn.GELU(), nn.Linear(hidden, bits))
+            nn.init.zeros_(self.bend[2].weight)
+            nn.init.zeros_(self.bend[2].bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        return torch.tanh(self.project(self.gain * x))
+        x = self.gain * x
+        flat = self.project(x)
+        return torch.tanh(flat if self.bend is None else flat + self.bend(x))
 
 
 class LCDHStudent(nn.Module):
@@ -133,8 +164,9 @@ class LCDHStudent(nn.Module):
         self.config = config
         self.image = ImageTower(config)
         self.text = TextTower(config)
-        self.image_hash = HashHead(config.feature_dim, config.bits)
-        self.text_hash = HashHead(config.feature_dim, config.bits)
+        self.image_hash, self.text_hash = (
+            HashHead(config.feature_dim, config.hash_hidden, config.bits) for _ in range(2)
+        )
 
     def forward(self, images: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
         """Real-valued codes of pictures and texts.

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from derefl.hashing.attention import AttentionBlock
+from derefl.zoo.limits import check_numbers
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,18 @@ class LCDHTeacherConfig:
     heads: int = 8
     dropout: float = 0.2
     bits: int = 128
+
+    def __post_init__(self) -> None:
+        check_numbers(
+            self,
+            {
+                "image_dim": (1, 65_536),
+                "text_dim": (1, 65_536),
+                "dim": (1, 8192),
+                "heads": (1, 64),
+                "bits": (8, 1024),
+            },
+        )
 
 
 class Adapter(nn.Module):

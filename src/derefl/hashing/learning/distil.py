@@ -10,6 +10,7 @@ from derefl.hashing.learning.losses import (
     LENGTHS,
     alignment_loss,
     contrastive_loss,
+    decorrelation_loss,
     nested,
     quantisation_loss,
     row_distillation,
@@ -33,19 +34,21 @@ class DistilConfig:
         regression: squared distance of the real-valued codes to the teacher's own.
         lambda1: h_v ≈ h_t for a pair.
         lambda2: quantisation.
+        decorrelation: of the bits of pictures' codes and of texts'.
         lengths: the code lengths that are trained; one alone is the ablation of nested codes.
         teacher: False trains without the teacher, for the ablation.
         scale: inverse temperature of the teacher's similarities.
     """
 
-    contrastive: float = 0.5
+    contrastive: float = 0.25
     float_contrastive: float = 0.25
     rows: float = 2.0
-    code_rows: float = 2.0
+    code_rows: float = 3.0
     matrices: float = 0.0
     regression: float = 1.0
     lambda1: float = 0.1
     lambda2: float = 0.01
+    decorrelation: float = 0.1
     lengths: tuple[int, ...] = LENGTHS
     teacher: bool = True
     scale: float = 22.0
@@ -118,6 +121,7 @@ def student_loss(
         "float_contrastive": contrastive_loss(student.image @ student.text.T, positives, scale),
         "lambda1": alignment_loss(student.image_code, student.text_code),
         "lambda2": quantisation_loss(student.image_code) + quantisation_loss(student.text_code),
+        "decorrelation": decorrelation_loss(image_code) + decorrelation_loss(text_code),
     }
     if teacher is not None and config.teacher:
         terms |= distillation(student, teacher, (image_code, text_code), temperatures, config)

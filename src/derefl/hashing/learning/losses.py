@@ -66,6 +66,16 @@ def quantisation_loss(h: Tensor) -> Tensor:
     return (h.abs() - 1).square().mean()
 
 
+def decorrelation_loss(codes: Tensor) -> Tensor:
+    """Σ_{i≠j} C_ij² / K, C the covariance of the bits over the batch ``[n K]``.
+
+    Bits that say the same twice are wasted: without it 128 bits vary in some 30 directions.
+    """
+    centred = codes - codes.mean(dim=0)
+    covariance = centred.T @ centred / len(codes)
+    return (covariance.square().sum() - covariance.diagonal().square().sum()) / codes.shape[1]
+
+
 def nested(
     loss: Callable[[Tensor, Tensor], Tensor],
     a: Tensor,

@@ -61,7 +61,7 @@ class StudentRunConfig:
     warmup: int = 50
     tune: float = 0.1
     word_dropout: float = 0.1
-    views: int = 6
+    views: int = 5
     ema: float = 0.99
     seed: int = 0
     save_every: int = 300
