@@ -5,18 +5,34 @@
 ...     hub.requests  # what was asked so far
 
 Its headers and error codes are those that ``huggingface_hub/file_download.py`` and
-``utils/_http.py`` (2.4) read. Files are served whole, without Xet and without redirects. A further
-endpoint is a branch in ``Handler.answer``.
+``utils/_http.py`` (2.4) read, its answers to an upload those that ``_commit_api.py``, ``lfs.py``
+and ``hf_api.py`` read. Files are served whole and taken by the LFS protocol, as a client without
+Xet asks for them, and without redirects. A further endpoint is a line in ``ROUTES`` and a method.
 """
 
+import base64
 import hashlib
+import json
 import re
 import threading
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-RESOLVE = re.compile(r"/(?P<repo>[^/]+/[^/]+)/resolve/(?P<revision>[^/]+)/(?P<file>.+)")
+MODEL = r"/api/models/(?P<repo>[^/]+/[^/]+)"
+
+ROUTES = {
+    "resolve": r"/(?P<repo>[^/]+/[^/]+)/resolve/(?P<revision>[^/]+)/(?P<file>.+)",
+    "create_repo": r"/api/repos/create",
+    "model_info": MODEL + r"(/revision/(?P<revision>[^/]+))?",
+    "validate_card": r"/api/validate-yaml",
+    "preupload": MODEL + r"/preupload/(?P<revision>[^/]+)",
+    "lfs_batch": r"/(?P<repo>[^/]+/[^/]+)\.git/info/lfs/objects/batch",
+    "lfs_object": r"/lfs/(?P<oid>[0-9a-f]{64})",
+    "lfs_verify": r"/lfs/verify",
+    "take_commit": MODEL + r"/commit/(?P<revision>[^/]+)",
+}
+"""Method of :class:`Handler` to path."""
 
 
 @dataclass
@@ -27,6 +43,7 @@ class Repo:
     branches: dict[str, str] = field(default_factory=dict)
     token: str | None = None
     denied: tuple[int, str] | None = None
+    private: bool = False
 
 
 @dataclass(frozen=True)
@@ -44,10 +61,18 @@ class HubServer:
         repos: by id; change them as you like between requests.
         requests: every one answered, in order.
         cuts: for each coming GET of a body, after how many bytes to drop the connection.
+        datasets: names that are taken, but not by models.
+        writers: who may write into which organisation, the names by token.
+        objects: what was uploaded by LFS, by its sha256.
+        refusals: route to the status that everybody gets there.
     """
 
     def __init__(self) -> None:
         self.repos: dict[str, Repo] = {}
+        self.datasets: set[str] = set()
+        self.writers: dict[str, set[str]] = {}
+        self.objects: dict[str, bytes] = {}
+        self.refusals: dict[str, int] = {}
         self.requests: list[Request] = []
         self.cuts: list[int] = []
         self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
@@ -91,11 +116,21 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self.answer()
 
+    def do_POST(self) -> None:
+        self.answer()
+
+    def do_PUT(self) -> None:
+        self.answer()
+
     def answer(self) -> None:
-        if match := RESOLVE.fullmatch(self.path):
-            self.resolve(**match.groupdict())
-        else:
-            self.refuse(404, "NotFound")
+        # Unread, it would break the connection before the client sees the answer.
+        self.body = self.rfile.read(int(self.headers["Content-Length"] or 0))
+        for name, pattern in ROUTES.items():
+            if match := re.fullmatch(pattern, self.path):
+                if name in self.hub.refusals:
+                    return self.refuse(self.hub.refusals[name], "")
+                return getattr(self, name)(**match.groupdict())
+        return self.refuse(404, "NotFound")
 
     def resolve(self, repo: str, revision: str, file: str) -> None:
         """``/org/name/resolve/revision/file``: HEAD for what it is, GET for its bytes."""
@@ -128,6 +163,123 @@ class Handler(BaseHTTPRequestHandler):
         if self.command == "GET":
             end = start + self.hub.cuts.pop(0) if self.hub.cuts else len(content)
             self.wfile.write(content[start:end])
+
+    # uploading, in the order in which a client comes by
+
+    def create_repo(self) -> None:
+        """``create_repo``: with a token that may write there, unless it is there already."""
+        asked = json.loads(self.body)
+        repo = f"{asked['organization']}/{asked['name']}"
+        if not self.may_write(repo):
+            return None
+        url = f"{self.hub.url}/{repo}"
+        if repo in self.hub.repos or repo in self.hub.datasets:
+            return self.send_json({"error": "You already created this repo", "url": url}, 409)
+        self.hub.repos[repo] = Repo(private=asked.get("visibility") == "private")
+        if self.hub.repos[repo].private:
+            self.hub.repos[repo].token = self.token
+        self.hub.commit(repo, {".gitattributes": b""})
+        return self.send_json({"url": url})
+
+    def model_info(self, repo: str, revision: str | None) -> None:
+        stored = self.hub.repos.get(repo)
+        if stored is None or (stored.token and self.token != stored.token):
+            return self.refuse(404, "RepoNotFound")
+        head = stored.branches[revision or "main"]
+        files = [{"rfilename": name} for name in stored.commits[head]]
+        return self.send_json(
+            {"id": repo, "sha": head, "private": stored.private, "siblings": files}
+        )
+
+    def validate_card(self) -> None:
+        """The Hub looks at much more; here only that ``model-index`` comes with results."""
+        content = json.loads(self.body)["content"]
+        if content.startswith("---\n"):
+            return self.send_json({"errors": [], "warnings": []})
+        return self.send_json({"errors": [{"message": "no metadata"}], "warnings": []}, 400)
+
+    def preupload(self, repo: str, revision: str) -> None:
+        """Which files go by LFS: those that are no text."""
+        if not self.may_write(repo):
+            return None
+        if repo not in self.hub.repos:
+            return self.refuse(404, "RepoNotFound")
+        stored = self.hub.repos[repo]
+        head = stored.commits[stored.branches[revision]]
+        answers = []
+        for file in json.loads(self.body)["files"]:
+            lfs = file["path"].endswith(".safetensors")
+            there = head.get(file["path"])
+            answer = {"path": file["path"], "uploadMode": "lfs" if lfs else "regular"}
+            if there is not None:
+                blob = there if lfs else b"blob %d\0" % len(there) + there
+                answer["oid"] = (hashlib.sha256 if lfs else hashlib.sha1)(blob).hexdigest()
+            answers.append(answer | {"shouldIgnore": False})
+        return self.send_json({"files": answers})
+
+    def lfs_batch(self, repo: str) -> None:
+        if not self.may_write(repo):
+            return None
+        answers = []
+        for wanted in json.loads(self.body)["objects"]:
+            oid, answer = wanted["oid"], dict(wanted)
+            if oid not in self.hub.objects:
+                verify = {"href": f"{self.hub.url}/lfs/verify"}
+                answer["actions"] = {
+                    "upload": {"href": f"{self.hub.url}/lfs/{oid}"},
+                    "verify": verify,
+                }
+            answers.append(answer)
+        return self.send_json({"transfer": "basic", "objects": answers})
+
+    def lfs_object(self, oid: str) -> None:
+        """The address is the permission, as with a signed one."""
+        if hashlib.sha256(self.body).hexdigest() != oid:
+            return self.refuse(400, "")
+        self.hub.objects[oid] = self.body
+        return self.send_json({})
+
+    def lfs_verify(self) -> None:
+        asked = json.loads(self.body)
+        there = len(self.hub.objects.get(asked["oid"], b"")) == asked["size"]
+        return self.send_json({}) if there else self.refuse(404, "")
+
+    def take_commit(self, repo: str, revision: str) -> None:
+        """New files over those of the branch's head, from one JSON object a line."""
+        if not self.may_write(repo):
+            return None
+        stored = self.hub.repos[repo]
+        files = dict(stored.commits[stored.branches[revision]])
+        for line in self.body.splitlines():
+            item = json.loads(line)
+            value = item["value"]
+            if item["key"] == "file":
+                files[value["path"]] = base64.b64decode(value["content"])
+            elif item["key"] == "lfsFile":
+                files[value["path"]] = self.hub.objects[value["oid"]]
+        commit = self.hub.commit(repo, files, revision)
+        return self.send_json(
+            {"commitUrl": f"{self.hub.url}/{repo}/commit/{commit}", "commitOid": commit}
+        )
+
+    def may_write(self, repo: str) -> bool:
+        """Whether the token allows it; if not, the request is answered."""
+        if self.token not in self.hub.writers:
+            self.refuse(401, "", {"X-Error-Message": "Invalid credentials in Authorization header"})
+            return False
+        if repo.split("/")[0] not in self.hub.writers[self.token]:
+            self.refuse(403, "", {"X-Error-Message": "You don't have the rights"})
+            return False
+        return True
+
+    def send_json(self, value: dict[str, Any], status: int = 200) -> None:
+        content = json.dumps(value).encode()
+        self.begin(status, {"Content-Type": "application/json", "Content-Length": len(content)})
+        self.wfile.write(content)
+
+    @property
+    def token(self) -> str:
+        return (self.headers["Authorization"] or "").removeprefix("Bearer ")
 
     def refuse(self, status: int, code: str, headers: dict[str, Any] | None = None) -> None:
         self.begin(status, {"X-Error-Code": code, "Content-Length": 0, **(headers or {})})

@@ -16,6 +16,14 @@ class DownloadError(DereflError):
     """The Hub could not be reached, refused, or broke off: ``load_derefl("org/private")``."""
 
 
+class PublishError(DereflError):
+    """The Hub took a model not or not whole: ``derefl publish derefl-small --repo not-mine/net``."""
+
+
+class ManifestError(DereflError):
+    """A ``weights_manifest.json`` that is damaged, or does not list what it should."""
+
+
 class CheckpointError(DereflError):
     """A checkpoint that is damaged, of another format, or of another architecture."""
 

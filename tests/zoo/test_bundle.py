@@ -21,7 +21,9 @@ def test_bundle_replaces_the_entry_and_empties_its_claims(tmp_path, monkeypatch)
     bundle.main([str(trained), "net"])
 
     written = json.loads((package / manifest.MANIFEST).read_text())
-    written["models"][0]["scores"] = [{"dataset": "real20", "psnr": 99.0}]
+    written["models"][0]["scores"] = [
+        {"dataset": "real20", "protocol": "native8", "n": 20, "command": "…", "psnr": 99.0}
+    ]
     (package / manifest.MANIFEST).write_text(json.dumps(written))
     bundle.main([str(trained), "net"])
 

@@ -7,8 +7,9 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from derefl.commands.index import MODEL, photo_path
+from derefl.commands.index import MODEL
 from derefl.errors import HashIndexError, ImageError, OutputExistsError
+from derefl.hashing.folder_index import absolute, photo_path
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -68,15 +69,16 @@ def run(args: argparse.Namespace) -> int:
         raise HashIndexError(f"got -k {args.k}, expected at least 1")
     if args.contact_sheet:
         check_sheet(args.contact_sheet, args.overwrite)
-    index = HashIndex.load(args.index)
+    index = HashIndex.load(args.index, verify=True)  # a search reads all of it anyway
     from derefl.hashing.hasher import load_lcdh_student  # after the checks: torch takes seconds
 
     model = args.model or index.model or MODEL
     hasher = load_lcdh_student(model, bits=index.bits, device=args.device)
     index.require(hasher)
     code = hasher.encode_image([args.image]) if args.image else hasher.encode_text([args.words])
+    home = absolute(args.index).parent
     hits = [
-        {"rank": rank, "distance": distance, "id": id, "path": str(photo_path(id, args.index))}
+        {"rank": rank, "distance": distance, "id": id, "path": str(photo_path(id, home))}
         for rank, (id, distance) in enumerate(index.search(code, args.k)[0], 1)
     ]
     if args.contact_sheet:

@@ -18,6 +18,10 @@ CHUNK = 1 << 16
 ENCODING = {"encoding": "utf-8", "errors": "surrogatepass"}
 """File names that are no valid UTF-8 come from the system with lone surrogates in them."""
 
+NUMBERS = {"numbers": ("<i8", 1)}
+TEXT = {"text": ("|u1", 1), "ends": ("<i8", 1), "is_number": ("|u1", 1)}
+"""The two layouts of :class:`Ids` in a file: dtype and number of axes."""
+
 
 class Ids:
     """A column of ids, each an integer or a string.
@@ -35,6 +39,20 @@ class Ids:
 
     def __init__(self, columns: dict[str, NDArray]) -> None:
         self._columns = {name: Growing(values) for name, values in columns.items()}
+
+    @classmethod
+    def of_file(cls, columns: dict[str, NDArray]) -> "Ids":
+        """The column whose arrays lie in a file; only what costs nothing is looked at.
+
+        Raises:
+            HashIndexError: they have neither layout.
+        """
+        layout = {name: (values.dtype.str, values.ndim) for name, values in columns.items()}
+        if layout == NUMBERS or (
+            layout == TEXT and len(columns["ends"]) == len(columns["is_number"])
+        ):
+            return cls(columns)
+        raise HashIndexError(f"no ids can be in {', '.join(sorted(columns)) or 'no column'}")
 
     @classmethod
     def of(cls, ids: Iterable[Any]) -> "Ids":
@@ -77,6 +95,7 @@ class Ids:
             return columns["numbers"][rows].tolist()
         ends, text = columns["ends"], columns["text"]
         starts = np.where(rows > 0, ends[rows - 1], 0)
+        check_spans(starts, ends[rows], len(text))
         try:
             words = [
                 text[start:end].tobytes().decode(**ENCODING)
@@ -125,14 +144,26 @@ class Ids:
         columns = self.columns
         if "numbers" in columns:
             return Ids({"numbers": columns["numbers"][mask]})
-        lengths = np.diff(columns["ends"], prepend=0)
+        ends, text = columns["ends"], columns["text"]
+        lengths = np.diff(ends, prepend=0)
+        check_spans(ends - lengths, ends, len(text))
+        chosen = np.repeat(mask, lengths)
         return Ids(
             {
-                "text": columns["text"][np.repeat(mask, lengths)],
+                "text": text[: len(chosen)][chosen],
                 "ends": np.cumsum(lengths[mask]),
                 "is_number": columns["is_number"][mask],
             }
         )
+
+
+def check_spans(starts: NDArray, ends: NDArray, size: int) -> None:
+    """Raise HashIndexError unless each span lies within ``size`` bytes and ends after it starts.
+
+    Overlapping ones in a small file that was tampered with could be as many strings as long as it.
+    """
+    if len(ends) and (starts.min() < 0 or ends.max() > size or (starts > ends).any()):
+        raise HashIndexError("the index file is damaged, its ids overlap; build it again")
 
 
 def as_text(ids: list[Id]) -> dict[str, NDArray]:

@@ -98,13 +98,14 @@ class HashIndex:
         """Any JSON values that the file is to keep; they are parsed when first asked for."""
         if isinstance(self._extra, np.ndarray):
             try:
-                self._extra = json.loads(self._extra.tobytes())
-            except ValueError as error:
+                extra = json.loads(self._extra.tobytes())
+                self._extra = {**extra}
+            except (ValueError, TypeError, RecursionError) as error:
                 raise HashIndexError(
                     f"the index file is damaged, its extra values cannot be read ({error}); "
                     "build it again"
                 ) from error
-        return self._extra  # type: ignore[return-value]
+        return self._extra
 
     @extra.setter
     def extra(self, values: dict[str, Any]) -> None:
@@ -294,7 +295,7 @@ class HashIndex:
             index = cls(header["bits"], header["model"], header["sha256"])
             index._codes = Growing(check_codes(sections.pop("codes"), index.bits))
             index._extra = sections.pop("extra")
-            index._ids = Ids(sections)
+            index._ids = Ids.of_file(sections)
             if {len(index), len(index.codes)} != {header["count"]}:
                 raise HashIndexError("the numbers of codes and ids differ")
         except (KeyError, ConfigError, HashIndexError) as error:

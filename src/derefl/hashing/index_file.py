@@ -13,6 +13,7 @@ size. The body is checked only when asked for, because that reads all of it.
 
 import hashlib
 import json
+import math
 import struct
 import zlib
 from collections.abc import Iterator, Mapping
@@ -32,6 +33,17 @@ MAGIC = b"\x89LCDH\r\n\x1a"
 VERSION = 1
 PREFIX = struct.Struct("<8sIII")
 ALIGNMENT = 64
+
+
+HEADER = {
+    "bits": int,
+    "model": str,
+    "sha256": str,
+    "count": int,
+    "body_bytes": int,
+    "checksum": str,
+    "sections": dict,
+}
 
 
 @dataclass(frozen=True)
@@ -133,7 +145,7 @@ def open_index(path: str | Path) -> IndexFile:
         )
     try:
         sections = {name: section(body, **place) for name, place in header["sections"].items()}
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, SyntaxError) as error:
         raise HashIndexError(
             f"{path} is damaged: a section does not lie within it ({error}); build it again"
         ) from error
@@ -141,10 +153,16 @@ def open_index(path: str | Path) -> IndexFile:
 
 
 def section(body: NDArray[np.uint8], dtype: str, shape: list[int], offset: int) -> NDArray:
-    """A part of the body as an array."""
-    if np.dtype(dtype).kind not in "iu":  # objects would be addresses, to anywhere
+    """A part of the body as an array; numpy itself would also go back from its beginning."""
+    kind = np.dtype(dtype)
+    if kind.kind not in "iu":  # objects would be addresses, to anywhere
         raise ValueError(f"type {dtype}, expected integers")
-    return np.ndarray(shape, dtype, body.data, offset)
+    if any(type(number) is not int or number < 0 for number in [offset, *shape]):
+        raise ValueError(f"shape {shape} at {offset}, expected whole numbers from 0")
+    end = offset + math.prod(shape) * kind.itemsize
+    if end > len(body):
+        raise ValueError(f"bytes {offset} to {end} of {len(body)}")
+    return body[offset:end].view(kind).reshape(shape)
 
 
 def read_header(path: Path, whole: NDArray[np.uint8]) -> tuple[dict[str, Any], int]:
@@ -171,4 +189,11 @@ def read_header(path: Path, whole: NDArray[np.uint8]) -> tuple[dict[str, Any], i
             f"{path} is damaged or cut short: its header does not match its checksum; get it "
             "again, or build it again with derefl index"
         )
-    return json.loads(text), PREFIX.size + length
+    try:
+        header = json.loads(text)
+        wrong = [name for name, kind in HEADER.items() if type(header[name]) is not kind]
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise HashIndexError(f"{path} is damaged: no header of an index ({error})") from error
+    if wrong:
+        raise HashIndexError(f"{path} is damaged: {wrong[0]!r} in its header is of the wrong type")
+    return header, PREFIX.size + length

@@ -13,8 +13,10 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from derefl.reflection.attention import DualStreamBlock
+from derefl.errors import ConfigError
+from derefl.reflection.attention import REORGANISE, DualStreamBlock
 from derefl.reflection.frequency import HighFrequencyBlock, pixels_from_tokens
+from derefl.zoo.limits import check_backbone, check_numbers
 
 MULTIPLE = 32
 """Height and width are padded to a multiple of this many pixels: the deepest feature's stride."""
@@ -45,6 +47,23 @@ class DeReflConfig:
     head_dim: int = 24
     mean_kernel: int = 11
     reorganise: str = "half"
+
+    def __post_init__(self) -> None:
+        check_backbone(self.backbone)
+        check_numbers(
+            self,
+            {
+                "dims": (2, 4096),
+                "depths": (0, 64),
+                "windows": (0, 32),
+                "head_dim": (1, 4096),
+                "mean_kernel": (1, 255),
+            },
+        )
+        if self.reorganise not in REORGANISE:
+            raise ConfigError(
+                f"got reorganise={self.reorganise!r:.60}, expected one of {', '.join(REORGANISE)}"
+            )
 
 
 class Layers(NamedTuple):

@@ -6,7 +6,6 @@ training and the measured scores, is emptied, since it belonged to other weights
 """
 
 import argparse
-import json
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,7 +15,7 @@ from safetensors import safe_open
 
 from derefl.files import atomic_path
 from derefl.zoo.checkpoint import file_sha256, read_header
-from derefl.zoo.manifest import manifest_file, package_folder
+from derefl.zoo.manifest import manifest_file, package_folder, read_manifest, write_manifest
 
 STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 """Ends of the names of batch-norm buffers, which are no parameters."""
@@ -48,13 +47,9 @@ def bundle(checkpoint: Path, name: str) -> dict[str, Any]:
         "scores": [],
     }
     path = manifest_file()
-    manifest = json.loads(path.read_text(encoding="utf-8"))
+    manifest = read_manifest(path)
     others = [other for other in manifest["models"] if other["name"] != name]
-    manifest["models"] = [*others, entry]
-    with atomic_path(path) as temporary:
-        temporary.write_text(
-            json.dumps(manifest, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
-        )
+    write_manifest(path, {**manifest, "models": [*others, entry]})
     return entry
 
 

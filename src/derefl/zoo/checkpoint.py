@@ -17,6 +17,9 @@ from derefl.files import atomic_path
 FORMAT_VERSION = 1
 """Goes up when an older derefl could no longer read what a newer one writes."""
 
+CONFIG_BYTES = 1 << 20
+"""A ``config.json`` has some hundred bytes; a longer one than this is none."""
+
 METADATA_KEY = "derefl"
 """The safetensors metadata entry that holds the same JSON as a folder's ``config.json``."""
 
@@ -104,24 +107,52 @@ def load_checkpoint(
     header = read_header(path, config_file)
     if header["kind"] != kind:
         raise CheckpointError(
-            f"{path} holds a model of kind {header['kind']!r}, expected {kind!r}: use the load_* "
-            f"function of kind {header['kind']!r}"
+            f"{path} holds a model of kind {header['kind'][:40]!r}, expected {kind!r}: use the "
+            "load_* function of its kind"
         )
-    try:
-        # Only the CPU generator: initial weights are drawn there.
-        with torch.random.fork_rng(devices=[]):
-            module = build(tuples(header["config"]))
-    except Exception as error:
-        raise CheckpointError(
-            f"{path} has a config that this version of derefl cannot build: {error}. If the file "
-            "is newer than your derefl: pip install --upgrade derefl"
-        ) from error
-    fill(module, read_tensors(path), path)
+    module = built(header["config"], build, read_tensors(path), path, trusted=sha256 is not None)
     return module.to(device=device, dtype=dtype or torch.float32).eval()
 
 
-def fill(module: nn.Module, tensors: dict[str, Tensor], path: Path) -> None:
-    """``load_state_dict(strict=True)`` with an error that fits a screen."""
+def built(
+    config: dict[str, Any],
+    build: Callable[[dict[str, Any]], nn.Module],
+    tensors: dict[str, Tensor],
+    path: Path,
+    *,
+    trusted: bool,
+) -> nn.Module:
+    """The module of a config with these weights.
+
+    Args:
+        config: JSON values.
+        build: see :func:`load_checkpoint`.
+        tensors: every entry of the state dict.
+        path: where they are from.
+        trusted: whether somebody vouches for the file.
+    """
+    try:
+        # Only the CPU generator: initial weights are drawn there.
+        with torch.random.fork_rng(devices=[]):
+            if not trusted:
+                # A few bytes of config may ask for any amount of memory; here it takes none.
+                with torch.device("meta"):
+                    check_fit(build(tuples(config)), tensors, path)
+            module = build(tuples(config))
+    except CheckpointError:
+        raise
+    except Exception as error:
+        raise CheckpointError(
+            f"{path} has a config that this version of derefl cannot build: {brief(error)}. If the "
+            "file is newer than your derefl: pip install --upgrade derefl"
+        ) from error
+    check_fit(module, tensors, path)
+    module.load_state_dict(tensors, strict=True)
+    return module
+
+
+def check_fit(module: nn.Module, tensors: dict[str, Tensor], path: Path) -> None:
+    """What ``load_state_dict(strict=True)`` checks, with an error that fits a screen."""
     expected = module.state_dict()
     problems = []
     if missing := expected.keys() - tensors.keys():
@@ -140,7 +171,6 @@ def fill(module: nn.Module, tensors: dict[str, Tensor], path: Path) -> None:
             f"{path} does not hold the weights of its own config; {'; '.join(problems)}. Its "
             "config and weights come from different models: save it again with save_checkpoint"
         )
-    module.load_state_dict(tensors, strict=True)
 
 
 def read_header(path: str | Path, config_file: str | Path | None = None) -> dict[str, Any]:
@@ -154,7 +184,7 @@ def read_header(path: str | Path, config_file: str | Path | None = None) -> dict
     if (text := read_metadata(Path(path)).get(METADATA_KEY)) is not None:
         headers.append(parse_header(text, f"the metadata of {path}"))
     if config_file is not None:
-        headers.append(parse_header(Path(config_file).read_bytes(), str(config_file)))
+        headers.append(parse_header(read_config(Path(config_file)), str(config_file)))
     if not headers:
         raise CheckpointError(
             f"{path} does not say which model it is: expected derefl metadata in the file or a "
@@ -168,20 +198,38 @@ def read_header(path: str | Path, config_file: str | Path | None = None) -> dict
     return headers[0]
 
 
+def read_config(path: Path) -> bytes:
+    """A ``config.json``, refused when it is too long to be one."""
+    try:
+        with path.open("rb") as file:
+            text = file.read(CONFIG_BYTES + 1)
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read ({error}); get it again") from error
+    if len(text) > CONFIG_BYTES:
+        raise CheckpointError(
+            f"{path} has more than {CONFIG_BYTES:,} bytes, expected a config of a few hundred: "
+            "remove it (the weights carry their own), or get it again"
+        )
+    return text
+
+
 def parse_header(text: str | bytes, where: str) -> dict[str, Any]:
     """A header from its JSON, checked as far as the zoo can without knowing the kinds."""
     try:
         header = json.loads(text)
         version, kind, config = header["format_version"], header["kind"], {**header["config"]}
-    except (ValueError, KeyError, TypeError) as error:
+        if not isinstance(kind, str):
+            raise TypeError("kind is no string")
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise CheckpointError(
             f"{where} is no derefl header, which is a JSON object with format_version, kind and "
-            f"config ({type(error).__name__}: {error}). Save it with derefl.zoo.save_checkpoint"
+            f"config ({type(error).__name__}: {brief(error)}). Save it with "
+            "derefl.zoo.save_checkpoint"
         ) from error
     if version != FORMAT_VERSION:
         raise CheckpointError(
-            f"{where} has format version {version!r}, expected {FORMAT_VERSION}: it was made by "
-            "another version of derefl. Upgrade with: pip install --upgrade derefl"
+            f"{where} has format version {repr(version)[:20]}, expected {FORMAT_VERSION}: it was "
+            "made by another version of derefl. Upgrade with: pip install --upgrade derefl"
         )
     return checkpoint_header(kind, config)
 
@@ -213,9 +261,15 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 def damaged(path: Path, error: Exception) -> CheckpointError:
     """What to say of a file that safetensors cannot read."""
     return CheckpointError(
-        f"{path} is no complete safetensors file ({path.stat().st_size} bytes; {error}). Copy it "
-        "again, or download it again with force_download=True"
+        f"{path} is no complete safetensors file ({path.stat().st_size} bytes; {brief(error)}). "
+        "Copy it again, or download it again with force_download=True"
     )
+
+
+def brief(error: Exception, limit: int = 300) -> str:
+    """An error's message in one line, also if a file of somebody's wrote most of it."""
+    text = " ".join(str(error).split())
+    return text if len(text) <= limit else f"{text[:limit]}…"
 
 
 def refuse_pickle(path: Path) -> None:

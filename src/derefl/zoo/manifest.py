@@ -2,14 +2,38 @@
 
 import difflib
 import json
+import re
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from derefl.errors import ModelNotFoundError
+from derefl.errors import ManifestError, ModelNotFoundError
+from derefl.files import atomic_path
 
 MANIFEST = "weights_manifest.json"
+
+ENTRY: dict[str, Any] = {
+    "name": r"[a-z0-9]+([.-][a-z0-9]+)*",
+    "kind": r"[a-z]+(-[a-z]+)*",
+    "config": dict,
+    "file": r"[\w.-]+\.safetensors",
+    "bytes": int,
+    "sha256": r"[0-9a-f]{64}",
+    "dtype": r"float16|bfloat16|float32",
+    "parameters": int,
+    "where": {
+        "bundled": (None, r"weights/[\w.-]+\.safetensors"),
+        "hub": (None, {"repo": r"[\w.-]+/[\w.-]+", "revision": r"[0-9a-f]{40}"}),
+    },
+    "licence": str,
+    "training": dict,
+    "scores": [dict],
+}
+"""What :func:`misfit` holds an entry against: the part of ``manifest.schema.json`` without which
+reading it could fail, or leave the package's folder."""
+
+SCORE: dict[str, Any] = {"dataset": str, "protocol": str, "n": int, "command": str}
 
 
 @dataclass(frozen=True)
@@ -52,7 +76,7 @@ class ModelEntry:
 
     @classmethod
     def from_json(cls, entry: dict[str, Any]) -> "ModelEntry":
-        """One element of the manifest's ``models``."""
+        """One element of the manifest's ``models``, which :func:`read_manifest` has checked."""
         hub = entry["where"]["hub"]
         where = Where(entry["where"]["bundled"], HubCommit(**hub) if hub else None)
         return cls(**{**entry, "where": where})
@@ -60,9 +84,72 @@ class ModelEntry:
 
 def list_models(kind: str | None = None) -> list[ModelEntry]:
     """Every model of the manifest, or those of one kind, in the manifest's order."""
-    manifest = json.loads(manifest_file().read_text(encoding="utf-8"))
-    entries = [ModelEntry.from_json(entry) for entry in manifest["models"]]
+    entries = [ModelEntry.from_json(entry) for entry in read_manifest(manifest_file())["models"]]
     return [entry for entry in entries if kind in (None, entry.kind)]
+
+
+def read_manifest(path: Path) -> dict[str, Any]:
+    """The JSON of a manifest.
+
+    Raises:
+        ManifestError: it cannot be read, or an entry is not as it should be.
+    """
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise ManifestError(
+            f"{path} cannot be read as a manifest ({error}); reinstall derefl, or name another file"
+        ) from error
+    problem = misfit(manifest, {"format_version": int, "models": [ENTRY]})
+    for entry in [] if problem else manifest["models"]:
+        for score in entry["scores"]:
+            metrics = dict.fromkeys(score.keys() - SCORE.keys(), (int, float))
+            problem = problem or misfit(score, SCORE | metrics, f"a score of {entry['name']}")
+    if problem:
+        raise ManifestError(
+            f"{path} is damaged: {problem}; reinstall derefl, or hold the file against "
+            "derefl/zoo/manifest.schema.json"
+        )
+    return manifest
+
+
+def write_manifest(path: Path, manifest: dict[str, Any]) -> None:
+    """Write a manifest, whole or not at all."""
+    text = json.dumps(manifest, indent=2, ensure_ascii=False) + "\n"
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def misfit(value: Any, shape: Any, where: str = "it") -> str | None:
+    """What is wrong with JSON, None if nothing is.
+
+    Args:
+        value: the JSON.
+        shape: a type; the pattern of a string; a tuple of alternatives; a list with the shape of
+            each element; or an object with exactly these keys.
+        where: what to call the value.
+    """
+    if isinstance(shape, tuple):
+        problems = [misfit(value, one, where) for one in shape]
+        return None if None in problems else problems[-1]
+    if isinstance(shape, dict) and isinstance(value, dict):
+        if value.keys() != shape.keys():
+            return f"{where} has the keys {sorted(value)}, expected {sorted(shape)}"
+        found = (misfit(value[key], shape[key], f"{key!r} of {where}") for key in shape)
+        return next(filter(None, found), None)
+    if isinstance(shape, list) and isinstance(value, list):
+        found = (misfit(item, shape[0], f"element {i} of {where}") for i, item in enumerate(value))
+        return next(filter(None, found), None)
+    if isinstance(shape, str):
+        fits = isinstance(value, str) and re.fullmatch(shape, value) is not None
+    else:
+        fits = value is shape or type(value) is shape
+    if fits:
+        return None
+    names = {dict: "an object", list: "a list", int: "a whole number", str: "text"}
+    kind = shape if isinstance(shape, type) else type(shape)
+    expected = f"text like {shape}" if isinstance(shape, str) else names.get(kind, "null")
+    return f"{where} is {repr(value)[:60]}, expected {expected}"
 
 
 def find_model(name: str, kind: str | None = None) -> ModelEntry:
@@ -107,6 +194,12 @@ def manifest_file() -> Path:
     """The manifest in the package or, in an editable install, at the repository's top level."""
     installed = package_folder() / MANIFEST
     return installed if installed.is_file() else package_folder().parents[1] / MANIFEST
+
+
+def editable_manifest() -> Path | None:
+    """The manifest of the clone that derefl is installed from, None if it came in a wheel."""
+    path = manifest_file()
+    return None if path.is_relative_to(package_folder()) else path
 
 
 def package_folder() -> Path:

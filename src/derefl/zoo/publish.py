@@ -1,0 +1,215 @@
+"""A checkpoint as a Hub repository: make the folder, upload it, load it back, write it down."""
+
+import json
+import shutil
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from derefl.errors import (
+    CheckpointError,
+    DereflError,
+    ManifestError,
+    OutputExistsError,
+    PublishError,
+)
+from derefl.zoo.card import model_card
+from derefl.zoo.checkpoint import file_sha256, read_header
+from derefl.zoo.hub import download
+from derefl.zoo.locate import CONFIG_FILE, WEIGHTS_FILE, Located, locate
+from derefl.zoo.manifest import HubCommit, find_model, list_models, read_manifest, write_manifest
+from derefl.zoo.upload import upload
+
+CARD_FILE = "README.md"
+FILES = (WEIGHTS_FILE, CONFIG_FILE, CARD_FILE)
+"""What is uploaded, and what a folder of ``--dry-run`` holds."""
+
+Load = Callable[..., Any]
+"""A ``load_*`` function."""
+
+
+@dataclass(frozen=True)
+class Release:
+    """A checkpoint that can be published.
+
+    Attributes:
+        name: the model's, for its card.
+        found: where the checkpoint lies; its entry is None if it is no name of the manifest.
+        header: what the checkpoint says of itself.
+        sha256: of the weights.
+        card: text of ``README.md``.
+    """
+
+    name: str
+    found: Located
+    header: dict[str, Any]
+    sha256: str
+    card: str
+
+
+def prepare(source: str, repo: str) -> Release:
+    """Find a checkpoint and write its card, without changing anything.
+
+    Args:
+        source: a name of the manifest, a ``.safetensors`` file, or a folder. A folder's own
+            ``README.md`` becomes the card as it is.
+        repo: the Hub repo id that it is to have.
+
+    Raises:
+        PublishError: ``repo`` is no ``org/name``.
+        ModelNotFoundError: there is no such checkpoint.
+        CheckpointError: it is damaged, not what the manifest says, or of an unknown kind.
+    """
+    if len([part for part in repo.split("/") if part]) != 2 or repo.count("/") != 1:
+        raise PublishError(f"got the repo {repo!r}, expected ORG/NAME; write --repo ORG/NAME")
+    is_name = source in {entry.name for entry in list_models()}
+    # A string might be taken for a repo id; what lies on the Hub is published already.
+    found = (
+        locate(source, kind=find_model(source).kind) if is_name else locate(Path(source), kind="")
+    )
+    header = read_header(found.weights, found.config_file)
+    sha256 = file_sha256(found.weights)
+    if found.sha256 not in (None, sha256):
+        raise CheckpointError(
+            f"{found.weights} has the sha256 {sha256}, but the manifest lists {found.sha256}: put "
+            f"the checkpoint in with python -m derefl.zoo.bundle FILE {source}, then publish"
+        )
+    name = found.entry.name if found.entry else repo.split("/")[1]
+    card = model_card(header, found.entry, name, repo)
+    own_card = Path(source) / CARD_FILE
+    if not is_name and own_card.is_file():
+        card = own_card.read_text(encoding="utf-8", errors="replace")
+    return Release(name, found, header, sha256, card)
+
+
+def write_folder(release: Release, folder: Path) -> None:
+    """Write :data:`FILES` into a folder, all of them or none.
+
+    Raises:
+        OutputExistsError: the folder is there and not empty.
+        PublishError: it cannot be written.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise OutputExistsError(
+            f"{folder} is there already, expected a new or empty folder; choose another"
+        )
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".publish-", dir=folder.parent) as temporary:
+            made = Path(temporary, "release")
+            made.mkdir()
+            shutil.copyfile(release.found.weights, made / WEIGHTS_FILE)
+            config = json.dumps(release.header, indent=2, ensure_ascii=False) + "\n"
+            (made / CONFIG_FILE).write_text(config, encoding="utf-8")
+            (made / CARD_FILE).write_text(release.card, encoding="utf-8")
+            if folder.exists():
+                folder.rmdir()
+            made.rename(folder)
+    except OSError as error:
+        raise PublishError(
+            f"the folder {folder} cannot be written ({error}); choose another"
+        ) from error
+
+
+def publish(
+    release: Release,
+    repo: str,
+    load: Load,
+    *,
+    message: str,
+    private: bool = False,
+    token: str | None = None,
+    manifest: Path | None = None,
+) -> HubCommit:
+    """Upload a release, load it back from the Hub, and write its commit into a manifest.
+
+    Args:
+        release: from :func:`prepare`.
+        repo: a Hub repo id.
+        load: the ``load_*`` function of its kind; it is called on the folder and on the repo.
+        message: of the commit.
+        private: see :func:`~derefl.zoo.upload.upload`.
+        token: see there.
+        manifest: the file whose entry gets the commit; None writes it nowhere.
+
+    Raises:
+        CheckpointError: the checkpoint cannot be loaded; nothing was uploaded.
+        ManifestError: the manifest does not list these weights; nothing was uploaded.
+        PublishError: the upload failed, or what came back is not what went; says which.
+    """
+    if manifest is not None:
+        listed(manifest, release)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary, "folder")
+        write_folder(release, folder)
+        load(folder)
+        commit = upload(
+            folder, FILES, repo, release.header["kind"], message, private=private, token=token
+        )
+        verify(folder, repo, commit, load, Path(temporary, "cache"), token)
+    published = HubCommit(repo, commit)
+    if manifest is not None:
+        write_commit(manifest, release, published)
+    return published
+
+
+def verify(
+    folder: Path, repo: str, commit: str, load: Load, cache_dir: Path, token: str | None
+) -> None:
+    """Download a commit into an empty cache, compare it with the folder, and load it.
+
+    Raises:
+        PublishError: it is not the same, or does not load.
+    """
+    state = (
+        f"{repo} was uploaded as commit {commit}, but no manifest was changed; run the same "
+        "command again, or delete the repo on the Hub"
+    )
+    try:
+        for name in FILES:
+            came = download(repo, name, commit, cache_dir=cache_dir, token=token)
+            if file_sha256(came) != file_sha256(folder / name):
+                raise PublishError(f"{name} came back from the Hub as another file. {state}")
+        load(repo, revision=commit, cache_dir=cache_dir, token=token)
+    except PublishError:
+        raise
+    except DereflError as error:
+        raise PublishError(f"what was uploaded cannot be loaded back: {error}. {state}") from error
+
+
+def listed(manifest: Path, release: Release) -> dict[str, Any]:
+    """A manifest whose entry of the release's name has its weights.
+
+    Raises:
+        ManifestError: there is no such entry, or the file is no manifest.
+    """
+    content = read_manifest(manifest)
+    known = {(entry["name"], entry["sha256"]) for entry in content["models"]}
+    if release.found.entry is not None and (release.name, release.sha256) in known:
+        return content
+    raise ManifestError(
+        f"{manifest} lists no model {release.name!r} with the sha256 {release.sha256}; name "
+        "another manifest, or none"
+    )
+
+
+def write_commit(manifest: Path, release: Release, published: HubCommit) -> None:
+    """Write where a release lies now into its manifest, whole or not at all.
+
+    Raises:
+        ManifestError: it cannot be written; the message has what to write by hand.
+    """
+    where = {"repo": published.repo, "revision": published.revision}
+    try:
+        content = listed(manifest, release)
+        for entry in content["models"]:
+            if entry["name"] == release.name:
+                entry["where"]["hub"] = where
+        write_manifest(manifest, content)
+    except (OSError, ManifestError) as error:
+        raise ManifestError(
+            f"{published.repo} is published and was loaded back, but {manifest} could not be "
+            f'written ({error}); write "hub": {json.dumps(where)} into its entry by hand'
+        ) from error

@@ -1,0 +1,539 @@
+"""Files that somebody tampered with: the object, or one line of error; no crash and no gigabytes.
+
+In the suite each test tries a few cases, always the same. More, and other ones:
+
+    DEREFL_FUZZ=5000 pytest tests/test_fuzz.py
+
+docs/robustness.md says how many were tried, and what they found.
+"""
+
+import hashlib
+import json
+import os
+import resource
+import struct
+import zlib
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from derefl import HashIndex, load_derefl, load_lcdh_student, load_lcdh_teacher
+from derefl.errors import (
+    CheckpointError,
+    DataError,
+    DereflError,
+    HashIndexError,
+    ManifestError,
+    ModelNotFoundError,
+)
+from derefl.hashing.index_file import MAGIC, PREFIX, VERSION
+from derefl.hashing.learning.captions import read_captions
+from derefl.hashing.learning.corpus import read_tags
+from derefl.hashing.learning.labelled import read_labelled
+from derefl.reflection.pipeline import ReflectionRemover
+from derefl.zoo import (
+    checkpoint_header,
+    file_sha256,
+    find_model,
+    list_models,
+    load_checkpoint,
+    manifest,
+    read_header,
+    save_checkpoint,
+)
+from derefl.zoo.locate import locate_folder
+from tests.conftest import TINY
+from tests.hashing.tiny import tiny_hasher, tiny_teacher
+from tests.zoo.net import KIND, build, make_net, same, save_net
+from tests.zoo.net import entry as manifest_entry
+
+MANY = int(os.environ.get("DEREFL_FUZZ", "0"))
+
+
+def fuzz(cases: int) -> settings:
+    """So many cases, always the same ones; as many as asked for and random ones otherwise."""
+    return settings(
+        max_examples=MANY or cases,
+        derandomize=not MANY,
+        database=None,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+    )
+
+
+@pytest.fixture(autouse=True)
+def little_memory():
+    """Fail if the peak of the process rose by more than half a gibibyte."""
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    yield
+    risen = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    assert risen < 512 * 1024, f"{risen} KiB more"
+
+
+def outcome(function, *expected: type[DereflError]) -> Any:
+    """What it gives, or None for one of these errors, whose message has to be short."""
+    try:
+        return function()
+    except expected as error:
+        assert 20 < len(str(error)) < 2000, str(error)[:3000]
+        return None
+
+
+@st.composite
+def edits(draw, size: int):
+    """A function that flips, inserts, cuts out or repeats bytes of a file."""
+    kind = draw(st.sampled_from(["flip", "insert", "cut", "repeat", "truncate"]))
+    place = draw(st.integers(0, size - 1))
+    piece = draw(st.binary(min_size=1, max_size=12))
+    length = draw(st.integers(1, 40))
+
+    def edit(content: bytes) -> bytes:
+        start, end = content[:place], content[place:]
+        at = end[:1] or b"\0"
+        return {
+            "flip": start + bytes([at[0] ^ (piece[0] or 1)]) + end[1:],
+            "insert": start + piece + end,
+            "cut": start + end[length:],
+            "repeat": start + end[:length] + end,
+            "truncate": start,
+        }[kind]
+
+    return edit
+
+
+numbers = st.one_of(
+    st.integers(-3, 300),
+    st.sampled_from([2**15, 2**31, 2**32 - 1, 2**40, 2**62, 2**63, 2**64, 2**70, -(2**40)]),
+    st.floats(),
+)
+values = st.recursive(
+    st.one_of(st.none(), st.booleans(), numbers, st.text(max_size=12)),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=6), st.dictionaries(st.text(max_size=8), inner, max_size=4)
+    ),
+    max_leaves=8,
+)
+"""JSON of any shape."""
+
+DEEP = "[" * 100_000 + "]" * 100_000
+
+
+@st.composite
+def changed(draw, value: Any):
+    """The same JSON but for one value somewhere within, which is gone or another."""
+    if isinstance(value, dict | list) and value and draw(st.integers(0, 5)):
+        keys = list(value) if isinstance(value, dict) else list(range(len(value)))
+        key = draw(st.sampled_from(keys))
+        result = value.copy()
+        if isinstance(value, dict) and not draw(st.integers(0, 7)):
+            del result[key]
+        else:
+            result[key] = draw(changed(value[key]))
+        return result
+    return draw(values)
+
+
+# index files
+
+
+def make_index(path: Path, ids) -> bytes:
+    codes = np.random.default_rng(0).integers(0, 256, (len(ids), 8), np.uint8)
+    index = HashIndex(64, "net", "ab" * 32)
+    index.add(codes, ids)
+    index.extra = {"files": {str(id): [1, 2] for id in ids}}
+    index.save(path)
+    return path.read_bytes()
+
+
+def use(path: Path, verify: bool) -> tuple:
+    """Everything that an index file can be asked; what came back."""
+    index = HashIndex.load(path, verify=verify)
+    query = np.zeros(8, np.uint8) if index.bits == 64 else index.codes[:1]
+    hits = index.search(query, k=3)
+    copy = HashIndex.load(path)
+    copy.remove(copy.ids[:1])
+    return index.codes.tolist(), index.ids, index.extra, hits, len(copy), index.model, index.sha256
+
+
+def parts(content: bytes) -> tuple[dict[str, Any], bytes]:
+    length = PREFIX.unpack(content[: PREFIX.size])[2]
+    return json.loads(content[PREFIX.size :][:length]), content[PREFIX.size + length :]
+
+
+def sealed(text: bytes, body: bytes) -> bytes:
+    """An index file with right checksums, as somebody would make it who knows the format."""
+    return PREFIX.pack(MAGIC, VERSION, len(text), zlib.crc32(text)) + text + body
+
+
+IDS = {"numbers": list(range(5, 25)), "paths": [f"photos/{i} é.jpg" for i in range(12)] + [7]}
+
+
+@pytest.fixture(params=IDS)
+def index_file(request, tmp_path):
+    path = tmp_path / "photos.lcdh"
+    return path, make_index(path, IDS[request.param])
+
+
+@given(data=st.data())
+@fuzz(40)
+def test_an_edited_index_is_refused_or_the_same(index_file, data):
+    path, content = index_file
+    path.write_bytes(content)
+    before = use(path, verify=True)
+    path.write_bytes(data.draw(edits(len(content)))(content))
+    after = outcome(lambda: use(path, verify=True), HashIndexError)
+    assert after in (None, before)
+    outcome(lambda: use(path, verify=False), HashIndexError)
+
+
+@given(data=st.data())
+@fuzz(40)
+def test_a_forged_header_of_an_index_gives_an_index_or_one_line(index_file, data):
+    path, content = index_file
+    header, body = parts(content)
+    text = json.dumps(data.draw(changed(header))).encode()
+    path.write_bytes(sealed(text, body))
+    outcome(lambda: use(path, verify=True), HashIndexError)
+
+
+@given(data=st.data())
+@fuzz(40)
+def test_a_forged_body_of_an_index_gives_an_index_or_one_line(index_file, data):
+    """Any bytes in its sections, ``ends`` of ids that overlap for example."""
+    path, content = index_file
+    header, body = parts(content)
+    name = data.draw(st.sampled_from(sorted(header["sections"])))
+    start = header["sections"][name]["offset"]
+    room = (
+        header["sections"][name]["shape"][0] * np.dtype(header["sections"][name]["dtype"]).itemsize
+    )
+    forged = data.draw(st.binary(max_size=room))
+    body = body[:start] + forged + body[start + len(forged) :]
+    header["checksum"] = hashlib.sha256(body).hexdigest()
+    path.write_bytes(sealed(json.dumps(header).encode(), body))
+    outcome(lambda: use(path, verify=True), HashIndexError)
+
+
+@pytest.mark.parametrize("text", [DEEP, '{"bits":' + DEEP + "}", "", "null", "[]", "1e999", "{"])
+def test_a_header_of_an_index_that_is_no_object_of_its_fields(tmp_path, text):
+    path = tmp_path / "photos.lcdh"
+    path.write_bytes(sealed(text.encode(), b""))
+    with pytest.raises(HashIndexError, match="is damaged"):
+        HashIndex.load(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "place"),
+    [
+        ("codes", {"offset": -64}),  # numpy would read what lies before the file in memory
+        ("codes", {"offset": 2**70}),
+        ("codes", {"shape": [2**61, 8]}),
+        ("codes", {"shape": [-1, 8]}),
+        ("codes", {"shape": [2**40, 0]}),
+        ("codes", {"dtype": "O"}),
+        ("numbers", {"dtype": "<f8"}),
+        ("numbers", {"dtype": "<u8"}),
+        ("numbers", {"shape": [20, 1]}),
+        ("numbers", {"shape": []}),
+    ],
+)
+def test_a_section_of_an_index_that_lies_elsewhere(tmp_path, name, place):
+    path = tmp_path / "photos.lcdh"
+    header, body = parts(make_index(path, IDS["numbers"]))
+    header["sections"][name].update(place)
+    path.write_bytes(sealed(json.dumps(header).encode(), body))
+    with pytest.raises(HashIndexError, match="is damaged"):
+        HashIndex.load(path)
+
+
+def test_ids_that_overlap_are_not_multiplied(tmp_path):
+    """A file of a megabyte whose ids, each the whole text, would take thirty gigabytes."""
+    path, n = tmp_path / "photos.lcdh", 60_000
+    make_index(path, [f"{i:08d}.jpg" for i in range(n)])
+    index = HashIndex.load(path)
+    ends = index._ids.columns["ends"].copy()
+    ends[:-1:2], ends[1:-1:2] = 0, ends[-1]
+    index._ids._columns["ends"]._room = ends
+    index.save(path)
+    forged = HashIndex.load(path, verify=True)
+    for ask in (
+        lambda: forged.ids,
+        lambda: forged.remove(["x"]),
+        lambda: forged._ids.where(ends > 0),
+    ):
+        with pytest.raises(HashIndexError, match="its ids overlap"):
+            ask()
+
+
+# checkpoints
+
+
+def load(path, **options):
+    return load_checkpoint(path, kind=KIND, build=build, **options)
+
+
+@given(data=st.data())
+@fuzz(40)
+def test_an_edited_checkpoint_is_refused_or_of_the_same_layout(tmp_path, data):
+    """Its sha256 not being known, numbers may differ; the module is whole all the same."""
+    path = save_net(tmp_path / "net.safetensors", make_net())
+    content, sha256 = path.read_bytes(), file_sha256(path)
+    path.write_bytes(data.draw(edits(len(content)))(content))
+    net = outcome(lambda: load(path), CheckpointError)
+    if net is not None:
+        assert {k: v.shape for k, v in net.state_dict().items()} == {
+            k: v.shape for k, v in build({**read_header(path)["config"]}).state_dict().items()
+        }
+    if path.read_bytes() != content:
+        assert outcome(lambda: load(path, sha256=sha256), CheckpointError) is None
+
+
+def test_every_flipped_byte_of_a_listed_checkpoint_is_refused(tmp_path):
+    path = save_net(tmp_path / "net.safetensors", make_net())
+    content, sha256 = path.read_bytes(), file_sha256(path)
+    assert same(load(path, sha256=sha256), make_net())
+    for place, byte in enumerate(content):
+        path.write_bytes(content[:place] + bytes([byte ^ (1 << place % 8)]) + content[place + 1 :])
+        with pytest.raises(CheckpointError, match="has the sha256"):
+            load(path, sha256=sha256)
+
+
+@given(data=st.data())
+@fuzz(40)
+def test_a_forged_header_of_a_checkpoint_gives_a_module_or_one_line(tmp_path, data):
+    """Dtypes, shapes, overlapping offsets and metadata of any JSON."""
+    path = save_net(tmp_path / "net.safetensors", make_net())
+    content = path.read_bytes()
+    (length,) = struct.unpack("<Q", content[:8])
+    header = data.draw(changed(json.loads(content[8:][:length])))
+    text = json.dumps(header).encode()
+    length = data.draw(st.sampled_from([len(text)] * 6 + [0, len(text) - 1, 2**32, 2**63]))
+    path.write_bytes(struct.pack("<Q", length) + text + content[8 + length :])
+    outcome(lambda: load(path), CheckpointError)
+
+
+def with_config(path: Path, kind: str, config: Any) -> Path:
+    """A copy of a checkpoint that claims another config."""
+    from safetensors.torch import load_file, save_file
+
+    copy = path.with_name("forged.safetensors")
+    save_file(load_file(path), copy, {"derefl": json.dumps(checkpoint_header(kind, config))})
+    return copy
+
+
+KINDS = {
+    "derefl": (load_derefl, lambda: ReflectionRemover(TINY), TINY),
+    "lcdh-student": (load_lcdh_student, tiny_hasher, tiny_hasher().config),
+    "lcdh-teacher": (load_lcdh_teacher, tiny_teacher, tiny_teacher().config),
+}
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def model_file(request, tmp_path_factory):
+    load, make, config = KINDS[request.param]
+    path = tmp_path_factory.mktemp("kinds") / f"{request.param}.safetensors"
+    save_checkpoint(make(), path, kind=request.param, config=asdict(config))
+    return path, request.param, load, json.loads(json.dumps(asdict(config)))
+
+
+@given(data=st.data())
+@fuzz(8)
+def test_a_forged_config_of_any_kind_gives_a_model_or_one_line(model_file, data):
+    path, kind, load, config = model_file
+    forged = with_config(path, kind, data.draw(changed(config)))
+    outcome(lambda: load(forged), CheckpointError)
+
+
+HOSTILE = {
+    "derefl": [
+        {"dims": [4096] * 5},
+        {"dims": [2**40] * 5},
+        {"depths": [10**9] * 5},
+        {"windows": [0, 0, 10**5, 8, 8]},
+        {"backbone": "hf-hub:org/name"},
+        {"backbone": "local-dir:/etc"},
+        {"backbone": "resnet18.hf-hub:org/name"},
+        {"reorganise": "__import__('os')"},
+    ],
+    "lcdh-student": [
+        {"feature_dim": 4096},
+        {"vocabulary": 2**40},
+        {"text_depth": 10**9},
+        {"image_size": 10**6},
+        {"backbone": "hf-hub:org/name"},
+    ],
+    "lcdh-teacher": [
+        {"image_dim": 65_536, "dim": 8192},
+        {"dim": 2**40},
+        {"heads": 0},
+        {"bits": True},
+    ],
+}
+
+
+def test_configs_that_would_take_gigabytes_hours_or_the_network(model_file):
+    path, kind, load, config = model_file
+    for change in HOSTILE[kind]:
+        forged = with_config(path, kind, config | change)
+        with pytest.raises(CheckpointError):
+            load(forged)
+
+
+# config.json
+
+
+@given(data=st.data())
+@fuzz(40)
+def test_a_forged_config_json_gives_a_module_or_one_line(tmp_path, data):
+    path = save_net(tmp_path / "model.safetensors", make_net())
+    header = read_header(path)
+    text = json.dumps(data.draw(changed(header))).encode()
+    (tmp_path / "config.json").write_bytes(data.draw(edits(len(text)) | st.just(bytes))(text))
+    found = locate_folder(tmp_path)
+    net = outcome(lambda: load(path, config_file=found.config_file), CheckpointError)
+    assert net is None or same(net, make_net())
+
+
+@pytest.mark.parametrize(
+    "text", [DEEP, '{"format_version":1,"kind":"derefl","config":{"a":' + DEEP + "}}"]
+)
+def test_a_config_json_that_is_nested_too_deep_or_too_long(tmp_path, text):
+    path = save_net(tmp_path / "model.safetensors", make_net())
+    config = tmp_path / "config.json"
+    config.write_text(text)
+    with pytest.raises(CheckpointError, match="is no derefl header"):
+        load(path, config_file=config)
+    config.write_text(" " * (1 << 20) + json.dumps(read_header(path)))
+    with pytest.raises(CheckpointError, match="more than 1,048,576 bytes"):
+        load(path, config_file=config)
+
+
+# the manifest
+
+
+@pytest.fixture
+def listing(tmp_path, monkeypatch):
+    """A manifest with one bundled model; its path and content."""
+    package = tmp_path / "package"
+    (package / "weights").mkdir(parents=True)
+    weights = save_net(package / "weights" / "net.safetensors", make_net())
+    (tmp_path / "outside.safetensors").write_bytes(weights.read_bytes())
+    monkeypatch.setattr(manifest, "package_folder", lambda: package)
+    score = {"dataset": "a", "protocol": "b", "n": 1, "command": "c", "psnr": 2.5}
+    where = {
+        "bundled": "weights/net.safetensors",
+        "hub": {"repo": "org/net", "revision": "a" * 40},
+    }
+    content = {
+        "format_version": 1,
+        "models": [manifest_entry(weights, "net", where=where, scores=[score])],
+    }
+    return package / "weights_manifest.json", content
+
+
+def look_up() -> None:
+    """Everything that is read from a manifest; no path of it leads out of the package."""
+    for listed in list_models():
+        assert hash(listed.sha256) and listed.bytes + listed.parameters is not None
+        bundled = manifest.bundled_file(listed)
+        if bundled is not None:
+            assert bundled.resolve().parent == manifest.package_folder().resolve() / "weights"
+        assert Path(listed.file).name == listed.file
+    find_model("net", KIND)
+
+
+@given(data=st.data())
+@fuzz(40)
+def test_a_forged_manifest_gives_its_models_or_one_line(listing, data):
+    path, content = listing
+    text = json.dumps(data.draw(changed(content))).encode()
+    path.write_bytes(data.draw(edits(len(text)) | st.just(bytes))(text))
+    outcome(look_up, ManifestError, ModelNotFoundError)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"file": "../outside.safetensors"},
+        {"file": "/etc/passwd"},
+        *(
+            {"where": {"bundled": bundled, "hub": None}}
+            for bundled in (
+                "../outside.safetensors",
+                "weights/../../outside.safetensors",
+                "/etc/hostname",
+                "weights/net.safetensors\0",
+                "weights/net.pt",
+            )
+        ),
+        {"where": {"bundled": None, "hub": {"repo": "../..", "revision": "main"}}},
+        {"sha256": ""},
+        {"scores": [{"dataset": "a", "protocol": "b", "n": 1, "command": "c", "psnr": "high"}]},
+    ],
+)
+def test_a_manifest_whose_paths_lead_elsewhere(listing, changed):
+    path, content = listing
+    path.write_text(json.dumps(content))
+    look_up()
+    content["models"][0].update(changed)
+    path.write_text(json.dumps(content))
+    with pytest.raises(ManifestError, match="is damaged: "):
+        list_models()
+    path.write_text(DEEP)
+    with pytest.raises(ManifestError, match="cannot be read"):
+        list_models()
+
+
+def test_the_checks_of_a_manifest_are_those_of_its_schema():
+    schema = json.loads(Path(manifest.__file__).with_name("manifest.schema.json").read_text())
+    fields = schema["$defs"]["model"]["properties"]
+    where = fields["where"]["properties"]
+    (_, bundled), (_, hub) = manifest.ENTRY["where"]["bundled"], manifest.ENTRY["where"]["hub"]
+    pairs = [(manifest.ENTRY[name], fields[name]) for name in ("name", "file", "sha256")]
+    pairs += [(bundled, where["bundled"])]
+    pairs += [(hub[name], where["hub"]["properties"][name]) for name in hub]
+    assert [f"^{pattern}$" for pattern, _ in pairs] == [field["pattern"] for _, field in pairs]
+    assert manifest.ENTRY.keys() == fields.keys()
+    assert manifest.SCORE.keys() == set(schema["$defs"]["score"]["required"])
+
+
+# tables
+
+
+TABLES = {
+    "captions": (read_captions, b'image,caption\na.jpg,a dog\nb,"a cat, asleep"\na.jpg,dog\n'),
+    "tags": (read_tags, b"image,tags\na.jpg,dog beach\nb,cat\n"),
+    "labels": (read_labelled, b"image,text,labels\na.jpg,a dog,animal;dog\nb,cat,animal\n"),
+}
+
+
+@pytest.mark.parametrize("name", TABLES)
+@given(data=st.data())
+@fuzz(40)
+def test_an_edited_table_is_read_or_refused_in_one_line(tmp_path, name, data):
+    read, content = TABLES[name]
+    for picture in ("a.jpg", "b.png"):
+        (tmp_path / picture).write_bytes(b"")
+    for edit in data.draw(st.lists(edits(len(content)), min_size=1, max_size=3)):
+        content = edit(content)
+    table, split = tmp_path / "table.csv", tmp_path / "split.txt"
+    table.write_bytes(content)
+    outcome(lambda: read(tmp_path, table), DataError)
+    if name != "tags":
+        split.write_bytes(data.draw(edits(4))(b"a\nb\n"))
+        outcome(lambda: read(tmp_path, table, split), DataError)
+
+
+@pytest.mark.parametrize(
+    "row", ["../../etc/passwd,x", "/etc/passwd,x", "\0,x", "..jpg,x", '"' + "x" * 200_000 + '",x']
+)
+def test_names_in_a_table_that_are_no_pictures_of_the_folder(tmp_path, row):
+    (tmp_path / "a.jpg").write_bytes(b"")
+    (tmp_path / "table.csv").write_text(f"image,caption\n{row}\n")
+    with pytest.raises(DataError):
+        read_captions(tmp_path, tmp_path / "table.csv")

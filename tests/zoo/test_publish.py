@@ -1,0 +1,383 @@
+"""``derefl publish`` with the real huggingface_hub client against a Hub on loopback.
+
+Everything goes over HTTP as it would to the Hub, the upload by the LFS protocol. What is not tested
+is the Xet protocol, which the Hub prefers where the package hf_xet is installed: its storage server
+speaks a protocol of its own, inside the client's compiled part.
+"""
+
+import json
+import re
+from dataclasses import asdict
+
+import huggingface_hub
+import jsonschema
+import pytest
+import torch
+from huggingface_hub import ModelCard
+from PIL import Image
+
+from derefl import HashIndex, load_derefl, load_lcdh_student, load_lcdh_teacher
+from derefl.cli import main
+from derefl.errors import CheckpointError, OutputExistsError, PublishError
+from derefl.reflection.pipeline import ReflectionRemover
+from derefl.zoo import bundle, manifest, save_checkpoint
+from derefl.zoo.publish import FILES, prepare, write_folder
+from tests.conftest import TINY
+from tests.hashing.tiny import tiny_hasher, tiny_teacher
+from tests.zoo.net import make_net, same, save_net
+from tests.zoo.test_manifest import SCHEMA
+
+TOKEN = "hf_writes_to_org"
+
+LOADERS = {
+    "derefl": load_derefl,
+    "lcdh-student": load_lcdh_student,
+    "lcdh-teacher": load_lcdh_teacher,
+}
+
+SCORE = {"dataset": "Real20", "protocol": "resize32", "n": 20, "psnr": 21.25, "command": "derefl …"}
+
+
+@pytest.fixture(scope="module")
+def checkpoints(tmp_path_factory):
+    """One small checkpoint of each kind."""
+    folder = tmp_path_factory.mktemp("checkpoints")
+    torch.manual_seed(0)
+    models = {
+        "derefl": (ReflectionRemover(TINY), TINY),
+        "lcdh-student": (tiny_hasher(), tiny_hasher().config),
+        "lcdh-teacher": (tiny_teacher(), tiny_teacher().config),
+    }
+    for kind, (model, config) in models.items():
+        save_checkpoint(model, folder / f"{kind}.safetensors", kind=kind, config=asdict(config))
+    return folder
+
+
+@pytest.fixture
+def writer(hub, monkeypatch):
+    """The Hub, and a stored token that may write to ``org`` and ``mine``."""
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_DISABLE_XET", True)
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    hub.writers[TOKEN] = {"org", "mine"}
+    return hub
+
+
+@pytest.fixture
+def clone(package, checkpoints, monkeypatch):
+    """A clone's manifest, which lists the three checkpoints as bundled; its path."""
+    monkeypatch.setattr(bundle, "package_folder", lambda: package)
+    installed = package / "weights_manifest.json"
+    for kind in LOADERS:
+        bundle.bundle(checkpoints / f"{kind}.safetensors", f"tiny-{kind}")
+    content = json.loads(installed.read_text())
+    for listed in content["models"]:
+        training = {"data": ["blocks"], "steps": 1, "pictures": 2, "hours": 0.1, "hardware": "CPU"}
+        listed.update(licence="research use only", scores=[SCORE], training=training)
+    path = package.parent / "weights_manifest.json"
+    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+    installed.unlink()
+    monkeypatch.setattr(manifest, "manifest_file", lambda: path)
+    return path
+
+
+def published(path, name):
+    """What the manifest says of where a model lies on the Hub."""
+    (entry,) = (e for e in json.loads(path.read_text())["models"] if e["name"] == name)
+    return entry["where"]["hub"]
+
+
+def error_line(capsys):
+    """The one line that is no progress bar of the client."""
+    (line,) = re.findall(r"derefl: .*", capsys.readouterr().err)
+    return line
+
+
+def snippet(card):
+    """The Python code of a model card."""
+    return re.search(r"```python\n(.*?)```", card, re.DOTALL)[1]
+
+
+@pytest.mark.parametrize("kind", LOADERS)
+def test_published_and_loaded_back(writer, clone, checkpoints, capsys, kind):
+    before = json.loads(clone.read_text())
+    assert main(["publish", f"tiny-{kind}", "--repo", "org/tiny"]) == 0
+    (commit,) = set(writer.repos["org/tiny"].branches.values())
+    files = writer.repos["org/tiny"].commits[commit]
+    weights = (checkpoints / f"{kind}.safetensors").read_bytes()
+    assert set(files) == {".gitattributes", *FILES}
+    assert files["model.safetensors"] == weights
+    assert json.loads(files["config.json"])["kind"] == kind
+    assert f"at commit {commit}; loaded back, same sha256" in capsys.readouterr().out
+
+    # The manifest differs in this one value only, and still follows its schema.
+    after = json.loads(clone.read_text())
+    jsonschema.validate(after, SCHEMA)
+    assert published(clone, f"tiny-{kind}") == {"repo": "org/tiny", "revision": commit}
+    for entry in before["models"]:
+        if entry["name"] == f"tiny-{kind}":
+            entry["where"]["hub"] = {"repo": "org/tiny", "revision": commit}
+    assert after == before
+
+    # By name at its commit, from the repo, and from a folder: the same model.
+    load = LOADERS[kind]
+    local = load(checkpoints / f"{kind}.safetensors")
+    assert same(load("org/tiny"), local)
+    assert same(load(f"tiny-{kind}", revision=commit), local)
+
+
+def test_the_weights_go_by_lfs_and_in_one_commit(writer, clone):
+    assert main(["publish", "tiny-lcdh-teacher", "--repo", "org/tiny"]) == 0
+    asked = [(r.method, r.path.split("/")[-2]) for r in writer.requests if r.method != "GET"]
+    assert [r for r in asked if r[0] == "PUT"] == [("PUT", "lfs")]
+    assert asked.count(("POST", "commit")) == 1
+
+
+def test_publishing_again_changes_nothing_and_new_weights_make_a_new_commit(
+    writer, clone, checkpoints, tmp_path
+):
+    assert main(["publish", "tiny-derefl", "--repo", "org/tiny"]) == 0
+    first = published(clone, "tiny-derefl")
+    assert main(["publish", "tiny-derefl", "--repo", "org/tiny"]) == 0
+    assert published(clone, "tiny-derefl") == first
+    other = ReflectionRemover(TINY)
+    save_checkpoint(other, tmp_path / "other.safetensors", kind="derefl", config=asdict(TINY))
+    assert main(["publish", str(tmp_path / "other.safetensors"), "--repo", "org/tiny"]) == 0
+    assert len(writer.repos["org/tiny"].commits) == 3  # with the empty one at the beginning
+    assert published(clone, "tiny-derefl") == first  # it was not that model
+    assert not same(load_derefl("org/tiny"), load_derefl("org/tiny", revision=first["revision"]))
+
+
+@pytest.mark.parametrize("kind", LOADERS)
+def test_the_dry_run_writes_a_folder_that_loads_and_asks_nobody(
+    hub, clone, checkpoints, tmp_path, capsys, kind
+):
+    folder = tmp_path / "new" / "folder"
+    before = clone.read_text()
+    arguments = ["publish", f"tiny-{kind}", "--repo", "org/tiny", "--private"]
+    assert main([*arguments, "--dry-run", str(folder)]) == 0
+    assert sorted(p.name for p in folder.parent.rglob("*") if p.is_file()) == sorted(FILES)
+    load = LOADERS[kind]
+    assert same(load(folder), load(checkpoints / f"{kind}.safetensors"))
+    assert (hub.requests, clone.read_text()) == ([], before)
+    out = capsys.readouterr().out
+    assert f"it loads with {load.__name__}" in out
+    would = (
+        f"would upload it to org/tiny (private), load it back, and write the commit into {clone}"
+    )
+    assert would in out
+    assert main([*arguments, "--dry-run", str(folder)]) == 1
+    assert "is there already, expected a new or empty folder" in error_line(capsys)
+
+
+def test_the_code_on_each_card_runs(writer, clone, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name, colour in (("window", "red"), ("dog", "green"), ("boat", "blue")):
+        Image.new("RGB", (48, 40), colour).save(f"{name}.jpg")
+    names = {}
+    for kind in LOADERS:
+        assert main(["publish", f"tiny-{kind}", "--repo", f"org/{kind}"]) == 0
+        card = ModelCard.load(f"org/{kind}")
+        assert f'load_{kind.replace("-", "_")}("org/{kind}"' in snippet(card.text)
+        exec(snippet(card.text), names)
+    assert Image.open("clean.png").size == (48, 40)
+    assert {hit.id for hit in names["hits"][0]} == {"dog.jpg", "boat.jpg"}
+    assert HashIndex.load("photos.lcdh").model == "org/lcdh-student"
+    assert names["codes"].shape == (2, 128)
+
+
+def test_offline_once_it_was_loaded(writer, clone, monkeypatch):
+    """As docs/publishing.md says; that HF_ENDPOINT names a mirror is in test_hub."""
+    assert main(["publish", "tiny-lcdh-teacher", "--repo", "org/tiny"]) == 0
+    online = load_lcdh_teacher("org/tiny")
+    asked = len(writer.requests)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    assert same(load_lcdh_teacher("org/tiny"), online)
+    assert len(writer.requests) == asked
+
+
+def test_private_repos_need_the_token_to_be_loaded(writer, clone, monkeypatch, capsys):
+    assert main(["publish", "tiny-lcdh-teacher", "--repo", "org/secret", "--private"]) == 0
+    assert writer.repos["org/secret"].private
+    assert load_lcdh_teacher("org/secret", token=TOKEN).config.dim == 64
+    assert main(["publish", "tiny-lcdh-teacher", "--repo", "org/open"]) == 0
+    assert not writer.repos["org/open"].private
+    capsys.readouterr()
+    assert main(["publish", "tiny-lcdh-teacher", "--repo", "org/open", "--private"]) == 1
+    assert "org/open is there already and public, got --private" in error_line(capsys)
+
+
+# your own weights
+
+
+def test_own_weights_by_way_of_a_folder_whose_card_was_completed(
+    writer, clone, checkpoints, tmp_path, capsys
+):
+    weights, folder = checkpoints / "derefl.safetensors", tmp_path / "mine"
+    before = clone.read_text()
+    assert main(["publish", str(weights), "--repo", "mine/net", "--dry-run", str(folder)]) == 0
+    card = (folder / "README.md").read_text()
+    assert card.count("Not stated.") == 3 and "model-index" not in card
+    (folder / "README.md").write_text(card.replace("Not stated.", "MIT, says its owner."))
+    assert main(["publish", str(folder), "--repo", "mine/net"]) == 0
+    assert ModelCard.load("mine/net").text.count("MIT, says its owner.") == 3
+    assert same(load_derefl("mine/net"), load_derefl(weights))
+    assert clone.read_text() == before
+
+
+def test_a_manifest_that_does_not_list_the_weights_is_found_out_before_uploading(
+    writer, clone, checkpoints, tmp_path, capsys
+):
+    other = tmp_path / "other.json"
+    other.write_text(clone.read_text().replace('"tiny-lcdh-teacher"', '"another"'))
+    own = str(checkpoints / "lcdh-teacher.safetensors")
+    for model, file in (
+        ("tiny-lcdh-teacher", other),
+        (own, clone),
+        ("tiny-lcdh-teacher", tmp_path / "none"),
+    ):
+        assert main(["publish", model, "--repo", "org/tiny", "--manifest", str(file)]) == 1
+        assert str(file) in error_line(capsys)
+    assert writer.requests == []
+
+
+def test_a_manifest_elsewhere(writer, clone, tmp_path):
+    other = tmp_path / "other.json"
+    other.write_text(clone.read_text())
+    before = clone.read_text()
+    arguments = ["publish", "tiny-lcdh-teacher", "--repo", "org/tiny", "--manifest", str(other)]
+    assert main(arguments) == 0
+    assert published(other, "tiny-lcdh-teacher")["repo"] == "org/tiny"
+    assert clone.read_text() == before
+
+
+def test_what_cannot_be_published(writer, clone, package, tmp_path):
+    damaged = package / "weights" / "tiny-derefl.safetensors"
+    damaged.write_bytes(damaged.read_bytes()[:-1] + b"\1")
+    with pytest.raises(CheckpointError, match=r"but the manifest lists .*derefl\.zoo\.bundle"):
+        prepare("tiny-derefl", "org/tiny")
+    for repo in ("tiny", "a/b/c", "/tiny", "org/"):
+        with pytest.raises(PublishError, match="expected ORG/NAME"):
+            prepare("tiny-lcdh-teacher", repo)
+    unknown = save_net(tmp_path / "net.safetensors", make_net(), kind="other")
+    with pytest.raises(CheckpointError, match=r"kind 'other', expected one of derefl, lcdh-stud"):
+        prepare(str(unknown), "org/tiny")
+    # Of a kind that there is, but the weights do not fit: found before anything is uploaded.
+    wrong = save_net(tmp_path / "wrong.safetensors", make_net())
+    assert main(["publish", str(wrong), "--repo", "org/tiny"]) == 1
+    assert writer.requests == []
+
+
+def test_a_folder_that_cannot_be_written(clone, tmp_path):
+    release = prepare("tiny-lcdh-teacher", "org/tiny")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(PublishError, match="cannot be written"):
+        write_folder(release, tmp_path / "file" / "folder")
+    with pytest.raises(OutputExistsError):
+        write_folder(release, tmp_path / "file")
+
+
+# what the Hub may answer
+
+
+def test_no_token(hub, clone, capsys):
+    assert main(["publish", "tiny-lcdh-teacher", "--repo", "org/tiny"]) == 1
+    line = error_line(capsys)
+    assert "log in with `hf auth login`" in line and "Nothing was uploaded" in line
+    assert hub.requests == []
+
+
+@pytest.mark.parametrize(
+    ("repo", "token", "message"),
+    [
+        ("org/tiny", "hf_unknown", r"does not know the token \(status 401\).* Nothing was upl"),
+        ("others/tiny", TOKEN, r"may not write to others \(status 403\).* Nothing was uploaded"),
+        ("org/no such name", TOKEN, "cannot be a Hub repo id"),
+    ],
+)
+def test_refused(writer, clone, capsys, repo, token, message):
+    before = clone.read_text()
+    assert main(["publish", "tiny-lcdh-teacher", "--repo", repo, "--token", token]) == 1
+    assert re.search(message, error_line(capsys))
+    assert (writer.repos, clone.read_text()) == ({}, before)
+
+
+def test_a_name_that_a_data_set_has(writer, clone, capsys):
+    writer.datasets.add("org/data")
+    assert main(["publish", "tiny-lcdh-teacher", "--repo", "org/data"]) == 1
+    assert "there may be a data set or a Space of that name" in error_line(capsys)
+
+
+def test_a_repo_that_holds_something_else_is_left_alone(writer, clone, capsys):
+    writer.commit("org/bert", {"config.json": b'{"model_type": "bert"}'})
+    assert main(["publish", "tiny-lcdh-teacher", "--repo", "org/teacher"]) == 0
+    capsys.readouterr()
+    for repo, kind in (("org/bert", "unknown to derefl"), ("org/teacher", "lcdh-teacher")):
+        head = dict(writer.repos[repo].branches)
+        assert main(["publish", "tiny-derefl", "--repo", repo]) == 1
+        assert f"the Hub repo {repo} holds a model of kind {kind!r}" in error_line(capsys)
+        assert writer.repos[repo].branches == head
+
+
+@pytest.mark.parametrize(
+    ("route", "status", "message"),
+    [
+        ("create_repo", 500, r"failed .*check the connection.* Nothing was uploaded"),
+        ("validate_card", 400, r"failed .*no commit of these files"),
+        ("preupload", 403, r"may not write to org \(status 403\).*no commit of these files"),
+        ("lfs_object", 400, r"failed \(.*BadRequest.*no commit of these files"),
+        ("take_commit", 500, r"failed \(.*500.*no commit of these files"),
+    ],
+)
+def test_an_upload_that_breaks_off_says_where_things_are_and_can_be_repeated(
+    writer, clone, capsys, route, status, message
+):
+    before = clone.read_text()
+    writer.refusals[route] = status
+    assert main(["publish", "tiny-lcdh-teacher", "--repo", "org/tiny"]) == 1
+    assert re.search(message, error_line(capsys))
+    assert clone.read_text() == before
+    writer.refusals.clear()
+    assert main(["publish", "tiny-lcdh-teacher", "--repo", "org/tiny"]) == 0
+
+
+def test_network_down_or_switched_off(writer, clone, capsys, monkeypatch):
+    writer.stop()
+    assert main(["publish", "tiny-lcdh-teacher", "--repo", "org/tiny"]) == 1
+    assert "check the connection and HF_ENDPOINT" in error_line(capsys)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    huggingface_hub.close_session()
+    assert main(["publish", "tiny-lcdh-teacher", "--repo", "org/tiny"]) == 1
+    assert "HF_HUB_OFFLINE; unset it" in error_line(capsys)
+
+
+def test_what_comes_back_as_something_else_is_not_written_down(writer, clone, capsys, monkeypatch):
+    before = clone.read_text()
+    commit = writer.commit
+
+    def spoiling(repo, files, branch="main"):
+        weights = files.get("model.safetensors", b"")
+        return commit(repo, files | {"model.safetensors": weights[:-1] + b"\1"}, branch)
+
+    monkeypatch.setattr(writer, "commit", spoiling)
+    assert main(["publish", "tiny-lcdh-teacher", "--repo", "org/tiny"]) == 1
+    line = error_line(capsys)
+    assert "model.safetensors came back from the Hub as another file" in line
+    assert re.search(r"org/tiny was uploaded as commit [0-9a-f]{40}, but no manifest", line)
+    assert clone.read_text() == before
+
+
+def test_a_commit_that_cannot_be_loaded_back(writer, clone, capsys):
+    writer.refusals["resolve"] = 503
+    assert main(["publish", "tiny-lcdh-teacher", "--repo", "org/tiny"]) == 1
+    assert re.search(r"cannot be loaded back: .*503.* no manifest was changed", error_line(capsys))
+
+
+def test_a_manifest_that_cannot_be_written_in_the_end(writer, clone, capsys, monkeypatch):
+    def full(*_):
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr("derefl.zoo.publish.write_manifest", full)
+    assert main(["publish", "tiny-lcdh-teacher", "--repo", "org/tiny"]) == 1
+    line = error_line(capsys)
+    assert "is published and was loaded back" in line and "No space left" in line
+    assert '"hub": {"repo": "org/tiny", "revision": "' in line
