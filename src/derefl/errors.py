@@ -17,7 +17,7 @@ class DownloadError(DereflError):
 
 
 class PublishError(DereflError):
-    """The Hub took a model not or not whole: ``derefl publish derefl-small --repo not-mine/net``."""
+    """The Hub took a model not or not whole: ``derefl publish NAME --repo not-mine/net``."""
 
 
 class ManifestError(DereflError):

@@ -146,9 +146,10 @@ class HashHead(nn.Module):
         self.gain = dim**0.5
         self.bend: nn.Sequential | None = None
         if hidden:
-            self.bend = nn.Sequential(nn.Linear(dim, hidden), nn.GELU(), nn.Linear(hidden, bits))
-            nn.init.zeros_(self.bend[2].weight)
-            nn.init.zeros_(self.bend[2].bias)
+            last = nn.Linear(hidden, bits)
+            nn.init.zeros_(last.weight)
+            nn.init.zeros_(last.bias)
+            self.bend = nn.Sequential(nn.Linear(dim, hidden), nn.GELU(), last)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.gain * x
