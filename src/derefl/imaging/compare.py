@@ -2,8 +2,11 @@
 
 from collections.abc import Mapping
 
+import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from derefl.imaging.deep import Picture
+from derefl.imaging.strips import STRIP, cut
 from derefl.imaging.tensors import colours, to_bytes
 
 PANEL = 1600
@@ -11,35 +14,56 @@ PANEL = 1600
 
 MARGIN, LABEL = 8, 16
 
+WIDE = 3
+"""Width over height from which panels stand one above the other instead of in a row."""
 
-def side_by_side(pictures: Mapping[str, Image.Image]) -> Image.Image:
-    """Put pictures of any mode in a row on white, each below its label; alpha is not shown.
+RGB_MODES = ("RGB", "RGBA", "P", "RGB;16", "RGBA;16")
+"""Modes whose ICC profile holds for RGB too."""
+
+
+def side_by_side(pictures: Mapping[str, Picture]) -> Image.Image:
+    """Put pictures of any mode on white, each below its label; alpha is not shown.
+
+    They stand in a row, or one above the other if the first is very wide. The letters grow with
+    the first, so that they can be read when all of the sheet is on a screen.
 
     Args:
-        pictures: label to picture, left to right.
+        pictures: label to picture, left to right or top to bottom.
 
     Returns:
         An RGB picture, with the first one's ICC profile if that is for RGB too.
     """
-    font = ImageFont.load_default(LABEL)
     panels = {label: panel(image) for label, image in pictures.items()}
-    widths = [max(p.width, int(font.getlength(label)) + 1) for label, p in panels.items()]
-    top = LABEL + 2 * MARGIN
-    height = top + max(p.height for p in panels.values()) + MARGIN
-    row = Image.new("RGB", (sum(widths) + MARGIN * (len(widths) + 1), height), "white")
-    draw, x = ImageDraw.Draw(row), MARGIN
-    for (label, picture), width in zip(panels.items(), widths, strict=True):
-        draw.text((x, MARGIN // 2), label, fill="black", font=font)
-        row.paste(picture, (x, top))
-        x += width + MARGIN
-    first = next(iter(pictures.values()))
-    if first.mode in ("RGB", "RGBA", "P") and "icc_profile" in first.info:
-        row.info["icc_profile"] = first.info["icc_profile"]
-    return row
+    first = next(iter(panels.values()))
+    stacked = first.width > WIDE * first.height
+    size = max(LABEL, max(first.size) // 40)
+    font = ImageFont.load_default(size)
+    top = size + 2 * MARGIN
+    cells = {
+        label: (max(p.width, int(font.getlength(label)) + 1) + MARGIN, top + p.height)
+        for label, p in panels.items()
+    }
+    widths, heights = zip(*cells.values(), strict=True)
+    total = (max(widths), sum(heights)) if stacked else (sum(widths), max(heights))
+    sheet = Image.new("RGB", (total[0] + MARGIN, total[1] + MARGIN), "white")
+    draw, x, y = ImageDraw.Draw(sheet), MARGIN, 0
+    for label, picture in panels.items():
+        draw.text((x, y + MARGIN // 2), label, fill="black", font=font)
+        sheet.paste(picture, (x, y + top))
+        x, y = (x, y + cells[label][1]) if stacked else (x + cells[label][0], y)
+    original = next(iter(pictures.values()))
+    if original.mode in RGB_MODES and "icc_profile" in original.info:
+        sheet.info["icc_profile"] = original.info["icc_profile"]
+    return sheet
 
 
-def panel(image: Image.Image) -> Image.Image:
+def panel(image: Picture) -> Image.Image:
     """The picture in 8-bit RGB, no side over :data:`PANEL`."""
-    result = Image.fromarray(to_bytes(colours(image)))
+    step = max(1, STRIP // image.width)
+    strips = [
+        to_bytes(colours(cut(image, top, min(top + step, image.height))))
+        for top in range(0, image.height, step)
+    ]
+    result = Image.fromarray(np.concatenate(strips))
     result.thumbnail((PANEL, PANEL))
     return result

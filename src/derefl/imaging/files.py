@@ -1,180 +1,178 @@
 """Pictures from and to files, with what they carry: ICC profile, EXIF, XMP, resolution."""
 
-from dataclasses import dataclass, field
+import struct
 from pathlib import Path
 from typing import Any
 
-from PIL import Image, PngImagePlugin, UnidentifiedImageError
+from PIL import PngImagePlugin
 
-from derefl.errors import ImageError, OutputExistsError
+from derefl.errors import DereflError, ImageError, OutputExistsError
 from derefl.files import atomic_path
-from derefl.imaging.metadata import XMP, descriptive_exif, upright
-
-
-@dataclass(frozen=True)
-class Format:
-    """What a file format holds, and how it is written.
-
-    Attributes:
-        name: Pillow's name of it.
-        modes: modes it holds without loss of depth or channels.
-        transparent: those of them that it holds with transparency.
-        stand_ins: modes written as another that holds the same colours.
-        options: what ``Image.save`` is given.
-    """
-
-    name: str
-    modes: frozenset[str]
-    transparent: frozenset[str]
-    stand_ins: dict[str, str] = field(default_factory=dict)
-    options: dict[str, Any] = field(default_factory=dict)
-
-
-JPEG = Format(
-    "JPEG",
-    modes=frozenset({"1", "L", "P", "RGB", "CMYK"}),
-    transparent=frozenset(),
-    stand_ins={"1": "L", "P": "RGB"},
-    options={"quality": 95, "subsampling": 0},
+from derefl.imaging.deep import DeepPicture, Picture
+from derefl.imaging.deep_files import is_deep, read_deep, write_png, write_tiff
+from derefl.imaging.formats import (
+    FORMATS,
+    HEIF,
+    PNG,
+    TIFF,
+    WEBP,
+    Format,
+    format_for,
+    is_picture_name,
 )
-PNG = Format(
-    "PNG",
-    modes=frozenset({"1", "L", "LA", "P", "RGB", "RGBA", "I", "I;16", "I;16B"}),
-    transparent=frozenset({"1", "L", "LA", "P", "RGB", "RGBA", "I;16"}),
-    stand_ins={"I": "I;16"},
-)
-WEBP = Format(
-    "WEBP",
-    modes=frozenset({"1", "L", "LA", "P", "RGB", "RGBA"}),
-    transparent=frozenset({"LA", "P", "RGBA"}),
-    stand_ins={"1": "RGB", "L": "RGB", "LA": "RGBA"},
-    options={"quality": 95, "exact": True},
-)
-TIFF = Format(
-    "TIFF",
-    modes=frozenset({"1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "I", "I;16", "I;16B"}),
-    transparent=frozenset({"LA", "RGBA"}),
-    options={"compression": "raw"},  # libtiff, which compresses, cannot write the EXIF block
+from derefl.imaging.metadata import tiff_block, upright
+from derefl.imaging.opening import (
+    MAX_MEGAPIXELS,
+    check_single,
+    check_size,
+    check_sums,
+    damaged,
+    is_lossless_webp,
+    open_file,
+    read_header,
 )
 
-FORMATS = {
-    ".jpg": JPEG,
-    ".jpeg": JPEG,
-    ".png": PNG,
-    ".tif": TIFF,
-    ".tiff": TIFF,
-    ".webp": WEBP,
-}
-"""By suffix, in lower case."""
+__all__ = ["FORMATS", "format_for", "is_picture_name", "open_picture", "save_picture"]
 
 
-def is_picture_name(path: Path) -> bool:
-    """Whether the name ends like a format that derefl writes."""
-    return path.suffix.lower() in FORMATS
-
-
-def open_picture(path: str | Path) -> Image.Image:
+def open_picture(
+    path: str | Path,
+    max_megapixels: float = MAX_MEGAPIXELS,
+    *,
+    first_frame: bool = False,
+) -> Picture:
     """Read a picture, decoded and :func:`~derefl.imaging.metadata.upright`.
 
-    Any format that Pillow reads; of several frames, the first. (Pillow reads 16-bit *colour* as 8.)
+    JPEG, PNG, WebP, TIFF, AVIF, HEIF (with the extra ``heic``), GIF and BMP; by what is in the
+    file, whatever its name. docs/pictures.md says what becomes of each kind.
+
+    Args:
+        path: an ordinary file.
+        max_megapixels: larger pictures are refused before they are decoded.
+        first_frame: take the first picture of an animation or of a TIFF of several pages, which
+            is refused otherwise.
+
+    Returns:
+        A PIL picture, or a :class:`~derefl.imaging.deep.DeepPicture` if it has 16 bits a channel
+        and several channels.
 
     Raises:
-        ImageError: no such file, a folder, not a picture, damaged, cut short or suspiciously large.
+        ImageError: no such file, a folder, not a picture, damaged, cut short, too large, or
+            several pictures.
+        MissingExtraError: HEIF, and the package that reads it is not installed.
     """
     path = Path(path)
-    if path.is_dir():
-        raise ImageError(f"{path} is a folder, expected a picture; name a file in it")
-    try:
-        with Image.open(path) as image:
-            return upright(image)
-    except FileNotFoundError as error:
-        raise ImageError(f"{path}: there is no such file; check the spelling") from error
-    except UnidentifiedImageError as error:
-        raise ImageError(
-            f"{path} is not a picture that Pillow can read, expected for example a JPEG or PNG; "
-            "convert it first"
-        ) from error
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ImageError(f"{path} cannot be read: {error}") from error
+    with open_file(path) as file:
+        try:
+            image = read_header(file, path)
+            check_size(image, path, max_megapixels)
+            if not first_frame:
+                check_single(image, path)
+            if image.format == "PNG":
+                check_sums(image)
+                image = read_header(file, path)
+            if is_deep(image):
+                return upright(read_deep(image, read_header(file, path)))
+            lossless = image.format == "WEBP" and is_lossless_webp(file)
+            result = upright(image)
+        except DereflError:
+            raise
+        except MemoryError as error:
+            raise ImageError(f"{path} needs more memory than there is to be opened") from error
+        except Exception as error:  # a parser raises whatever it trips over
+            raise damaged(path, error) from error
+        if lossless:
+            result.info["lossless"] = True
+        return result
 
 
-def save_picture(image: Image.Image, path: str | Path, *, overwrite: bool = False) -> None:
+def save_picture(
+    image: Picture,
+    path: str | Path,
+    *,
+    overwrite: bool = False,
+    quality: int | None = None,
+) -> None:
     """Write a picture with its ICC profile, EXIF, XMP and resolution; whole, or not at all.
 
-    The suffix tells the format. JPEG and WebP are written at quality 95, JPEG without chroma
-    subsampling; PNG and (uncompressed) TIFF lose nothing.
+    The suffix tells the format. PNG and (uncompressed) TIFF lose nothing, nor does WebP if the
+    picture comes from a WebP that lost nothing.
 
     Args:
         image: as :meth:`~derefl.reflection.pipeline.ReflectionRemover.dereflect` returns it.
-        path: ``.jpg``, ``.png``, ``.tif`` or ``.webp``; missing folders are made.
+        path: ``.jpg``, ``.png``, ``.tif``, ``.webp``, ``.avif`` or ``.heic``; missing folders are
+            made.
         overwrite: replace a file that is there.
+        quality: 1 to 100, of the formats that lose something; None is 95 for JPEG (without chroma
+            subsampling) and WebP, 90 for AVIF and HEIF.
 
     Raises:
         OutputExistsError: the file is there and ``overwrite`` is off.
         ImageError: an unknown suffix, a format that cannot hold this picture, or a full disk.
+        MissingExtraError: HEIF, and the package that writes it is not installed.
     """
     path = Path(path)
     form = format_for(image, path)
-    if path.exists() and not overwrite:
-        raise OutputExistsError(f"{path} is there already; overwrite it or choose another name")
     options = form.options | carried(image, form)
-    if image.mode in form.stand_ins:
-        image = image.convert(form.stand_ins[image.mode])
+    if quality is not None and "quality" in options:
+        options["quality"] = quality
     try:
+        if path.exists() and not overwrite:
+            raise OutputExistsError(f"{path} is there already; overwrite it or choose another name")
         with atomic_path(path) as temporary:
-            image.save(temporary, format=form.name, **options)
-    except (OSError, ValueError) as error:
+            write(image, temporary, form, options)
+    except (OSError, ValueError, struct.error) as error:  # struct: over 4 GB of TIFF
         raise ImageError(f"{path} cannot be written: {error}") from error
 
 
-def format_for(image: Image.Image, path: Path) -> Format:
-    """The format that the suffix names, if it holds such a picture.
+def write(image: Picture, path: Path, form: Format, options: dict[str, Any]) -> None:
+    """Write a file that nobody sees yet."""
+    if isinstance(image, DeepPicture):
+        with path.open("wb") as file:
+            (write_png if form is PNG else write_tiff)(image, file, options)
+        return
+    if image.mode in form.stand_ins:
+        image = image.convert(form.stand_ins[image.mode])
+    if form is HEIF:
+        from pillow_heif import from_pillow
 
-    Raises:
-        ImageError: it does not, or there is no such suffix; the message names one that does.
-    """
-    form = FORMATS.get(path.suffix.lower())
-    if form is None:
-        raise ImageError(
-            f"{path} has the suffix {path.suffix or '(none)'}, expected one of "
-            f"{', '.join(FORMATS)}; save it as {path.with_suffix('.png')}"
-        )
-    if not holds(form, image):
-        other = next(suffix for suffix in (".png", ".tif") if holds(FORMATS[suffix], image))
-        what = "transparency" if image.has_transparency_data else f"pictures of mode {image.mode}"
-        raise ImageError(
-            f"{path}: {form.name} cannot hold {what}; save it as {path.with_suffix(other)}"
-        )
-    return form
+        from_pillow(image).save(path, **options)
+    else:
+        image.save(path, format=form.name, **options)
 
 
-def holds(form: Format, image: Image.Image) -> bool:
-    """Whether nothing of the picture's colours, depth and alpha is lost in this format."""
-    return image.mode in (form.transparent if image.has_transparency_data else form.modes)
-
-
-def carried(image: Image.Image, form: Format) -> dict[str, Any]:
+def carried(image: Picture, form: Format) -> dict[str, Any]:
     """Options for ``Image.save``, which drops these unless it is told each of them.
 
     Pillow before 11 reads and writes XMP in some formats only.
     """
-    info = image.info
+    info: dict[Any, Any] = image.info
     options = {key: info[key] for key in ("icc_profile", "exif", "dpi") if info.get(key)}
     xmp = info.get("xmp") or info.get("XML:com.adobe.xmp")
     if isinstance(xmp, str):
         xmp = xmp.encode()
     if form is TIFF:
         # Its EXIF tags are the file's own: only those that do not describe another file's layout.
-        exif = Image.Exif()
-        exif.load(options.get("exif", b""))
-        exif = descriptive_exif(exif)
+        options["exif"] = tiff_block(options.get("exif", b""), xmp)
+    elif form is PNG:
+        options["pnginfo"] = chunks = png_colour(info)
         if isinstance(xmp, bytes):
-            exif[XMP] = xmp
-        options["exif"] = exif.tobytes()
-    elif isinstance(xmp, bytes) and form is PNG:
-        text = PngImagePlugin.PngInfo()
-        text.add_itxt("XML:com.adobe.xmp", xmp.decode("utf-8", errors="replace"))
-        options["pnginfo"] = text
+            chunks.add_itxt("XML:com.adobe.xmp", xmp.decode("utf-8", errors="replace"))
     elif isinstance(xmp, bytes) and len(xmp) < 65_000:  # a JPEG segment holds no more
         options["xmp"] = xmp
+    if form is WEBP and info.get("lossless") is True:
+        options["lossless"] = True
     return options
+
+
+def png_colour(info: dict[Any, Any]) -> PngImagePlugin.PngInfo:
+    """What a PNG without a profile says of its colours, which Pillow reads but does not write."""
+    chunks = PngImagePlugin.PngInfo()
+    for name, key in ((b"gAMA", "gamma"), (b"cHRM", "chromaticity")):
+        if key in info:
+            values = info[key] if isinstance(info[key], tuple) else (info[key],)
+            numbers = [round(value * 100_000) for value in values]
+            chunks.add(name, struct.pack(f">{len(numbers)}I", *numbers))
+    if "srgb" in info:
+        chunks.add(b"sRGB", bytes([info["srgb"]]))
+    return chunks

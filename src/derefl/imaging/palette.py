@@ -53,7 +53,7 @@ def nearest(colours: NDArray[np.uint8], count: int) -> tuple[NDArray[np.uint8], 
     reduced = strip.quantize(count, method=Image.Quantize.MEDIANCUT)
     chosen = np.frombuffer(reduced.tobytes(), dtype=np.uint8)
     palette = np.array(reduced.getpalette(), dtype=np.uint8).reshape(-1, 3)
-    return palette[: chosen.max() + 1], chosen
+    return palette[: int(chosen.max()) + 1], chosen
 
 
 def packed(colours: NDArray[np.uint8]) -> NDArray[np.uint32]:

@@ -1,6 +1,7 @@
 """Between PIL pictures and float tensors, each mode at its own depth and without loss."""
 
 from collections.abc import Callable
+from typing import Any, overload
 
 import numpy as np
 import torch
@@ -9,6 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 from derefl.errors import ImageError
+from derefl.imaging.deep import DeepPicture, Picture
 from derefl.imaging.palette import quantise
 
 Array = NDArray[np.float32]
@@ -20,11 +22,12 @@ WIDE = ("I;16", "I;16L", "I;16B", "I;16N", "I")
 """Grey modes of 16 bits; Pillow opens a 16-bit PNG as the one or the other, by version."""
 
 
-def to_tensor(image: Image.Image) -> Tensor:
+def to_tensor(image: Picture) -> Tensor:
     """The colours of a picture, without its alpha.
 
     Args:
-        image: mode 1, L, LA, P, RGB, RGBA, CMYK, I;16 or I (as 16 bits).
+        image: mode 1, L, LA, P, RGB, RGBA, CMYK, I;16 or I (as 16 bits), or a
+            :class:`~derefl.imaging.deep.DeepPicture`.
 
     Returns:
         float32 ``[1 3 h w]`` in [0, 1]; a grey picture has three equal channels.
@@ -35,14 +38,21 @@ def to_tensor(image: Image.Image) -> Tensor:
     return torch.from_numpy(colours(image)).permute(2, 0, 1)[None].contiguous()
 
 
-def from_tensor(tensor: Tensor, like: Image.Image) -> Image.Image:
+@overload
+def from_tensor(tensor: Tensor, like: Image.Image) -> Image.Image: ...
+@overload
+def from_tensor(tensor: Tensor, like: DeepPicture) -> DeepPicture: ...
+
+
+def from_tensor(tensor: Tensor, like: Picture) -> Picture:
     """A picture of these colours, in every other respect like another.
 
     Colours that are still those of ``like`` come back exactly. Mode by mode:
 
-    - RGBA, LA: alpha is ``like``'s, bit for bit.
+    - RGBA, LA: alpha is ``like``'s, bit for bit, and so is the colour of what is fully transparent.
     - L, LA, I;16, I: the luminance, I;16 and I in 16 bits. 1: black below one half.
     - P: at most 256 colours chosen for the new picture, alpha as before.
+    - A :class:`~derefl.imaging.deep.DeepPicture`: as RGB, RGBA or LA, in 16 bits.
     - CMYK: black stays as far as the new colour allows, the other inks follow.
     - A fully transparent colour (PNG's tRNS) marks the same pixels as before.
 
@@ -51,6 +61,8 @@ def from_tensor(tensor: Tensor, like: Image.Image) -> Image.Image:
         like: what :func:`to_tensor` was given; gives mode, size, alpha and ``info``.
     """
     values = tensor[0].permute(1, 2, 0).float().cpu().clamp(0, 1).numpy()
+    if isinstance(like, DeepPicture):
+        return DeepPicture(to_deep(values, like), dict(like.info))
     result = FROM_COLOURS[like.mode](values, like)
     if like.mode == "P":
         # These two name places in the old palette.
@@ -61,8 +73,10 @@ def from_tensor(tensor: Tensor, like: Image.Image) -> Image.Image:
     return result
 
 
-def colours(image: Image.Image) -> Array:
+def colours(image: Picture) -> Array:
     """:func:`to_tensor` as an array ``[h w 3]``."""
+    if isinstance(image, DeepPicture):
+        return as_rgb(image.pixels.astype(np.float32) / np.float32(65535))
     mode = image.mode
     if mode not in FROM_COLOURS:
         raise ImageError(
@@ -85,8 +99,14 @@ def colours(image: Image.Image) -> Array:
         array /= 255
     if mode == "CMYK":
         return (1 - array[..., :3]) * (1 - array[..., 3:])
-    if array.ndim == 2 or mode == "LA":
-        return np.repeat(array.reshape(*array.shape[:2], -1)[..., :1], 3, axis=2)
+    return as_rgb(array)
+
+
+def as_rgb(array: Array) -> Array:
+    """Grey, grey and alpha, RGB or RGBA, ``[h w]`` or ``[h w c]``, as RGB."""
+    array = array.reshape(*array.shape[:2], -1)
+    if array.shape[2] < 3:
+        return np.repeat(array[..., :1], 3, axis=2)
     return np.ascontiguousarray(array[..., :3])
 
 
@@ -97,21 +117,20 @@ def to_bytes(values: Array) -> NDArray[np.uint8]:
 
 def to_rgb(values: Array, like: Image.Image) -> Image.Image:
     """To RGB or RGBA."""
-    if like.mode == "RGBA":
-        result = Image.fromarray(to_bytes(values))
-        result.putalpha(like.getchannel("A"))
-        return result
-    return Image.fromarray(keep_transparent_colour(to_bytes(values), like))
+    return Image.fromarray(keep_transparency(to_bytes(values), np.asarray(like), like))
 
 
 def to_grey(values: Array, like: Image.Image) -> Image.Image:
     """To L or LA."""
     grey = to_bytes(values @ LUMINANCE)
-    if like.mode == "LA":
-        result = Image.fromarray(grey)
-        result.putalpha(like.getchannel("A"))
-        return result
-    return Image.fromarray(keep_transparent_colour(grey, like))
+    return Image.fromarray(keep_transparency(grey, np.asarray(like), like))
+
+
+def to_deep(values: Array, like: DeepPicture) -> NDArray[np.uint16]:
+    """To 16 bits a channel."""
+    if like.mode == "LA;16":
+        values = values @ LUMINANCE
+    return keep_transparency(np.rint(values * 65535).astype(np.uint16), like.pixels, like)
 
 
 def to_bilevel(values: Array, like: Image.Image) -> Image.Image:
@@ -124,7 +143,7 @@ def to_wide_grey(values: Array, like: Image.Image) -> Image.Image:
     old = np.asarray(like)
     grey = np.rint(values @ LUMINANCE * 65535).astype(old.dtype)
     # frombytes, because what fromarray makes of 16 bits changes with Pillow's version
-    return Image.frombytes(like.mode, like.size, keep_transparent_colour(grey, like).tobytes())
+    return Image.frombytes(like.mode, like.size, keep_transparency(grey, old, like).tobytes())
 
 
 def to_palette(values: Array, like: Image.Image) -> Image.Image:
@@ -148,12 +167,24 @@ def to_inks(values: Array, like: Image.Image) -> Image.Image:
     return Image.frombytes("CMYK", like.size, new.tobytes())
 
 
-def keep_transparent_colour(new: NDArray, like: Image.Image) -> NDArray:
-    """Pixels of the colour that ``like`` calls transparent keep it, and no other pixel gets it."""
+def keep_transparency(new: NDArray[Any], old: NDArray[Any], like: Picture) -> NDArray[Any]:
+    """New colours with the transparency of the old pixels.
+
+    Alpha is taken over. What cannot be seen keeps its colour: nobody asked for it to change, and
+    in a picture with a colour that stands for transparent it would appear.
+
+    Args:
+        new: grey ``[h w]`` or RGB ``[h w 3]``.
+        old: the pixels of ``like``, with as many channels, or alpha besides.
+        like: its ``info["transparency"]`` may name a transparent colour.
+    """
+    if like.mode in ("LA", "RGBA", "LA;16", "RGBA;16"):
+        alpha = old[..., -1:]
+        new = np.concatenate([new.reshape(*new.shape[:2], -1), alpha], axis=2)
+        return np.where(alpha == 0, old, new)
     key = like.info.get("transparency")
     if key is None or isinstance(key, bytes):
         return new
-    old = np.asarray(like)
     hidden, clash = old == key, new == key
     if old.ndim == 3:
         hidden, clash = hidden.all(axis=2), clash.all(axis=2)

@@ -1,0 +1,78 @@
+"""Pictures of 16 bits a channel, for which PIL has no mode."""
+
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from derefl.errors import ImageError
+
+MODES = {2: "LA;16", 3: "RGB;16", 4: "RGBA;16"}
+"""Mode by number of channels, in the manner of PIL's ``I;16``."""
+
+
+@dataclass(frozen=True, eq=False)
+class DeepPicture:
+    """A colour picture, or a grey one with alpha, of 16 bits a channel.
+
+    It stands where a PIL picture would, as far as derefl goes: it is opened, dereflected and saved
+    like one. Grey of 16 bits without alpha is PIL's own mode ``I;16``.
+
+    Attributes:
+        pixels: uint16 ``[h w c]``; grey and alpha, RGB, or RGBA (alpha not multiplied in).
+        info: what it carries, under PIL's names: ``icc_profile``, ``exif``, ``xmp``, ``dpi``, …;
+            ``transparency`` is a colour of 16 bits.
+
+    Raises:
+        ImageError: pixels of another type or shape.
+    """
+
+    pixels: NDArray[np.uint16]
+    info: dict[Any, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        array = self.pixels
+        if array.dtype != np.uint16 or array.ndim != 3 or array.shape[2] not in MODES:
+            raise ImageError(
+                f"got pixels {array.dtype} {list(array.shape)}, expected uint16 [h w c] with 2, 3 "
+                "or 4 channels; pass 8 bits as Image.fromarray(array)"
+            )
+        if array.size == 0:
+            raise ImageError(f"got a picture of {self.width}×{self.height} pixels, expected some")
+
+    @property
+    def mode(self) -> str:
+        """``LA;16``, ``RGB;16`` or ``RGBA;16``."""
+        return MODES[self.pixels.shape[2]]
+
+    @property
+    def width(self) -> int:
+        """In pixels."""
+        return self.pixels.shape[1]
+
+    @property
+    def height(self) -> int:
+        """In pixels."""
+        return self.pixels.shape[0]
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height."""
+        return self.width, self.height
+
+    @property
+    def has_transparency_data(self) -> bool:
+        """Whether there is an alpha channel, or a colour that stands for transparent."""
+        return self.pixels.shape[2] != 3 or "transparency" in self.info
+
+    def convert(self, mode: str) -> Image.Image:
+        """The picture in 8 bits, as PIL would convert it."""
+        eight = Image.fromarray(((self.pixels.astype(np.uint32) + 128) // 257).astype(np.uint8))
+        eight.info = {key: self.info[key] for key in self.info if key != "transparency"}
+        return eight.convert(mode)
+
+
+Picture: TypeAlias = Image.Image | DeepPicture
+"""What :func:`~derefl.imaging.files.open_picture` returns."""

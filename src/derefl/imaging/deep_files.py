@@ -1,0 +1,181 @@
+"""16 bits a channel from and to PNG and TIFF.
+
+Pillow decodes such files, but hands out the upper byte of each value only. Told that the bytes are
+in the other order it hands out the lower one: so a file is decoded twice, with Pillow's care for
+every compression and all damage, and without a further library (our choice).
+"""
+
+import io
+import os
+import struct
+import sys
+import zlib
+from collections.abc import Iterator
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import ExifTags, Image, PngImagePlugin, TiffImagePlugin, TiffTags, __version__
+from PIL.ImageFile import ImageFile
+
+from derefl.errors import ImageError
+from derefl.imaging.deep import DeepPicture
+from derefl.imaging.metadata import loaded, plain_exif
+from derefl.imaging.opening import PLANAR, quiet
+
+OTHER = {"B": "L", "L": "B"}
+NATIVE = {"little": "L", "big": "B"}[sys.byteorder]
+
+COLOUR_TYPE = {2: 4, 3: 2, 4: 6}
+"""PNG's number for a picture of so many channels."""
+
+SUB, ROWS = 1, 64
+"""PNG's filter that stores the difference to the pixel on the left; rows packed at a time."""
+
+
+def raw_mode(image: ImageFile) -> str:
+    """How an undecoded picture is stored, in Pillow's words, for example ``RGB;16B``."""
+    if not image.tile:
+        return ""
+    args = image.tile[0][3]
+    name = args[0] if isinstance(args, tuple) and args else args
+    return name if isinstance(name, str) else ""
+
+
+def is_deep(image: ImageFile) -> bool:
+    """Whether Pillow would make 8 bits of 16."""
+    bits = getattr(image, "tag_v2", {}).get(ExifTags.Base.BitsPerSample, (8,))
+    deep = ";16" in raw_mode(image) or max(bits) > 8
+    # A BMP's ";16" are 16 bits a pixel.
+    return deep and image.format in ("PNG", "TIFF") and not image.mode.startswith(("I", "F"))
+
+
+def read_deep(image: ImageFile, again: ImageFile) -> DeepPicture:
+    """Decode a picture that :func:`is_deep`.
+
+    Args:
+        image, again: the same file, opened twice and not decoded; both are used up.
+
+    Raises:
+        ImageError: damaged, cut short, or stored in a way that is not known.
+    """
+    name = os.fsdecode(image.filename)
+    kind, _, order = raw_mode(image).partition(";16")
+    planar = getattr(image, "tag_v2", {}).get(PLANAR, 1) != 1
+    if kind not in ("LA", "RGB", "RGBA", "RGBX", "RGBa") or planar or not pillow_tells():
+        what = "in planes" if planar else f"as {kind or image.mode}"
+        raise ImageError(
+            f"{name} has 16 bits a channel stored {what}, which Pillow {__version__} reads as 8; "
+            "convert it to an RGB PNG of 16 bits"
+        )
+    if kind == "LA":  # four bytes a pixel, as RGBA of 8 bits has
+        pixels: NDArray[np.uint16] = decoded(image, "RGBA").view(">u2").astype(np.uint16)
+    else:
+        stored, order = kind.replace("a", "A"), NATIVE if order == "N" else order
+        pixels = decoded(image, f"{stored};16{order}").astype(np.uint16)
+        pixels <<= 8
+        pixels |= decoded(again, f"{stored};16{OTHER[order]}")
+    if kind == "RGBa":
+        pixels = divided(pixels)
+    info = dict(image.info)
+    with quiet():
+        if "exif" not in info and (exif := plain_exif(image)):
+            info["exif"] = exif
+    return DeepPicture(pixels, info)
+
+
+def pillow_tells() -> bool:
+    """Whether this Pillow takes one byte of two, and not, say, the nearest 8-bit value."""
+    return all(
+        Image.frombytes("RGB", (1, 1), bytes(range(6)), "raw", raw).tobytes() == bytes(expected)
+        for raw, expected in (("RGB;16B", (0, 2, 4)), ("RGB;16L", (1, 3, 5)))
+    )
+
+
+def decoded(image: ImageFile, raw: str) -> NDArray[np.uint8]:
+    """The pixels, read as if they were stored in the way ``raw``, turned as the TIFF says."""
+    image.tile = [retold(tile, raw) for tile in image.tile]
+    return np.asarray(loaded(image))
+
+
+def retold(tile: Any, raw: str) -> Any:
+    """An entry of ``image.tile`` with another raw mode; a tuple, from Pillow 11 on a named one."""
+    args = raw if isinstance(tile[3], str) else (raw, *tile[3][1:])
+    return tile._replace(args=args) if hasattr(tile, "_replace") else (*tile[:3], args)
+
+
+def divided(pixels: NDArray[np.uint16]) -> NDArray[np.uint16]:
+    """RGBA whose colours were multiplied by alpha, without that."""
+    alpha = pixels[..., 3:].astype(np.uint64)
+    colours = (pixels[..., :3] * np.uint64(65535) + alpha // 2) // np.maximum(alpha, 1)
+    return np.concatenate([np.minimum(colours, 65535), alpha], axis=2).astype(np.uint16)
+
+
+def write_png(picture: DeepPicture, file: BinaryIO, options: dict[str, Any]) -> None:
+    """Write a PNG; Pillow writes one of a single pixel, and size and pixels are exchanged.
+
+    Args:
+        picture: any.
+        file: open for writing.
+        options: what ``Image.save`` would be given: profile, EXIF and so on.
+    """
+    buffer = io.BytesIO()
+    key = {k: v for k, v in picture.info.items() if k == "transparency"}
+    Image.new("RGB", (1, 1)).save(buffer, "PNG", **options | key)
+    shell = buffer.getvalue()
+    file.write(shell[:8])
+    place = 8
+    while place < len(shell):
+        length, name = struct.unpack_from(">I4s", shell, place)
+        data = shell[place + 8 : place + 8 + length]
+        place += length + 12
+        if name == b"IHDR":
+            kind = COLOUR_TYPE[picture.pixels.shape[2]]
+            data = struct.pack(">IIBBBBB", *picture.size, 16, kind, 0, 0, 0)
+        for part in packed(picture.pixels) if name == b"IDAT" else [data]:
+            PngImagePlugin.putchunk(file, name, part)
+
+
+def packed(pixels: NDArray[np.uint16]) -> Iterator[bytes]:
+    """The compressed pixels of a PNG, in parts."""
+    step = 2 * pixels.shape[2]
+    packer = zlib.compressobj(6)
+    for start in range(0, len(pixels), ROWS):
+        block = pixels[start : start + ROWS]
+        rows = np.array(block, ">u2", order="C").view(np.uint8).reshape(len(block), -1)
+        rows[:, step:] -= rows[:, :-step].copy()
+        if part := packer.compress(np.insert(rows, 0, SUB, axis=1).tobytes()):
+            yield part
+    yield packer.flush()
+
+
+def write_tiff(picture: DeepPicture, file: BinaryIO, options: dict[str, Any]) -> None:
+    """Write an uncompressed TIFF of one strip.
+
+    Args:
+        picture: RGB or RGBA.
+        file: open for writing.
+        options: ``exif``, ``icc_profile`` and ``dpi``, as ``Image.save`` would be given.
+    """
+    channels = picture.pixels.shape[2]
+    tags = TiffImagePlugin.ImageFileDirectory_v2(prefix=b"II")
+    exif = Image.Exif()
+    exif.load(options["exif"])
+    for tag in exif:
+        tags[tag] = exif.get_ifd(tag) if tag in TiffTags.TAGS_V2_GROUPS else exif[tag]
+    base = ExifTags.Base
+    tags[base.ImageWidth], tags[base.ImageLength] = picture.size
+    tags[base.BitsPerSample] = (16,) * channels
+    tags[base.Compression], tags[base.PhotometricInterpretation] = 1, 2
+    tags[base.SamplesPerPixel], tags[base.PlanarConfiguration] = channels, 1
+    if channels == 4:
+        tags[base.ExtraSamples] = 2
+    tags[base.StripOffsets], tags[base.RowsPerStrip] = 0, picture.height
+    tags[base.StripByteCounts] = picture.pixels.nbytes
+    if "dpi" in options:
+        tags[base.XResolution], tags[base.YResolution] = options["dpi"]
+        tags[base.ResolutionUnit] = 2
+    if "icc_profile" in options:
+        tags[base.InterColorProfile] = options["icc_profile"]
+    tags.save(file)
+    file.write(np.ascontiguousarray(picture.pixels, dtype="<u2").tobytes())

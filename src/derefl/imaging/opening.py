@@ -1,0 +1,217 @@
+"""What is looked at before a picture file is decoded: is it one, of which format, how large.
+
+A file may come from anybody, so nothing here trusts what it says of itself. Pillow's own guard
+against huge pictures is a setting of the whole process, and so are the filters of its warnings:
+other threads, and the program around derefl, have theirs. So the readers are called directly.
+"""
+
+import logging
+import stat
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from PIL import Image
+from PIL.ImageFile import ImageFile
+
+from derefl.errors import ImageError
+from derefl.imaging.formats import need_heif
+
+MAX_MEGAPIXELS = 200.0
+"""What a picture may have at most, unless told otherwise: the largest phone cameras' (our choice).
+In 8-bit RGB it takes 600 MB."""
+
+READABLE = ("JPEG", "PNG", "WEBP", "TIFF", "GIF", "BMP", "AVIF")
+"""Pillow's readers that are used, and HEIF's. It has fifty more, for formats that no photo comes
+in; one of them starts Ghostscript."""
+
+ANIMATED = ("GIF", "PNG", "WEBP", "AVIF")
+"""Formats in which several pictures are frames. In others, the further ones belong to the first:
+previews, depth maps, the rest of a burst."""
+
+REDUCED, PLANAR = 0x00FE, 0x011C
+"""TIFF tags: whether a page is a smaller copy of another, how channels are stored."""
+
+COPIES = 32
+"""Smaller copies that a TIFF may have; halved that often, nothing is left of any picture."""
+
+_filters = threading.Lock()
+
+
+@contextmanager
+def quiet() -> Iterator[list[warnings.WarningMessage]]:
+    """Without Pillow's warnings: a damaged file ends in an error or in a picture, said once.
+
+    Yields what would have been said. Python keeps one set of filters for all threads, hence the
+    lock; keep what runs inside short.
+    """
+    pillow, nothing = logging.getLogger("PIL"), logging.NullHandler()
+    with _filters, warnings.catch_warnings(record=True) as unsaid:
+        warnings.simplefilter("always")
+        pillow.addHandler(nothing)  # or, in a program without logs, its errors go to the screen
+        try:
+            yield unsaid
+        finally:
+            pillow.removeHandler(nothing)
+
+
+def open_file(path: Path) -> BinaryIO:
+    """Open an ordinary file; a pipe or a device could keep us waiting for ever.
+
+    Raises:
+        ImageError: no such file, a folder, a pipe or device, or it may not be read.
+    """
+    try:
+        mode = path.stat().st_mode
+        if stat.S_ISDIR(mode):
+            raise ImageError(f"{path} is a folder, expected a picture; name a file in it")
+        if not stat.S_ISREG(mode):
+            raise ImageError(
+                f"{path} is a pipe or a device, expected a picture; save it to a file first"
+            )
+        return path.open("rb")
+    except FileNotFoundError as error:
+        raise ImageError(f"{path}: there is no such file; check the spelling") from error
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        reason = getattr(error, "strerror", None) or error
+        raise ImageError(f"{path} cannot be read ({reason}); check its name and rights") from error
+
+
+def read_header(file: BinaryIO, path: Path) -> ImageFile:
+    """The picture in a file, not decoded yet.
+
+    Raises:
+        ImageError: not a picture, or the header is damaged or of an unknown kind.
+        MissingExtraError: it is HEIF, and the package that reads it is not installed.
+    """
+    file.seek(0)
+    name, reader = reader_of(file.read(64), path)
+    file.seek(0)
+    try:
+        with quiet() as unsaid:
+            image = reader(file, str(path))
+    except Exception as error:  # a parser raises whatever it trips over
+        raise ImageError(
+            f"{path} starts like {name} but cannot be read ({said(error)}); open it in a viewer, "
+            "or convert it to PNG"
+        ) from error
+    # Pillow goes on without; it may be the profile that lay in the part that is missing.
+    lost = [text for w in unsaid if "Skipping tag" in (text := str(w.message)) or "Trunc" in text]
+    if image.format == "TIFF" and lost:
+        raise damaged(path, lost[0])
+    return image
+
+
+def reader_of(head: bytes, path: Path) -> tuple[str, Callable[..., Any]]:
+    """The name of the format that a file starts like, and what opens it."""
+    if is_heif(head):
+        need_heif(path)
+        from pillow_heif import HeifImageFile
+
+        return "HEIF", HeifImageFile
+    Image.init()
+    for name in READABLE:
+        factory, accept = Image.OPEN.get(name, (None, None))
+        # accept gives a string where Pillow was built without the format
+        if factory is not None and accept is not None and accept(head) is True:
+            return name, factory
+    raise ImageError(
+        f"{path} is not a picture that derefl can read, expected for example a JPEG or PNG; "
+        "convert it first"
+    )
+
+
+def is_heif(head: bytes) -> bool:
+    """Whether a file starts like HEIF, and not like AVIF, which has the same container."""
+    if head[4:8] != b"ftyp":
+        return False
+    box = head[: min(len(head), int.from_bytes(head[:4], "big"))]
+    brands = {box[8:12]} | {box[i : i + 4] for i in range(16, len(box), 4)}
+    return b"avif" not in brands and not brands.isdisjoint({b"heic", b"heix", b"mif1", b"msf1"})
+
+
+def check_size(image: ImageFile, path: Path, max_megapixels: float) -> None:
+    """Refuse what would fill the memory.
+
+    Raises:
+        ImageError: more than ``max_megapixels`` million pixels.
+    """
+    megapixels = image.width * image.height / 1e6
+    if megapixels > max_megapixels:
+        raise ImageError(
+            f"{path} says that it has {image.width}×{image.height} pixels, {megapixels:.1f} "
+            f"megapixels, expected at most {max_megapixels:g}; if you trust it, allow more with "
+            f"--max-megapixels {int(megapixels) + 1}, or open_picture(path, max_megapixels=…)"
+        )
+
+
+def check_single(image: ImageFile, path: Path) -> None:
+    """Refuse a file of several pictures, of which one would be lost.
+
+    Raises:
+        ImageError: an animation, or a TIFF of several pages.
+    """
+    with quiet():
+        if image.format == "TIFF" and has_pages(image):
+            what, option = "has several pages", ""
+        elif image.format in ANIMATED and getattr(image, "is_animated", False):
+            what, option = "is an animation", "-coalesce "
+        else:
+            return
+    raise ImageError(
+        f"{path} {what}, expected a single picture; take out the one you want, for example with "
+        f"ImageMagick: magick {path} {option}{path.stem}-%03d.png"
+    )
+
+
+def has_pages(image: ImageFile) -> bool:
+    """Whether a TIFF has several pages, smaller copies of others not counted."""
+    try:
+        for page in range(1, COPIES):  # Pillow takes long to count many
+            image.seek(page)
+            if not image.tag_v2.get(REDUCED, 0) & 1:  # type: ignore[attr-defined]
+                return True
+    except EOFError:
+        image.seek(0)
+        return False
+    return True
+
+
+def check_sums(image: ImageFile) -> None:
+    """Compare every check sum of a PNG; Pillow decodes without. The picture is spent afterwards.
+
+    Raises:
+        SyntaxError, OSError: one is wrong, or the end is missing.
+    """
+    image.verify()
+
+
+def is_lossless_webp(file: BinaryIO) -> bool:
+    """Whether a WebP keeps every pixel; Pillow does not tell."""
+    file.seek(12)
+    while len(head := file.read(8)) == 8:
+        if head[:4] in (b"VP8L", b"VP8 "):
+            return head[:4] == b"VP8L"
+        size = int.from_bytes(head[4:], "little")
+        file.seek(size + size % 2, 1)
+    return False
+
+
+def damaged(path: Path | str, error: Exception | str) -> ImageError:
+    """The error for a file that starts well and then does not go on."""
+    if isinstance(error, Image.DecompressionBombError):
+        return ImageError(
+            f"{path} is larger than Pillow reads of its format ({said(error)}); convert it to "
+            "PNG, or set PIL.Image.MAX_IMAGE_PIXELS in Python"
+        )
+    return ImageError(
+        f"{path} is damaged or cut short ({said(error)}); open it in a viewer, or get it again"
+    )
+
+
+def said(error: Exception | str) -> str:
+    """What an exception says, in one line, or its name."""
+    return " ".join(str(error).split())[:200] or type(error).__name__
