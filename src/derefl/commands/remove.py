@@ -1,47 +1,22 @@
 """``derefl remove``: photos in, photos without reflections out."""
 
 import argparse
+import json
+import os
 import sys
-from dataclasses import dataclass
+import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from tempfile import TemporaryDirectory
+from typing import Any
 
 from tqdm import tqdm
 
-from derefl.errors import DereflError, ImageError, OutputExistsError
-from derefl.imaging.files import FORMATS, format_for, is_picture_name, open_picture, save_picture
-from derefl.imaging.folders import find_pictures
-
-if TYPE_CHECKING:
-    from derefl.reflection.pipeline import ReflectionRemover
-
-DESCRIPTION = f"""Remove the reflections from photos taken through glass.
-
-A folder is searched for pictures ({" ".join(FORMATS)}),
-its subfolders too, and its tree is kept. A picture that fails is reported at the end, the others
-are written all the same; the exit status is then 1.
-A picture keeps its size, mode, ICC profile, EXIF and alpha."""
-
-EXAMPLES = """examples:
-  derefl remove window.jpg -o clean.jpg
-  derefl remove a.jpg b.jpg -o cleaned/
-  derefl remove photos/ -o cleaned/ --compare --device cuda
-"""
-
-
-@dataclass(frozen=True)
-class Job:
-    """One picture: what is read, and what is written."""
-
-    source: Path
-    clean: Path
-    reflection: Path | None
-    compare: Path | None
-
-    @property
-    def outputs(self) -> list[Path]:
-        """Every file that the job writes."""
-        return [path for path in (self.clean, self.reflection, self.compare) if path]
+from derefl.commands import remove_options
+from derefl.commands.remove_pipe import deliver, ending_of, receive, refuse_terminal
+from derefl.commands.remove_plan import Job, Layout, check, plan, refuse_existing, remaining
+from derefl.commands.remove_report import Report, say
+from derefl.commands.remove_work import Settings, Task, work
+from derefl.errors import DereflError
 
 
 def add_parser(subparsers: Any) -> None:
@@ -49,137 +24,119 @@ def add_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser(
         "remove",
         help="remove reflections from photos or folders of photos",
-        description=DESCRIPTION,
-        epilog=EXAMPLES,
+        description=remove_options.DESCRIPTION,
+        epilog=remove_options.EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("inputs", metavar="INPUT", nargs="+", type=Path, help="photo or folder")
-    parser.add_argument(
-        "-o",
-        "--output",
-        metavar="OUTPUT",
-        required=True,
-        type=Path,
-        help="a file, if INPUT is one photo and OUTPUT ends like one (.jpg, .png, …); "
-        "otherwise a folder, made if missing",
-    )
-    parser.add_argument(
-        "--reflection",
-        action="store_true",
-        help="also write what was taken away, as NAME.reflection.jpg beside NAME.jpg",
-    )
-    parser.add_argument(
-        "--compare",
-        action="store_true",
-        help="also write input, output and reflection side by side, as NAME.compare.png",
-    )
-    parser.add_argument(
-        "--model",
-        metavar="NAME",
-        default="derefl-small",
-        help="a name listed by 'derefl models', a .safetensors file, a folder or a Hub repo id "
-        "(default: %(default)s)",
-    )
-    parser.add_argument(
-        "--device", choices=("cpu", "cuda", "mps"), default="cpu", help="default: %(default)s"
-    )
-    parser.add_argument("--overwrite", action="store_true", help="replace files that are there")
-    parser.set_defaults(run=run)
+    remove_options.add_options(parser)
+    parser.set_defaults(run=run, refuse=parser.error)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Check everything that can be checked, load the model, then go through the pictures."""
-    jobs = plan(args.inputs, args.output, args.reflection, args.compare)
-    check(jobs, args.overwrite)
+    """From files to files, or through pipes; then tell what became of it."""
+    remove_options.refuse_usage(args)
+    if "-" in (*args.inputs, args.output):
+        return run_pipe(args)
+    output = None if args.output is None else Path(args.output)
+    report = remove(args, [Path(name) for name in args.inputs], output)
+    if args.json:
+        print(json.dumps(report.as_json(), indent=2))
+    elif args.dry_run:
+        say("\n".join(report.plan()))
+    elif not report.interrupted and (len(report.jobs) > 1 or not report.failures()):
+        say(report.summary())
+    return complain(report, resumable=not args.overwrite)
+
+
+def run_pipe(args: argparse.Namespace) -> int:
+    """As from file to file, with files in a temporary folder in place of the pipes."""
+    refuse_terminal(args.inputs[0], args.output)
+    with TemporaryDirectory(prefix="derefl-") as name:
+        folder, to_stdout = Path(name), args.output == "-"
+        hide = f"{folder}{os.sep}"  # it says nothing to the user
+        try:
+            source = receive(folder) if args.inputs[0] == "-" else Path(args.inputs[0])
+            output = Path(args.output)
+            if to_stdout:
+                ending = f".{args.format}" if args.format else ending_of(source)
+                output = folder / f"standard output{ending}"
+            report = remove(args, [source], output)
+        except DereflError as error:
+            raise DereflError(str(error).replace(hide, "")) from error
+        if args.json:
+            print(json.dumps(report.as_json(), indent=2).replace(hide, ""))
+        status = complain(report, hide=hide)
+        if status == 0 and to_stdout:
+            deliver(output)
+        return status
+
+
+def remove(args: argparse.Namespace, inputs: list[Path], output: Path | None) -> Report:
+    """Check everything that can be checked, load the model, then go through the pictures.
+
+    Args:
+        args: the options.
+        inputs: files, folders and patterns.
+        output: a file, a folder, or None for beside each input.
+
+    Raises:
+        DereflError: nothing was done, because something is missing or would be lost.
+    """
+    unreadable: list[OSError] = []
+    ending = f".{args.format}" if args.format else ""
+    layout = Layout(output, args.suffix or "", ending, args.reflection, args.compare)
+    jobs = plan(inputs, layout, unreadable.append)
+    check(jobs)
+    due = [remaining(job) for job in jobs] if args.resume else jobs
+    if not (args.overwrite or args.resume):
+        refuse_existing(jobs)
+    report = Report(jobs, due, output, unreadable)
+    if not args.dry_run and any(job.outputs for job in due):
+        go_through([job for job in due if job.outputs], args, report)
+    return report
+
+
+def go_through(jobs: list[Job], args: argparse.Namespace, report: Report) -> None:
+    """Load the model and do the jobs; Ctrl-C ends that early, and the report says so."""
     from derefl.reflection.pipeline import load_derefl  # after the checks: torch takes seconds
 
-    model = load_derefl(args.model, device=args.device)
-    failures: list[DereflError] = []
-    for job in tqdm(jobs, unit="picture", disable=len(jobs) == 1):
-        try:
-            work(job, model, args.overwrite)
-        except DereflError as error:
-            failures.append(error)
-    if len(jobs) > 1:
-        print(f"{len(jobs) - len(failures)} of {len(jobs)} pictures written to {args.output}")
-    elif not failures:
-        print(f"written: {', '.join(map(str, jobs[0].outputs))}")
-    for failure in failures:
-        print(f"derefl: {' '.join(str(failure).splitlines())}", file=sys.stderr)
-    return 1 if failures else 0
-
-
-def plan(inputs: list[Path], output: Path, reflection: bool, compare: bool) -> list[Job]:
-    """Which file comes from which.
-
-    Raises:
-        ImageError: an input is missing, there are no pictures, or OUTPUT is a file.
-    """
-    to_file = (
-        len(inputs) == 1
-        and not inputs[0].is_dir()
-        and is_picture_name(output)
-        and not output.is_dir()
+    settings = Settings(
+        detail=args.detail,
+        max_megapixels=args.max_megapixels,
+        quality=args.quality,
+        overwrite=args.overwrite or args.resume,
+        workers=args.workers,
     )
-    if not to_file and output.is_file():
-        raise ImageError(f"{output} is a file, expected a folder; choose another OUTPUT")
-    jobs = []
-    for source, place in find_pictures(inputs, leave_out=output):
-        clean = output if to_file else output / place
-        jobs.append(
-            Job(
-                source,
-                clean,
-                clean.with_name(f"{clean.stem}.reflection{clean.suffix}") if reflection else None,
-                clean.with_name(f"{clean.stem}.compare.png") if compare else None,
-            )
-        )
-    return jobs
+    model = load_derefl(args.model, device=args.device)
+    start = time.perf_counter()
+    with tqdm(
+        total=len(jobs),
+        unit=" pictures",
+        bar_format="{n_fmt}/{total_fmt} |{bar}| {elapsed} gone, {remaining} left, {rate_noinv_fmt}",
+        disable=args.json or len(jobs) == 1 or not sys.stderr.isatty(),
+    ) as bar:
+
+        def done(task: Task) -> None:
+            report.tasks[task.job.source] = task
+            bar.update()
+
+        try:
+            work(jobs, model, settings, done)
+        except KeyboardInterrupt:
+            report.interrupted = True
+    report.seconds = time.perf_counter() - start
 
 
-def check(jobs: list[Job], overwrite: bool) -> None:
-    """Refuse what would lose somebody's picture.
+def complain(report: Report, resumable: bool = False, hide: str = "") -> int:
+    """Print what went wrong, and return the exit status.
 
-    Raises:
-        ImageError: two inputs have one output, or one's output is another's input.
-        OutputExistsError: an output is there and ``overwrite`` is off.
+    Args:
+        resumable: whether ``--resume`` would find what is done.
+        hide: left out of what is printed.
     """
-    sources = {job.source.resolve(): job for job in jobs}
-    owners: dict[Path, Job] = {}
-    for job in jobs:
-        for path in job.outputs:
-            place = path.resolve()
-            if (other := owners.setdefault(place, job)) is not job:
-                raise ImageError(
-                    f"{other.source} and {job.source} would both be written to {path}; "
-                    "rename one, or run them one after the other into two folders"
-                )
-            if place in sources and (sources[place] is not job or path != job.clean):
-                raise ImageError(
-                    f"{job.source} would be written to {path}, which is an input too; "
-                    "choose another OUTPUT"
-                )
-    there = [path for path in owners if path.exists()]
-    if there and not overwrite:
-        more = f" (and {len(there) - 1} more)" if len(there) > 1 else ""
-        raise OutputExistsError(
-            f"{there[0]}{more} is there already; add --overwrite, or choose another OUTPUT"
-        )
-
-
-def work(job: Job, model: "ReflectionRemover", overwrite: bool) -> None:
-    """Read, separate and write one picture."""
-    from derefl.imaging.compare import side_by_side
-
-    image = open_picture(job.source)
-    format_for(image, job.clean)  # before the slow part
-    try:
-        clean, reflection = model.separate(image)
-    except ImageError as error:
-        raise ImageError(f"{job.source}: {error}") from error
-    save_picture(clean, job.clean, overwrite=overwrite)
-    if job.reflection:
-        save_picture(reflection, job.reflection, overwrite=overwrite)
-    if job.compare:
-        row = side_by_side({"input": image, "output": clean, "reflection": reflection})
-        save_picture(row, job.compare, overwrite=overwrite)
+    for failure in report.failures():
+        print(f"derefl: {failure.replace(hide, '')}", file=sys.stderr)
+    if report.interrupted:
+        print(f"derefl: {report.interruption(resumable)}", file=sys.stderr)
+        return 130
+    return 1 if report.failures() else 0

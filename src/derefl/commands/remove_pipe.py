@@ -1,0 +1,67 @@
+"""Standard input and output in place of files for ``derefl remove``."""
+
+import os
+import shutil
+import sys
+from pathlib import Path
+
+from derefl.errors import ImageError
+from derefl.imaging.formats import FORMATS
+from derefl.imaging.opening import open_file, read_header
+
+EXAMPLE = "derefl remove - -o - < window.jpg > clean.jpg"
+
+
+def refuse_terminal(source: str, output: str | None) -> None:
+    """Raise ImageError where a person would have to type a picture, or be shown its bytes."""
+    if source == "-" and sys.stdin.isatty():
+        raise ImageError(f"standard input is a terminal, expected a picture: {EXAMPLE}")
+    if output == "-" and sys.stdout.isatty():
+        raise ImageError(f"standard output is a terminal, expected a pipe or a file: {EXAMPLE}")
+
+
+def receive(folder: Path) -> Path:
+    """Standard input as a file in a folder.
+
+    Raises:
+        ImageError: there is nothing.
+    """
+    path = folder / "standard input"
+    with path.open("wb") as file:
+        shutil.copyfileobj(sys.stdin.buffer, file)
+    if path.stat().st_size == 0:
+        raise ImageError(f"standard input is empty, expected a picture: {EXAMPLE}")
+    return path
+
+
+def ending_of(path: Path) -> str:
+    """The ending, with the dot, for a file of the same format; told by the content.
+
+    Raises:
+        ImageError: not a picture, or of a format that is only read.
+        MissingExtraError: it is HEIF, and the package that reads it is not installed.
+    """
+    with open_file(path) as file:
+        name = read_header(file, path).format
+    if name == "MPO":
+        return ".jpg"  # a phone's JPEG with a depth map or the like behind it
+    for ending, form in FORMATS.items():
+        if form.name == name:
+            return ending
+    raise ImageError(f"{path} is {name}, which derefl does not write; add --format png")
+
+
+def deliver(path: Path) -> None:
+    """A file to standard output.
+
+    Raises:
+        ImageError: whoever was to read it has gone, or the disk is full.
+    """
+    try:
+        with path.open("rb") as file:
+            shutil.copyfileobj(file, sys.stdout.buffer)
+        sys.stdout.buffer.flush()
+    except OSError as error:
+        # Python would try once more at its end, and complain in its own words.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise ImageError(f"standard output cannot be written: {error.strerror}") from error

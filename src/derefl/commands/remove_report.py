@@ -1,0 +1,132 @@
+"""What became of the pictures of ``derefl remove``."""
+
+import sys
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from derefl.commands.remove_plan import Job
+from derefl.commands.remove_work import Task
+
+WRITTEN, SKIPPED, FAILED, PENDING = "written", "skipped", "failed", "pending"
+
+
+@dataclass
+class Report:
+    """What was planned and what was done, in the order of the inputs.
+
+    Attributes:
+        jobs: every picture with all its outputs.
+        due: the same, with the outputs only that were missing.
+        output: where to; None: beside the inputs.
+        unreadable: why folders could not be searched.
+        tasks: by input, the pictures that are finished or failed.
+        seconds: that it took, without loading the model.
+        interrupted: by Ctrl-C.
+    """
+
+    jobs: list[Job]
+    due: list[Job]
+    output: Path | None
+    unreadable: list[OSError] = field(default_factory=list)
+    tasks: dict[Path, Task] = field(default_factory=dict)
+    seconds: float = 0.0
+    interrupted: bool = False
+
+    def status(self) -> Iterator[tuple[Job, str]]:
+        """Each picture, and whether it is written, skipped, failed or pending."""
+        for job, due in zip(self.jobs, self.due, strict=True):
+            task = self.tasks.get(job.source)
+            if task is not None:
+                yield job, FAILED if task.error else WRITTEN
+            else:
+                yield job, PENDING if due.outputs else SKIPPED
+
+    def totals(self) -> Counter[str]:
+        """How many pictures are in which state."""
+        return Counter(status for _, status in self.status())
+
+    def failures(self) -> list[str]:
+        """A line for each folder and picture that failed."""
+        tasks = [self.tasks[job.source] for job in self.jobs if job.source in self.tasks]
+        return [*map(unsearched, self.unreadable), *(task.error for task in tasks if task.error)]
+
+    def where(self) -> str:
+        """Where the pictures went."""
+        return "beside their inputs" if self.output is None else f"to {self.output}"
+
+    def summary(self) -> str:
+        """One line for the user."""
+        totals = self.totals()
+        there = f", {totals[SKIPPED]} there already" if totals[SKIPPED] else ""
+        if len(self.jobs) > 1:
+            return f"{totals[WRITTEN]} of {len(self.jobs)} pictures written {self.where()}{there}"
+        state = "there already" if totals[SKIPPED] else WRITTEN
+        return f"{state}: {names(self.jobs[0])}"
+
+    def plan(self) -> list[str]:
+        """What would be written: a line for each picture, and one for all."""
+        lines = [f"{job.source} -> {names(job)}" for job in self.due if job.outputs]
+        totals = self.totals()
+        there = f", {totals[SKIPPED]} are there already" if totals[SKIPPED] else ""
+        noun = "picture" if totals[PENDING] == 1 else "pictures"
+        return [*lines, f"{totals[PENDING]} {noun} would be written {self.where()}{there}"]
+
+    def interruption(self, resumable: bool) -> str:
+        """How far it went, and how to go on."""
+        if len(self.jobs) == 1:
+            return "interrupted"
+        done = self.totals()[WRITTEN] + self.totals()[SKIPPED]
+        advice = ". To go on, give the same command with --resume" if resumable else ""
+        return f"interrupted; {done} of {len(self.jobs)} pictures are done{advice}"
+
+    def as_json(self) -> dict[str, Any]:
+        """For scripts."""
+        files = [self.entry(job, status) for job, status in self.status()]
+        for error in self.unreadable:
+            files.append(entry(error.filename, FAILED, [], error=unsearched(error)))
+        states = Counter(file["status"] for file in files)
+        totals = {state: states[state] for state in (WRITTEN, SKIPPED, FAILED, PENDING)}
+        return {"files": files, "totals": totals | {"seconds": round(self.seconds, 3)}}
+
+    def entry(self, job: Job, status: str) -> dict[str, Any]:
+        """What is said of one picture."""
+        task = self.tasks.get(job.source)
+        if task is not None and task.error:
+            return entry(job.source, status, task.written, task.seconds, task.error)
+        return entry(job.source, status, job.outputs.values(), task.seconds if task else 0)
+
+
+def entry(
+    source: str | Path,
+    status: str,
+    outputs: Iterable[Path],
+    seconds: float = 0,
+    error: str | None = None,
+) -> dict[str, Any]:
+    """One of the report's files."""
+    return {
+        "input": str(source),
+        "outputs": list(map(str, outputs)),
+        "seconds": round(seconds, 3),
+        "status": status,
+        "error": error,
+    }
+
+
+def unsearched(error: OSError) -> str:
+    """Why a folder was not searched."""
+    return f"{error.filename} cannot be searched: {error.strerror}"
+
+
+def names(job: Job) -> str:
+    """The files that a job writes."""
+    return ", ".join(map(str, job.outputs.values()))
+
+
+def say(text: str) -> None:
+    """Print to standard output, also names that its encoding cannot express."""
+    encoding = sys.stdout.encoding or "utf-8"
+    print(text.encode(encoding, "backslashreplace").decode(encoding))

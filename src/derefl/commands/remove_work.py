@@ -1,0 +1,167 @@
+"""Going through the pictures of ``derefl remove``: read, take apart, write."""
+
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from derefl.commands.remove_plan import CLEAN, COMPARE, REFLECTION, Job
+from derefl.errors import DereflError
+from derefl.imaging.deep import Picture
+from derefl.imaging.files import open_picture, save_picture
+from derefl.imaging.formats import format_for
+
+if TYPE_CHECKING:
+    from derefl.reflection.pipeline import ReflectionRemover, Separation
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How pictures are read, processed and written.
+
+    Attributes:
+        detail: as ``ReflectionRemover.separate`` takes it.
+        max_megapixels: as ``open_picture`` takes it.
+        quality: as ``save_picture`` takes it.
+        overwrite: replace what is there.
+        workers: threads that read ahead and write behind.
+    """
+
+    detail: str
+    max_megapixels: float
+    quality: int | None
+    overwrite: bool
+    workers: int
+
+
+@dataclass
+class Task:
+    """A picture on its way.
+
+    Attributes:
+        seconds: spent on it so far, without waiting.
+        written: the outputs that are there.
+        error: why it went no further.
+    """
+
+    job: Job
+    image: Picture | None = None
+    layers: "Separation | None" = None
+    seconds: float = 0.0
+    written: list[Path] = field(default_factory=list)
+    error: str | None = None
+
+
+def work(
+    jobs: list[Job],
+    model: "ReflectionRemover",
+    settings: Settings,
+    done: Callable[[Task], object],
+) -> None:
+    """Do every job; one that fails does not stop the others.
+
+    The network runs here, one picture at a time and in order. Threads read as many pictures ahead
+    as there are workers, and as many wait to be written: that bounds the memory. Ctrl-C reaches
+    only this thread: what the network is done with is still written, and nothing else is begun.
+
+    Args:
+        done: told of each picture that is finished or failed, in a thread of its own.
+    """
+
+    def begin(job: Job) -> "Future[Task]":
+        return pool.submit(step, Task(job), lambda task: read_in(task, settings))
+
+    def finish(task: Task) -> None:
+        done(step(task, lambda task: write_out(task, settings)))
+
+    waiting = iter(jobs)
+    with ThreadPoolExecutor(settings.workers) as pool:
+        reads = deque(begin(job) for job in islice(waiting, settings.workers))
+        writes: deque[Future[None]] = deque()
+        try:
+            while reads:
+                task = reads.popleft().result()
+                reads.extend(begin(job) for job in islice(waiting, 1))
+                step(task, lambda task: separate(task, model, settings))
+                if len(writes) == settings.workers:
+                    writes.popleft().result()
+                writes.append(pool.submit(finish, task))
+        finally:
+            for read in reads:
+                read.cancel()
+    for written in writes:
+        written.result()
+
+
+def step(task: Task, action: Callable[[Task], object]) -> Task:
+    """The task after an action, or as failed: whatever goes wrong concerns this picture only."""
+    if task.error is None:
+        start = time.perf_counter()
+        try:
+            action(task)
+        except Exception as error:
+            task.error = reason(task.job.source, error)
+            task.image = task.layers = None
+        task.seconds += time.perf_counter() - start
+    return task
+
+
+def read_in(task: Task, settings: Settings) -> None:
+    """Read the picture, and see that it can be written as planned before the slow part."""
+    task.image = open_picture(task.job.source, max_megapixels=settings.max_megapixels)
+    for kind, path in task.job.outputs.items():
+        if kind != COMPARE:
+            format_for(task.image, path)
+
+
+def separate(task: Task, model: "ReflectionRemover", settings: Settings) -> None:
+    """Run the network."""
+    assert task.image is not None
+    task.layers = model.separate(task.image, detail=settings.detail)
+    if COMPARE not in task.job.outputs:
+        task.image = None  # it may have to wait for being written: keep no more than is needed
+
+
+def write_out(task: Task, settings: Settings) -> None:
+    """Write every output."""
+    from derefl.imaging.compare import side_by_side
+
+    assert task.layers is not None
+    clean, reflection = task.layers
+    for kind, path in task.job.outputs.items():
+        if kind == CLEAN:
+            picture = clean
+        elif kind == REFLECTION:
+            picture = reflection
+        else:
+            assert task.image is not None
+            picture = side_by_side({"before": task.image, "after": clean, "reflection": reflection})
+        save_picture(picture, path, overwrite=settings.overwrite, quality=settings.quality)
+        task.written.append(path)
+    task.image = task.layers = None  # the report needs neither
+
+
+def reason(source: Path, error: Exception) -> str:
+    """One line that says what happened to which picture."""
+    if is_out_of_memory(error):
+        text = "memory ran out; make the picture smaller, or close other programs"
+    elif isinstance(error, DereflError):
+        text = " ".join(str(error).splitlines())
+    elif isinstance(error, OSError):
+        text = str(error)
+    else:
+        text = f"unexpected {type(error).__name__}: {' '.join(str(error).splitlines())}"
+    return text if text.startswith((f"{source} ", f"{source}:")) else f"{source}: {text}"
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether memory ran out; torch says so in words."""
+    text = str(error)
+    return isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError)
+        and any(word in text for word in ("out of memory", "allocate memory", "not enough memory"))
+    )
