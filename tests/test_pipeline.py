@@ -187,7 +187,8 @@ def test_alpha_is_not_seen_by_the_network(remover, kind):
     result = remover.dereflect(image)
     assert result.getchannel("A").tobytes() == image.getchannel("A").tobytes()
     opaque = remover.dereflect(image.convert(kind[:-1]))
-    assert result.convert(kind[:-1]).tobytes() == opaque.tobytes()
+    seen = np.asarray(image.getchannel("A")) > 0  # what is not keeps its colour
+    assert (np.asarray(result.convert(kind[:-1]))[seen] == np.asarray(opaque)[seen]).all()
 
 
 def test_palette_stays_a_palette(remover):

@@ -7,7 +7,7 @@ import sys
 import time
 from typing import Any
 
-from derefl.commands import bench_hashing, bench_search
+from derefl.commands import bench_hashing, bench_photo, bench_search, bench_variants
 
 
 def add_parser(subparsers: Any) -> None:
@@ -31,6 +31,8 @@ def add_parser(subparsers: Any) -> None:
     others = parser.add_subparsers(title="what else to measure", metavar="WHAT")
     bench_hashing.add_parser(others)
     bench_search.add_parser(others)
+    bench_photo.add_parsers(others)
+    bench_variants.add_parser(others)
 
 
 def run(args: argparse.Namespace) -> int:

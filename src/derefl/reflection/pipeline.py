@@ -1,22 +1,26 @@
 """What a user calls: pictures in, pictures without their reflections out."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, cast, overload
+from typing import Any, NamedTuple, TypeVar, cast, overload
 
 import torch
 import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from derefl.errors import ImageError
+from derefl.errors import ConfigError, ImageError
+from derefl.imaging.deep import DeepPicture, Picture
 from derefl.imaging.metadata import upright
-from derefl.imaging.tensors import from_tensor, to_tensor
-from derefl.reflection.model import SMALLEST, DeRefl, DeReflConfig
+from derefl.imaging.strips import Rows, cut, joined
+from derefl.imaging.tensors import from_tensor
+from derefl.reflection.big import changes
+from derefl.reflection.memory import tile_side, within_memory
+from derefl.reflection.model import SMALLEST, DeRefl, DeReflConfig, Layers
 from derefl.zoo import load_model
 
-HALVED_FROM = 128
-"""Shorter side in pixels from which a picture is looked at in half its size too."""
+P = TypeVar("P", Image.Image, DeepPicture)
+R = TypeVar("R")
 
 
 class Separation(NamedTuple):
@@ -28,30 +32,59 @@ class Separation(NamedTuple):
             it also brightens; a picture shows only what it darkened (our choice).
     """
 
-    transmission: Image.Image
-    reflection: Image.Image
+    transmission: Picture
+    reflection: Picture
+
+
+DETAILS = ("auto", "full")
+
+TOLERANCE = 0.05
+"""How far beyond [0, 1] a tensor's values may lie: what resizing and half precision make of it."""
+
+Part = Callable[[Tensor, Tensor], Tensor]
+"""What of I and T̂ is wanted as a picture."""
+
+
+def transmitted(pixels: Tensor, clean: Tensor) -> Tensor:
+    """T̂."""
+    return clean
+
+
+def reflected(pixels: Tensor, clean: Tensor) -> Tensor:
+    """I − T̂."""
+    return pixels - clean
 
 
 class ReflectionRemover(DeRefl):
     """A :class:`~derefl.reflection.model.DeRefl` that also takes and returns PIL pictures.
 
     It keeps nothing of a picture, so several threads may share it. Called with a tensor it is the
-    plain network.
+    plain network, and refuses what that was not made for.
     """
 
-    @overload
-    def dereflect(self, images: Image.Image) -> Image.Image: ...
-    @overload
-    def dereflect(self, images: Sequence[Image.Image]) -> list[Image.Image]: ...
+    def __call__(self, x: Tensor) -> Layers:
+        """The network on sRGB tensors, float ``[b 3 h w]`` in [0, 1], h and w ≥ 16.
 
-    def dereflect(
-        self, images: Image.Image | Sequence[Image.Image]
-    ) -> Image.Image | list[Image.Image]:
+        Raises:
+            ImageError: another type, shape, range or device, or NaN.
+        """
+        check_tensor(x, next(self.parameters()))
+        return super().__call__(x)
+
+    @overload
+    def dereflect(self, images: P, *, detail: str = "auto") -> P: ...
+    @overload
+    def dereflect(self, images: Sequence[P], *, detail: str = "auto") -> list[P]: ...
+
+    def dereflect(self, images: Any, *, detail: str = "auto") -> Any:
         """Remove the reflections from a photo, or from each photo of a list.
 
         Args:
             images: a PIL picture or a list of them, of any size from 1×1 and of mode 1, L, LA, P,
-                RGB, RGBA, CMYK, I;16 or I.
+                RGB, RGBA, CMYK, I;16 or I; or :class:`~derefl.imaging.deep.DeepPicture`.
+            detail: how closely a photo of more than a megapixel is looked at. ``auto``: at about
+                that size, and what changes there is carried to the full one along its edges.
+                ``full``: pixel by pixel, in tiles, which takes as long as it is large.
 
         Returns:
             A picture, or a list as long, of the same size and mode, with the alpha, ICC profile,
@@ -60,60 +93,89 @@ class ReflectionRemover(DeRefl):
             :func:`~derefl.imaging.tensors.from_tensor` says what becomes of each mode.
 
         Raises:
-            ImageError: not a PIL picture, damaged, of another mode, or the network overflowed.
+            ImageError: not a PIL picture, damaged, of another mode, or the network overflowed or
+                memory ran out.
+            ConfigError: there is no such detail.
         """
+        check_detail(detail)
         if isinstance(images, list | tuple):
-            return [self._separate(image).transmission for image in images]
-        return self._separate(images).transmission
+            return [self._pictures(image, detail, transmitted)[0] for image in images]
+        return self._pictures(images, detail, transmitted)[0]
 
     @overload
-    def separate(self, images: Image.Image) -> Separation: ...
+    def separate(self, images: Picture, *, detail: str = "auto") -> Separation: ...
     @overload
-    def separate(self, images: Sequence[Image.Image]) -> list[Separation]: ...
+    def separate(self, images: Sequence[Picture], *, detail: str = "auto") -> list[Separation]: ...
 
-    def separate(
-        self, images: Image.Image | Sequence[Image.Image]
-    ) -> Separation | list[Separation]:
+    def separate(self, images: Any, *, detail: str = "auto") -> Separation | list[Separation]:
         """Like :meth:`dereflect`, returning the reflection too: one :class:`Separation` a photo."""
+        check_detail(detail)
         if isinstance(images, list | tuple):
-            return [self._separate(image) for image in images]
-        return self._separate(images)
+            return [self._separate(image, detail) for image in images]
+        return self._separate(images, detail)
 
-    def _separate(self, image: Any) -> Separation:
-        if not isinstance(image, Image.Image):
+    def _separate(self, image: Any, detail: str) -> Separation:
+        return Separation(*self._pictures(image, detail, transmitted, reflected))
+
+    def _pictures(self, image: Any, detail: str, *parts: Part) -> list[Any]:
+        """These parts of a photo, each a picture like it."""
+        if not isinstance(image, Image.Image | DeepPicture):
             raise ImageError(not_a_picture(image))
         image = upright(image)
-        pixels = to_tensor(image)
-        clean = self.transmission(pixels).clamp(0, 1)
-        return Separation(from_tensor(clean, image), from_tensor(pixels - clean, image))
+        rows = Rows.of_picture(image)
 
-    @torch.inference_mode()
-    def transmission(self, pixels: Tensor) -> Tensor:
+        def work(side: int) -> list[Any]:
+            pieces: list[list[Any]] = [[] for _ in parts]
+            for top, pixels, change in self._changes(rows, detail, side):
+                strip = cut(image, top, top + pixels.shape[2])
+                clean = (pixels + change).clamp(0, 1)
+                for part, into in zip(parts, pieces, strict=True):
+                    into.append(from_tensor(part(pixels, clean), strip))
+            return [joined(some) for some in pieces]
+
+        return self._within_memory(work, rows)
+
+    def transmission(self, pixels: Tensor, *, detail: str = "auto") -> Tensor:
         """T̂ of pictures of any size, float32 ``[b 3 h w]`` in [0, 1], not clipped.
 
-        The network looks at a picture at its own and at half its size, where a reflection is seen
-        as a whole, and the two changes are averaged (our choice: +0.2 dB on held-back real pairs
-        for a quarter more time). What it changed is added to the picture itself, so that half
-        precision rounds the change but never the picture.
+        The network looks at a picture at its own and at half its size, and the two changes are
+        averaged. What it changed is added to the picture itself, so that half precision rounds the
+        change but never the picture.
 
         Raises:
-            ImageError: the network overflowed.
+            ImageError: the network overflowed or memory ran out.
+            ConfigError: there is no such detail.
         """
-        h, w = pixels.shape[2:]
-        change = self._change(pixels)
-        if min(h, w) >= HALVED_FROM:
-            half = F.interpolate(pixels, (h // 2, w // 2), mode="bilinear", antialias=True)
-            small = F.interpolate(self._change(half), (h, w), mode="bicubic")
-            change = (change + small) / 2
-        return pixels + change
+        check_detail(detail)
+        rows = Rows.of_tensor(pixels)
 
-    def _change(self, pixels: Tensor) -> Tensor:
-        """T̂ − I at this size, float32 ``[b 3 h w]``."""
+        def work(side: int) -> Tensor:
+            return torch.cat([i + d for _, i, d in self._changes(rows, detail, side)], dim=2)
+
+        return self._within_memory(work, rows)
+
+    def _within_memory(self, work: Callable[[int], R], rows: Rows) -> R:
+        side = tile_side(next(self.parameters()).device, self.config.dims[0])
+        with torch.inference_mode():
+            return within_memory(work, side, rows.width, rows.height)
+
+    def _changes(self, rows: Rows, detail: str, side: int) -> Iterator[tuple[int, Tensor, Tensor]]:
+        """Top, I and T̂ − I of one strip after the other."""
+        for band, change in changes(self.look, rows, detail, side):
+            for top, bottom in rows.strips(band, band + change.shape[2]):
+                yield top, rows.read(top, bottom), change[:, :, top - band : bottom - band]
+
+    def look(self, pixels: Tensor) -> Tensor:
+        """One pass of the network: T̂ − I of pictures of any size, float32 ``[b 3 h w]``.
+
+        Raises:
+            ImageError: it overflowed.
+        """
         h, w = pixels.shape[2:]
         weight = next(self.parameters())
         x = F.pad(pixels, (0, max(0, SMALLEST - w), 0, max(0, SMALLEST - h)), mode="replicate")
         x = x.to(weight.device, weight.dtype)
-        change = (self(x).transmission - x)[:, :, :h, :w].to(pixels)
+        change = (super().__call__(x).transmission - x)[:, :, :h, :w].to(pixels)
         if not change.isfinite().all():
             raise ImageError(
                 f"the network overflowed in {weight.dtype} on a picture of {w}×{h} pixels; load "
@@ -162,6 +224,47 @@ def load_derefl(
         dtype=dtype,
     )
     return cast(ReflectionRemover, model)
+
+
+def check_detail(detail: str) -> None:
+    """Refuse a detail that does not exist."""
+    if detail not in DETAILS:
+        raise ConfigError(f"got detail={detail!r}, expected one of {', '.join(DETAILS)}")
+
+
+def check_tensor(x: Any, weight: Tensor) -> None:
+    """Refuse what the network was not made for.
+
+    Args:
+        x: what it is called with.
+        weight: one of its own, whose type and device x must have.
+
+    Raises:
+        ImageError: says what is wrong with x, and what to type.
+    """
+    if not isinstance(x, Tensor):
+        raise ImageError(
+            f"got a {type(x).__name__}, expected a float tensor [b, 3, h, w]; pictures go through "
+            "model.dereflect(image)"
+        )
+    if x.ndim != 4 or x.shape[1] != 3 or x.shape[0] == 0 or min(x.shape[2:]) < SMALLEST:
+        raise ImageError(
+            f"got a tensor of shape {list(x.shape)}, expected [b, 3, h, w] with b of at least 1, h "
+            f"and w of at least {SMALLEST}; pictures of any size go through model.dereflect(image)"
+        )
+    if not x.is_floating_point():
+        raise ImageError(f"got a tensor of {x.dtype}, expected floats in [0, 1]; try x / 255")
+    if (x.dtype, x.device) != (weight.dtype, weight.device):
+        raise ImageError(
+            f"got a tensor of {x.dtype} on {x.device}, expected {weight.dtype} on {weight.device} "
+            "as the model's weights; try x.to(next(model.parameters()))"
+        )
+    low, high = (value.item() for value in x.detach().aminmax())
+    if not (low >= -TOLERANCE and high <= 1 + TOLERANCE):  # so that NaN is refused
+        raise ImageError(
+            f"got a tensor with values from {low:.4g} to {high:.4g}, expected sRGB in [0, 1] and "
+            "no NaN; divide 8-bit values by 255, or clip: x.clamp(0, 1)"
+        )
 
 
 def not_a_picture(image: Any) -> str:

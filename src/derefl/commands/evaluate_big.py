@@ -1,0 +1,81 @@
+"""``derefl evaluate big``: what a moderate look at a large photo costs."""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from derefl.errors import ConfigError
+
+DESCRIPTION = """Put reflections over large photos and take them away again (needs derefl[train]).
+
+Each photo of DIR is the scene of one pair and the reflection of another, mixed by the synthesis
+that training uses, every second reflection out of focus. PSNR in dB, against the scene, of the
+photo left as it is, of detail="auto" and of detail="full", and of these two against each other."""
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add ``big`` and its options."""
+    parser = subparsers.add_parser(
+        "big",
+        help="large photos: detail=auto against detail=full",
+        description=DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--photos", metavar="DIR", type=Path, required=True, help="large photos, at least two"
+    )
+    parser.add_argument(
+        "--megapixels",
+        type=float,
+        default=12.0,
+        help="size that all photos are brought to (default: %(default)s)",
+    )
+    parser.add_argument("--limit", metavar="N", type=int, help="only the first N pairs")
+    parser.add_argument(
+        "--seams",
+        action="store_true",
+        help="instead: the difference between tiles of 1024 pixels and one piece, which takes "
+        "0.5 GB a megapixel",
+    )
+    parser.add_argument(
+        "--save-pictures", metavar="OUT", type=Path, help="write pairs and outputs there, as PNG"
+    )
+    parser.add_argument("--model", metavar="NAME", default="derefl-small")
+    parser.add_argument("--device", choices=("cpu", "cuda", "mps"), default="cpu")
+    parser.add_argument("--json", action="store_true", help="print one JSON object only")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print a table, one line a pair as it is done."""
+    if args.megapixels <= 0 or (args.limit is not None and args.limit < 1):
+        raise ConfigError("expected --megapixels above 0 and --limit of at least 1")
+    from derefl.reflection.learning.large import large_pairs, score, seams
+    from derefl.reflection.pipeline import load_derefl
+
+    model = load_derefl(args.model, device=args.device)
+    pairs = large_pairs(args.photos, args.megapixels, args.limit)
+    scores: list[dict[str, float]] = []
+    for pair in pairs:
+        if args.seams:
+            scores.append(seams(model, pair, args.save_pictures))
+        else:
+            scores.append(score(model, pair, args.save_pictures))
+        if not args.json:
+            if len(scores) == 1:
+                unit = "levels of 255" if args.seams else "PSNR in dB"
+                print(f"{args.model}, photos of {args.megapixels:g} megapixels, {unit}")
+                print("  ".join(f"{name:>10}" for name in scores[0]))
+            print(line(scores[-1]), pair.name, flush=True)
+    means = {key: sum(score[key] for score in scores) / len(scores) for key in scores[0]}
+    if args.json:
+        print(json.dumps({"model": args.model, "n": len(scores), "mean": means, "pairs": scores}))
+    else:
+        print(line(means), "mean")
+    return 0
+
+
+def line(scores: dict[str, float]) -> str:
+    """One line of the table."""
+    return "  ".join(f"{value:10.3f}" for value in scores.values())

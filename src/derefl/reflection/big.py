@@ -1,0 +1,167 @@
+"""What the network changes in a picture of any size.
+
+A *look* is one pass of the network: pictures ``[b 3 h w]`` in [0, 1] to their change T̂ − I, of the
+same shape. Everything here is made of looks and keeps nothing between two pictures.
+"""
+
+from collections.abc import Callable, Iterator
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from derefl.imaging.guided import gain_and_offset
+from derefl.imaging.strips import Rows, enlarged
+from derefl.imaging.tiles import Span, spans
+from derefl.reflection.model import MULTIPLE, SMALLEST
+from derefl.reflection.pooling import recording, replaying
+
+Look = Callable[[Tensor], Tensor]
+
+WHOLE = 2**20
+"""Pixels up to which a photo is looked at in full; with ``detail="auto"``, larger ones are looked
+at in this size."""
+
+HALVED_FROM = 128
+"""Shorter side in pixels from which a picture is looked at in half its size too."""
+
+OVERLAP = 512
+"""Pixels that two tiles share. It and the side of a tile are multiples of 256, a window of the
+attention at stride 32; with only one such window shared, tiles differ by 0.8 levels on average."""
+
+RADIUS, EPS = 2, 1e-4
+"""Of the guided filter: what carries a perfect change best (measured, ``docs/big_photos.md``)."""
+
+
+def changes(look: Look, rows: Rows, detail: str, side: int) -> Iterator[tuple[int, Tensor]]:
+    """The change of a picture in bands from top to bottom.
+
+    Args:
+        look: one pass of the network.
+        rows: the picture.
+        detail: ``full``: seen at its own size. ``auto``: a large one is seen at a moderate size
+            and its change carried to its own.
+        side: a tile's; a picture of no more pixels than such a tile goes in one piece.
+
+    Yields:
+        ``(top, change)``, float32 ``[b 3 n w]``.
+    """
+    if detail == "full" or area(rows.height, rows.width) <= WHOLE:
+        return in_full(look, rows, side)
+    return carried(look, rows, side)
+
+
+def area(h: int, w: int) -> int:
+    """Pixels that the network sees of a picture of this size."""
+    return max(h, SMALLEST) * max(w, SMALLEST)
+
+
+def in_full(look: Look, rows: Rows, side: int) -> Iterator[tuple[int, Tensor]]:
+    """The mean of what is changed at full and at half size."""
+    h, w = rows.height, rows.width
+    if area(h, w) <= side**2:
+        yield 0, look_twice(look, rows.read(0, h))
+    elif min(h, w) < HALVED_FROM:
+        yield from tiled(look, rows, side)
+    else:
+        half = at_once(look, Rows.of_tensor(rows.shrunk(h // 2, w // 2)), side)
+        for top, change in tiled(look, rows, side):
+            small = enlarged(half, h, w, top, top + change.shape[2], "bicubic")
+            yield top, (change + small) / 2
+
+
+def look_twice(look: Look, pixels: Tensor) -> Tensor:
+    """:func:`in_full` in one piece, ``[b 3 h w]`` in and out.
+
+    At half its size a reflection is seen as a whole (our choice: +0.2 dB on held-back real pairs
+    for a quarter more time).
+    """
+    h, w = pixels.shape[2:]
+    change = look(pixels)
+    if min(h, w) < HALVED_FROM:
+        return change
+    half = F.interpolate(pixels, (h // 2, w // 2), mode="bilinear", antialias=True)
+    small = F.interpolate(look(half), (h, w), mode="bicubic")
+    return (change + small) / 2
+
+
+def at_once(look: Look, rows: Rows, side: int) -> Tensor:
+    """One look, in tiles where the picture is larger than one: ``[b 3 h w]``."""
+    if area(rows.height, rows.width) <= side**2:
+        return look(rows.read(0, rows.height))
+    return torch.cat([change for _, change in tiled(look, rows, side)], dim=2)
+
+
+def carried(look: Look, rows: Rows, side: int) -> Iterator[tuple[int, Tensor]]:
+    """The change of the shrunk picture, with the edges of the full one."""
+    h, w = rows.height, rows.width
+    scale = (WHOLE / area(h, w)) ** 0.5
+    pixels = rows.shrunk(max(1, int(h * scale)), max(1, int(w * scale)))
+    change = torch.cat([band for _, band in in_full(look, Rows.of_tensor(pixels), side)], dim=2)
+    gain, offset = gain_and_offset(pixels, change, RADIUS, EPS)
+    for top, bottom in rows.strips():
+        change = rows.read(top, bottom) * enlarged(gain, h, w, top, bottom, "bilinear")
+        yield top, change.add_(enlarged(offset, h, w, top, bottom, "bilinear"))
+
+
+def tiled(look: Look, rows: Rows, side: int) -> Iterator[tuple[int, Tensor]]:
+    """One look at a picture in tiles that fade into each other and share its means."""
+    means = picture_means(look, rows, side)
+    h, w = rows.height, rows.width
+    up, left = -h % MULTIPLE // 2, -w % MULTIPLE // 2
+    shared: Tensor | None = None
+    for y, pixels in bands(rows, side):
+        change = torch.zeros_like(pixels)
+        for x in spans(pixels.shape[3], side, OVERLAP):
+            with replaying(means):
+                seen = look(pixels[:, :, :, x.start : x.stop])
+            change[:, :, :, x.start : x.stop] += seen * weight(y, x)
+        if shared is not None:
+            change[:, :, :OVERLAP] += shared
+        end = y.stop if y.stop - up >= h else y.stop - OVERLAP
+        shared = change[:, :, end - y.start :].clone()
+        for top, bottom in rows.strips(max(0, y.start - up), min(h, end - up)):
+            inside = slice(top + up - y.start, bottom + up - y.start)
+            yield top, change[:, :, inside, left : left + w]
+
+
+def picture_means(look: Look, rows: Rows, side: int) -> list[Tensor]:
+    """The network's channel means over a picture that is larger than a tile.
+
+    Those of the shrunk picture first; then tiles that were given these show what the means at full
+    size are. Measured: within 0.5 of 255 levels of one pass over the whole, where the means of the
+    shrunk picture alone are within 1 (see ``docs/big_photos.md``).
+    """
+    scale = (min(WHOLE, side**2) / area(rows.height, rows.width)) ** 0.5
+    small = rows.shrunk(*(max(1, int(n * scale)) for n in (rows.height, rows.width)))
+    with recording(torch.ones(MULTIPLE, MULTIPLE)) as start:
+        look(small)
+    total = [torch.zeros_like(mean) for mean in start]
+    for y, pixels in bands(rows, side):
+        for x in spans(pixels.shape[3], side, OVERLAP):
+            with recording(weight(y, x), start) as seen:
+                look(pixels[:, :, :, x.start : x.stop])
+            share = (y.stop - y.start) * (x.stop - x.start)
+            total = [sum_ + share * mean for sum_, mean in zip(total, seen, strict=True)]
+    height, width = rows.height + -rows.height % MULTIPLE, rows.width + -rows.width % MULTIPLE
+    return [sum_ / (height * width) for sum_ in total]
+
+
+def bands(rows: Rows, side: int) -> Iterator[tuple[Span, Tensor]]:
+    """Rows of tiles: where each lies, and its pixels ``[b 3 n w]``.
+
+    The picture is first padded as the network pads it: then tiles begin where the attention windows
+    of the whole picture would, and see the same.
+    """
+    h, w = rows.height, rows.width
+    up, left = -h % MULTIPLE // 2, -w % MULTIPLE // 2
+    border = "reflect" if min(h, w) >= MULTIPLE else "replicate"
+    for y in spans(h + -h % MULTIPLE, side, OVERLAP):
+        pixels = rows.read(max(0, y.start - up), min(h, y.stop - up))
+        above, below = max(0, up - y.start), max(0, y.stop - up - h)
+        yield y, F.pad(pixels, (left, -w % MULTIPLE - left, above, below), mode=border)
+
+
+def weight(y: Span, x: Span) -> Tensor:
+    """Of a tile's pixels, ``[h w]``."""
+    return y.weight[:, None] * x.weight

@@ -1,0 +1,120 @@
+"""Large pairs with known truth, and what each detail makes of them."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image, ImageOps
+from torch import Tensor
+
+from derefl.errors import DataError
+from derefl.imaging.files import save_picture
+from derefl.imaging.strips import Rows
+from derefl.imaging.tensors import from_tensor, to_tensor
+from derefl.reflection.big import in_full, look_twice
+from derefl.reflection.learning.folders import list_pictures
+from derefl.reflection.learning.synthesis import SynthesisConfig, synthesise
+from derefl.reflection.pipeline import ReflectionRemover
+
+DEFOCUS = 8
+"""Every second reflected photo loses what is finer than so many pixels: the synthesis blurs by a
+few pixels, which a large photo hardly shows."""
+
+
+@dataclass(frozen=True)
+class LargePair:
+    """A photo through glass and the scene behind it, float32 ``[1 3 h w]`` in [0, 1]."""
+
+    name: str
+    image: Tensor
+    truth: Tensor
+
+
+def large_pairs(folder: Path, megapixels: float, limit: int | None = None) -> Iterator[LargePair]:
+    """Pairs made of a folder's photos, each once as the scene; the same ones every time.
+
+    Args:
+        folder: of at least two photos.
+        megapixels: their size; the reflected photo is cut to the shape of the other.
+        limit: pairs at most.
+
+    Raises:
+        DataError: fewer than two photos.
+    """
+    paths = list_pictures(folder)
+    if len(paths) < 2:
+        raise DataError(f"got {len(paths)} pictures in {folder}, expected at least two photos")
+    for index, path in enumerate(paths[:limit]):
+        with Image.open(path) as file:
+            scale = (megapixels * 1e6 / (file.width * file.height)) ** 0.5
+            size = round(file.width * scale), round(file.height * scale)
+        truth = read_fitted(path, size)
+        # A third of the folder on: neighbours are often of one series.
+        other = read_fitted(paths[(index + max(1, len(paths) // 3)) % len(paths)], size)
+        if index % 2:
+            coarse = (size[1] // DEFOCUS, size[0] // DEFOCUS)
+            small = F.interpolate(other, coarse, mode="bilinear", antialias=True)
+            other = F.interpolate(small, truth.shape[2:], mode="bicubic").clamp(0, 1)
+        rng = np.random.default_rng(index)
+        image = synthesise(truth[0], other[0], rng, SynthesisConfig(clean=0))[None]
+        yield LargePair(path.stem, image, truth)
+
+
+def read_fitted(path: Path, size: tuple[int, int]) -> Tensor:
+    """A photo scaled and cut to width and height, ``[1 3 h w]``."""
+    with Image.open(path) as file:
+        return to_tensor(ImageOps.fit(file.convert("RGB"), size, Image.Resampling.LANCZOS))
+
+
+def score(model: ReflectionRemover, pair: LargePair, out: Path | None = None) -> dict[str, float]:
+    """PSNR in dB of the input and of each detail against the truth, and of both with each other.
+
+    Args:
+        out: folder to write the pictures to, as PNG.
+    """
+    auto, full = (
+        model.transmission(pair.image, detail=detail).clamp(0, 1) for detail in ("auto", "full")
+    )
+    if out is not None:
+        like = blank(pair.image)
+        parts = {"input": pair.image, "truth": pair.truth, "auto": auto, "full": full}
+        for part, pixels in parts.items():
+            save_picture(from_tensor(pixels, like), out / f"{pair.name}.{part}.png")
+    return {
+        "input": psnr(pair.image, pair.truth),
+        "auto": psnr(auto, pair.truth),
+        "full": psnr(full, pair.truth),
+        "auto:full": psnr(auto, full),
+    }
+
+
+@torch.inference_mode()
+def seams(model: ReflectionRemover, pair: LargePair, out: Path | None = None) -> dict[str, float]:
+    """How far tiles of 1024 pixels are from one piece, in 255ths: the mean and the worst value.
+
+    Args:
+        out: folder to write the difference to, eight times as strong around grey, as PNG.
+    """
+    whole = look_twice(model.look, pair.image)
+    bands = in_full(model.look, Rows.of_tensor(pair.image), side=1024)
+    difference = torch.cat([band for _, band in bands], dim=2) - whole
+    if out is not None:
+        like = blank(pair.image)
+        amplified = (8 * difference + 0.5).clamp(0, 1)
+        save_picture(from_tensor(amplified, like), out / f"{pair.name}.seams.png")
+    levels = difference.abs() * 255
+    return {"mean": levels.mean().item(), "worst": levels.max().item()}
+
+
+def blank(pixels: Tensor) -> Image.Image:
+    """An 8-bit picture of this size."""
+    h, w = pixels.shape[2:]
+    return Image.new("RGB", (w, h))
+
+
+def psnr(a: Tensor, b: Tensor) -> float:
+    """Over all values, peak 1."""
+    return float(-10 * torch.log10((a - b).square().mean().clamp_min(1e-12)))

@@ -1,0 +1,90 @@
+"""How much the network may look at at once."""
+
+import math
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+
+from derefl.errors import ImageError
+
+LARGEST_SIDE, SMALLEST_SIDE = 1536, 768
+"""Of a square tile in pixels, multiples of 256. The large one takes 1.2 GB."""
+
+BYTES = 22
+"""Memory of one look at a picture, per pixel and per channel of the finest stream; measured with
+``derefl-small`` in float32."""
+
+EXHAUSTED = ("out of memory", "can't allocate memory", "not enough memory", "could not create a")
+"""What torch, its allocators and oneDNN say when memory has run out."""
+
+R = TypeVar("R")
+
+
+def tile_side(device: torch.device, channels: int) -> int:
+    """The largest side of a tile, up to 1536 pixels, that takes at most half of the free memory.
+
+    Args:
+        device: where the network is.
+        channels: of its finest stream.
+    """
+    free = free_memory(device)
+    side = LARGEST_SIDE
+    while side > SMALLEST_SIDE and BYTES * channels * side**2 > free / 2:
+        side = halved(side)
+    return side
+
+
+def halved(side: int) -> int:
+    """The next smaller side: a multiple of 256 again."""
+    return max(SMALLEST_SIDE, side // 512 * 256)
+
+
+def free_memory(device: torch.device) -> float:
+    """Bytes that are free, as far as the system says so; else infinite."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    system = number("/proc/meminfo", r"MemAvailable: *([0-9]+) kB", math.inf) * 1024
+    limit = number("/sys/fs/cgroup/memory.max", r"^([0-9]+)$", math.inf)  # of a container
+    return min(system, limit - number("/sys/fs/cgroup/memory.current", r"^([0-9]+)$", 0))
+
+
+def number(path: str, pattern: str, otherwise: float) -> float:
+    """The number that a pattern finds in one of Linux's files, where there is such a file."""
+    try:
+        found = re.search(pattern, Path(path).read_text())
+    except OSError:
+        return otherwise
+    return float(found[1]) if found else otherwise
+
+
+def within_memory(work: Callable[[int], R], side: int, width: int, height: int) -> R:
+    """``work(side)``, with half the side whenever memory runs out.
+
+    Args:
+        work: what to do, given the side of a tile. It may be started anew.
+        side: to start with.
+        width, height: of the picture, for the message.
+
+    Raises:
+        ImageError: memory runs out with the smallest tiles too.
+    """
+    while True:
+        try:
+            return work(side)
+        except (MemoryError, RuntimeError) as error:
+            if not ran_out(error):
+                raise
+            if side <= SMALLEST_SIDE:
+                raise ImageError(
+                    f"not enough memory for a picture of {width}×{height} pixels; close other "
+                    'programs, keep detail="auto", or make the picture smaller'
+                ) from error
+        side = halved(side)
+
+
+def ran_out(error: BaseException) -> bool:
+    """Whether an error says that memory has run out."""
+    return isinstance(error, MemoryError) or any(words in str(error) for words in EXHAUSTED)

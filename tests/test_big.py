@@ -1,0 +1,367 @@
+"""Photos larger than the network looks at: tiles, strips, and what is carried to full size."""
+
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from PIL import Image
+
+from derefl import load_derefl
+from derefl.errors import ConfigError, ImageError
+from derefl.imaging import strips
+from derefl.imaging.deep import DeepPicture
+from derefl.imaging.guided import gain_and_offset
+from derefl.imaging.strips import Rows, enlarged
+from derefl.imaging.tiles import spans
+from derefl.reflection import big, memory
+from derefl.reflection.big import picture_means
+from derefl.reflection.model import Layers
+from derefl.reflection.pooling import recording, replaying
+from tests.conftest import REPOSITORY
+from tests.pictures import KINDS, picture, same_pixels
+
+
+@pytest.fixture
+def small_limits(monkeypatch):
+    """Photos of a few hundred pixels are large, a strip has a few rows."""
+    monkeypatch.setattr(big, "WHOLE", 20 * 20)
+    monkeypatch.setattr(strips, "STRIP", 200)
+
+
+def photo(height, width):
+    """Something with shapes, float32 [1 3 h w] in [0, 1]."""
+    coarse = torch.rand(1, 3, 12, 16, generator=torch.Generator().manual_seed(0))
+    smooth = F.interpolate(coarse, (height, width), mode="bicubic")
+    return (smooth + (smooth[:, :, :, :1] > 0.5) * 0.2).clamp(0, 1)
+
+
+def together(bands):
+    """Bands from top to bottom as one tensor."""
+    at, whole = 0, []
+    for top, band in bands:
+        assert top == at
+        at += band.shape[2]
+        whole.append(band)
+    return torch.cat(whole, dim=2)
+
+
+# geometry
+
+
+@pytest.mark.parametrize("length", [32, 512, 513, 768, 769, 1500, 4096])
+@pytest.mark.parametrize(("side", "overlap"), [(512, 256), (1536, 512), (768, 512)])
+def test_spans_cover_every_pixel_once(length, side, overlap):
+    weight = torch.zeros(length)
+    result = spans(length, side, overlap)
+    for span in result:
+        assert span.stop - span.start <= side
+        assert span.start % 256 == 0
+        weight[span.start : span.stop] += span.weight
+    torch.testing.assert_close(weight, torch.ones(length))
+    for before, after in pairwise(result):
+        assert before.weight[-64:].sum() == after.weight[:64].sum() == 0
+
+
+def test_a_picture_shrinks_in_strips_as_it_would_whole(monkeypatch):
+    monkeypatch.setattr(strips, "STRIP", 700)
+    x = photo(123, 97)
+    rows = Rows.of_tensor(x)
+    assert rows.step == 7
+    expected = F.interpolate(x, (40, 31), mode="bilinear", antialias=True)
+    torch.testing.assert_close(rows.shrunk(40, 31), expected, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("mode", ["bilinear", "bicubic"])
+def test_rows_are_enlarged_as_in_the_whole(mode):
+    x = photo(23, 31)
+    expected = F.interpolate(x, (101, 77), mode=mode)
+    for top, bottom in ((0, 101), (0, 7), (40, 58), (99, 101)):
+        got = enlarged(x, 101, 77, top, bottom, mode)
+        torch.testing.assert_close(got, expected[:, :, top:bottom], atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_pieces_make_the_picture_again(kind, small_limits):
+    image = picture(kind, (40, 33))
+    image.info["note"] = "mine"
+    rows = Rows.of_picture(image)
+    pieces = [strips.cut(image, top, bottom) for top, bottom in rows.strips()]
+    assert len(pieces) == (7 if image.mode in strips.POINTWISE else 1)
+    whole = strips.joined(pieces)
+    assert same_pixels(whole, image)
+    assert whole.info == image.info
+    apart = torch.cat([rows.read(top, bottom) for top, bottom in rows.strips()], dim=2)
+    assert torch.equal(apart, strips.to_tensor(image))
+
+
+# carried from small to large
+
+
+def test_a_change_that_follows_the_picture_is_carried_exactly():
+    """Where D is linear in I, the large I gives the large D, sharp edges included."""
+    large = (torch.arange(160) // 10 % 2 * 0.8 + 0.1).expand(1, 3, 160, 160)
+    small = F.interpolate(large, (40, 40), mode="bilinear", antialias=True)
+    gain, offset = gain_and_offset(small, 0.2 - 0.5 * small, radius=4, eps=1e-6)
+    got = enlarged(gain, 160, 160, 0, 160, "bilinear") * large
+    got += enlarged(offset, 160, 160, 0, 160, "bilinear")
+    torch.testing.assert_close(got, 0.2 - 0.5 * large, atol=1e-4, rtol=0)
+    blurred = F.interpolate(0.2 - 0.5 * small, (160, 160), mode="bilinear")
+    assert (blurred - (0.2 - 0.5 * large)).abs().max() > 0.1
+
+
+def test_gain_and_offset_give_the_change_at_its_own_size():
+    guide = photo(40, 50)
+    change = photo(40, 50).flip(3) - 0.5
+    gain, offset = gain_and_offset(guide, change, radius=4, eps=1e-3)
+    torch.testing.assert_close(gain * guide + offset, change, atol=1e-4, rtol=0)
+    flat = torch.full((1, 3, 20, 20), 0.4)
+    gain, offset = gain_and_offset(flat, flat * 0 - 0.1, radius=4, eps=1e-3)
+    torch.testing.assert_close(gain, torch.zeros_like(gain), atol=1e-3, rtol=0)
+    torch.testing.assert_close(offset, torch.full_like(offset, -0.1), atol=1e-3, rtol=0)
+
+
+def test_large_photos_are_looked_at_small(tiny, small_limits):
+    seen = []
+
+    def look(x):
+        seen.append(tuple(x.shape[2:]))
+        return x * 0 + 0.1
+
+    x = photo(300, 200)
+    change = together(big.changes(look, Rows.of_tensor(x), "auto", side=512))
+    torch.testing.assert_close(change, torch.full_like(x, 0.1))
+    assert seen == [(24, 16)]
+    seen.clear()
+    together(big.changes(look, Rows.of_tensor(x), "full", side=512))
+    assert seen == [(300, 200), (150, 100)]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_identity_of_large_pictures(tiny, monkeypatch, small_limits, kind):
+    monkeypatch.setattr(type(tiny), "forward", lambda self, x: Layers(x, x * 0, x * 0))
+    image = picture(kind, (70, 50))
+    for detail in ("auto", "full"):
+        separation = tiny.separate(image, detail=detail)
+        assert same_pixels(separation.transmission, image)
+        assert separation.reflection.mode == image.mode
+
+
+def test_identity_of_large_deep_pictures(tiny, monkeypatch, small_limits):
+    monkeypatch.setattr(type(tiny), "forward", lambda self, x: Layers(x, x * 0, x * 0))
+    pixels = np.random.default_rng(0).integers(0, 65536, (50, 70, 4)).astype(np.uint16)
+    result = tiny.dereflect(DeepPicture(pixels, {"note": "mine"}))
+    assert (result.pixels == pixels).all()
+    assert result.info == {"note": "mine"}
+
+
+def test_strips_do_not_show(tiny, monkeypatch):
+    """One strip or many, of a photo that is looked at small: the same pixels."""
+    monkeypatch.setattr(big, "WHOLE", 48 * 48)
+    image = picture("RGB", (150, 140))
+    whole = tiny.dereflect(image)
+    monkeypatch.setattr(strips, "STRIP", 1000)
+    assert np.abs(np.asarray(whole).astype(int) - np.asarray(tiny.dereflect(image))).max() <= 1
+    assert not same_pixels(whole, image)
+
+
+def test_no_such_detail(tiny):
+    for call in (tiny.dereflect, tiny.separate):
+        with pytest.raises(ConfigError, match="got detail='fine', expected one of auto, full"):
+            call(picture("RGB"), detail="fine")
+
+
+# tiles
+
+
+def test_tiles_of_a_shift_invariant_look_are_the_whole():
+    """Without the picture-wide means nothing depends on where a tile is cut."""
+    kernel = torch.rand(3, 1, 9, 9, generator=torch.Generator().manual_seed(0))
+    look = lambda x: F.conv2d(F.pad(x, [4] * 4, mode="reflect"), kernel, groups=3)  # noqa: E731
+    for height, width in ((700, 1201), (1100, 40)):
+        x = photo(height, width)
+        got = together(big.tiled(look, Rows.of_tensor(x), side=768))
+        padded = torch.zeros_like(x) + look(x)
+        inside = (slice(None), slice(None), slice(5, -5), slice(5, -5))  # padding differs by design
+        torch.testing.assert_close(got[inside], padded[inside], atol=1e-4, rtol=1e-5)
+
+
+@pytest.mark.parametrize(("height", "width"), [(3, 50_000), (50_000, 1), (17, 40_000)])
+def test_the_thinnest_pictures_in_tiles(height, width):
+    x = photo(height, width)
+    got = together(big.tiled(lambda tile: tile, Rows.of_tensor(x), side=768))
+    torch.testing.assert_close(got, x)
+
+
+@pytest.fixture(scope="module")
+def shipped():
+    return load_derefl()
+
+
+@torch.inference_mode()
+def test_tiles_agree_with_the_whole(shipped, monkeypatch):
+    with Image.open(REPOSITORY / "examples/pictures/through_glass/friends.jpg") as file:
+        x = strips.to_tensor(file.convert("RGB").resize((320, 1056)))
+    whole, rows = shipped.look(x), Rows.of_tensor(x)
+    tiled = together(big.tiled(shipped.look, rows, side=768))
+    assert whole.abs().mean() * 255 > 2
+    assert (tiled - whole).abs().mean() * 255 < 0.5
+    monkeypatch.setattr(big, "picture_means", lambda *_: [])
+    monkeypatch.setattr(big, "replaying", lambda _: nullcontext())  # each tile for itself
+    apart = together(big.tiled(shipped.look, rows, side=768))
+    assert (apart - whole).abs().mean() > 2 * (tiled - whole).abs().mean()
+
+
+def test_means_are_recorded_and_replayed(tiny):
+    x = photo(64, 96)
+    with torch.inference_mode():
+        with recording(torch.ones(64, 96)) as means:
+            expected = tiny(x).transmission
+        assert len(means) == 2 * 7  # two streams, and as many blocks
+        with replaying(means):
+            torch.testing.assert_close(tiny(x).transmission, expected)
+        with replaying([mean + 100 for mean in means]):
+            assert (tiny(x).transmission - expected).abs().max() > 1e-3
+        assert torch.equal(tiny(x).transmission, expected)
+        left = (torch.arange(96) < 32).float().expand(64, 96)
+        with recording(left, means) as one:
+            tiny(x)
+        with recording(1 - left, means) as other:
+            tiny(x)
+    for a, b, whole in zip(one, other, means, strict=True):
+        torch.testing.assert_close(a + b, whole, atol=1e-5, rtol=1e-4)
+        assert not torch.allclose(a, whole)
+
+
+def test_picture_means_are_those_of_the_whole(tiny, monkeypatch):
+    monkeypatch.setattr(big, "OVERLAP", 256)
+    x = photo(600, 300)
+    with torch.inference_mode():
+        with recording(torch.ones(32, 32)) as means:
+            tiny.look(x)
+        got = picture_means(tiny.look, Rows.of_tensor(x), side=512)
+    for mean, expected in zip(got, means, strict=True):
+        torch.testing.assert_close(mean, expected, atol=0.01, rtol=0.01)
+
+
+# memory
+
+
+def test_tiles_shrink_until_they_fit():
+    tried = []
+
+    def work(side):
+        tried.append(side)
+        if side > 1000:
+            raise MemoryError if side > 2000 else RuntimeError("CUDA out of memory. Tried to …")
+        return side
+
+    assert memory.within_memory(work, 3072, 8000, 6000) == 768
+    assert tried == [3072, 1536, 768]
+
+
+def test_other_errors_are_not_taken_for_memory():
+    def work(side):
+        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+
+    with pytest.raises(RuntimeError, match="mat1"):
+        memory.within_memory(work, 1536, 8000, 6000)
+
+
+def test_tile_side_follows_the_memory(monkeypatch):
+    for free, side in ((1e9, 768), (1e10, 1536), (1e6, 768), (float("inf"), 1536)):
+        monkeypatch.setattr(memory, "free_memory", lambda device, free=free: free)
+        assert memory.tile_side(torch.device("cpu"), 24) == side
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux keeps to RLIMIT_AS")
+def test_memory_that_really_runs_out_is_one_sentence():
+    """In a process of its own, for oneDNN does not always recover."""
+    code = """
+import resource
+from pathlib import Path
+from PIL import Image
+from derefl.errors import ImageError
+from derefl.reflection.pipeline import ReflectionRemover
+from tests.conftest import TINY
+model = ReflectionRemover(TINY)
+model.dereflect(Image.new("RGB", (64, 64)))
+held = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (held + 2**24, -1))
+try:
+    model.dereflect(Image.new("RGB", (900, 800)))
+except ImageError as error:
+    print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.startswith("not enough memory for a picture of 900×800 pixels; "), done
+    assert done.stdout.count("\n") == 1
+
+
+# threads
+
+
+def test_threads_share_a_model_with_photos_of_all_sizes(tiny, monkeypatch):
+    """Eight threads, small and large photos, both details: exactly what one thread makes."""
+    monkeypatch.setattr(big, "WHOLE", 64 * 64)
+    monkeypatch.setattr(memory, "LARGEST_SIDE", 512)
+    monkeypatch.setattr(big, "OVERLAP", 256)
+    sizes = [(40, 30), (90, 200), (530, 510), (80, 64), (120, 121), (64, 90), (33, 200), (200, 90)]
+    images = [picture("RGB", size, seed=i) for i, size in enumerate(sizes)]
+    jobs = [(image, detail) for image in images for detail in ("auto", "full")]
+
+    def work(job):
+        return tiny.dereflect(job[0], detail=job[1])
+
+    expected = list(map(work, jobs))
+    with ThreadPoolExecutor(8) as pool:
+        results = list(pool.map(work, jobs))
+    assert all(map(same_pixels, results, expected))
+
+
+# tensors
+
+
+@pytest.mark.parametrize(
+    ("x", "message"),
+    [
+        (torch.zeros(3, 32, 32), r"shape \[3, 32, 32\], expected \[b, 3, h, w\]"),
+        (torch.zeros(1, 4, 32, 32), r"shape \[1, 4, 32, 32\]"),
+        (torch.zeros(0, 3, 32, 32), r"shape \[0, 3, 32, 32\].*b of at least 1"),
+        (torch.zeros(1, 3, 15, 32), r"h and w of at least 16.*dereflect\(image\)"),
+        (torch.zeros(1, 3, 32, 32, dtype=torch.uint8), r"torch\.uint8, expected floats.*x / 255"),
+        (
+            torch.zeros(1, 3, 32, 32, dtype=torch.float64),
+            r"float64 on cpu, expected torch\.float32",
+        ),
+        (torch.full((1, 3, 32, 32), 255.0), r"from 255 to 255.*divide 8-bit values by 255"),
+        (torch.full((1, 3, 32, 32), -1.0), r"from -1 to -1"),
+        (torch.full((1, 3, 32, 32), float("nan")), r"no NaN"),
+        (torch.full((1, 3, 32, 32), float("inf")), r"from inf to inf"),
+        (np.zeros((1, 3, 32, 32), np.float32), r"got a ndarray, expected a float tensor"),
+    ],
+)
+def test_tensors_that_are_no_pictures_are_refused(tiny, x, message):
+    with pytest.raises(ImageError, match=message) as error:
+        tiny(x)
+    assert "\n" not in str(error.value)
+
+
+def test_one_bad_value_is_enough(tiny):
+    x = torch.rand(2, 3, 32, 32)
+    for value in (float("nan"), float("inf"), -float("inf"), 2.0):
+        bad = x.clone()
+        bad[1, 2, 5, 7] = value
+        with pytest.raises(ImageError, match="expected sRGB in"):
+            tiny(bad)
+
+
+def test_values_a_little_outside_are_taken(tiny):
+    """Bicubic resizing overshoots; that is no mistake of anybody's."""
+    x = torch.rand(1, 3, 32, 32) * 1.04 - 0.02
+    assert tiny(x).transmission.isfinite().all()
