@@ -5,9 +5,9 @@ import sys
 from collections.abc import Sequence
 
 from derefl import DereflError, __version__
-from derefl.commands import bench, evaluate, index, models, remove, search, train
+from derefl.commands import bench, demo, evaluate, index, models, publish, remove, search, train
 
-COMMANDS = (remove, index, search, models, evaluate, train, bench)
+COMMANDS = (remove, index, search, demo, models, evaluate, train, bench, publish)
 """Modules with ``add_parser(subparsers)``, which sets their ``run(args) -> int`` as a default.
 They import torch and the like only when they run, so that ``--help`` answers at once."""
 

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
-from derefl.errors import ConfigError, HashIndexError, ImageError, OutputExistsError
+from derefl.errors import ConfigError, HashIndexError, OutputExistsError
 from derefl.hashing.codes import BITS
+from derefl.hashing.folder_index import absolute, gone, photo_id, update
 from derefl.imaging.files import FORMATS
 from derefl.imaging.folders import find_pictures
 
 if TYPE_CHECKING:
-    from derefl.hashing.codes import Codes
     from derefl.hashing.hasher import Hasher
     from derefl.hashing.index import HashIndex
 
@@ -32,8 +32,6 @@ EXAMPLES = """examples:
 """
 
 MODEL, LENGTH = "lcdh-student", 64
-BATCH = 16
-"""Pictures encoded in one go."""
 
 
 def add_parser(subparsers: Any) -> None:
@@ -91,13 +89,24 @@ def run(args: argparse.Namespace) -> int:
             f"{output} is there already; add --update to bring it up to date, --overwrite to "
             "replace it, or choose another name"
         )
-    paths = {photo_id(path, output): path for path, _ in find_pictures(args.inputs)}
+    home = absolute(output).parent
+    paths = {photo_id(path, home): path for path, _ in find_pictures(args.inputs)}
     index, hasher = prepare(args)
-    failures = update(index, hasher, paths, gone(index, paths, args.inputs, output))
+    with tqdm(unit="picture") as bar:
+
+        def show(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        result = update(index, hasher, paths, gone(index, paths, args.inputs, home), show)
     index.save(output)
-    for failure in failures:
+    print(
+        f"{len(index)} pictures in the index: {result.encoded} encoded, {result.as_before} as "
+        f"before, {result.dropped} dropped, {len(result.failures)} failed"
+    )
+    for failure in result.failures:
         print(f"derefl: {' '.join(str(failure).splitlines())}", file=sys.stderr)
-    return 1 if failures else 0
+    return 1 if result.failures else 0
 
 
 def prepare(args: argparse.Namespace) -> "tuple[HashIndex, Hasher]":
@@ -124,97 +133,6 @@ def prepare(args: argparse.Namespace) -> "tuple[HashIndex, Hasher]":
     hasher = load_lcdh_student(model, bits=index.bits, device=args.device)
     index.require(hasher)
     return index, hasher
-
-
-def gone(index: "HashIndex", paths: dict[str, Path], inputs: list[Path], output: Path) -> list[str]:
-    """The ids in the index that belong to the inputs, but of which no picture was found there."""
-    base, places = absolute(output).parent, [absolute(path) for path in inputs]
-    return [
-        id
-        for id in index.ids
-        if isinstance(id, str)
-        and id not in paths
-        and any((base / id).is_relative_to(place) for place in places)
-    ]
-
-
-def update(
-    index: "HashIndex", hasher: "Hasher", paths: dict[str, Path], drop: list[str]
-) -> list[ImageError]:
-    """Encode the pictures that are new or changed, and print how many.
-
-    Args:
-        index: its ``extra["files"]`` has size and time of change of each file when it was encoded.
-        paths: id to picture.
-        drop: ids in the index that are to go.
-
-    Returns:
-        What could not be read; it is not in the index.
-    """
-    before = index.extra.get("files", {})
-    stamps = {id: stamp(path) for id, path in paths.items()}
-    due = [id for id in paths if stamps[id] != before.get(id) or id not in index]
-    codes: dict[str, Codes] = {}
-    failures: list[ImageError] = []
-    with tqdm(total=len(due), unit="picture") as progress:
-        for start in range(0, len(due), BATCH):
-            batch = due[start : start + BATCH]
-            for id, code in zip(batch, encode(hasher, [paths[id] for id in batch]), strict=True):
-                if isinstance(code, ImageError):
-                    failures.append(code)
-                else:
-                    codes[id] = code
-            progress.update(len(batch))
-
-    stale = [id for id in due if id in index and id not in codes]
-    index.remove(drop + stale)
-    if codes:
-        import numpy as np
-
-        index.upsert(np.stack(list(codes.values())), codes)
-    known = before | stamps
-    index.extra = {"files": {id: known[id] for id in map(str, index.ids) if id in known}}
-    print(
-        f"{len(index)} pictures in the index: {len(codes)} encoded, {len(paths) - len(due)} as "
-        f"before, {len(drop)} dropped, {len(failures)} failed"
-    )
-    return failures
-
-
-def encode(hasher: "Hasher", paths: list[Path]) -> "list[Codes | ImageError]":
-    """A code for each picture, or why there is none; one bad picture does not spoil the others."""
-    try:
-        return list(hasher.encode_image(paths))
-    except ImageError as error:
-        if len(paths) == 1:
-            return [error]
-        return [result for path in paths for result in encode(hasher, [path])]
-
-
-def stamp(path: Path) -> list[int]:
-    """What changes when a file does: size in bytes, time of change in ns; nothing if it is gone."""
-    try:
-        status = path.stat()
-    except OSError:
-        return []
-    return [status.st_size, status.st_mtime_ns]
-
-
-def absolute(path: Path) -> Path:
-    """The path without links and dots in its folders; a picture that is a link stays one."""
-    return path.resolve() if path.is_dir() else path.parent.resolve() / path.name
-
-
-def photo_id(path: Path, index: Path) -> str:
-    """A picture's id: its path from the folder of the index if it lies below, else absolute."""
-    full, base = absolute(path), absolute(index).parent
-    return (full.relative_to(base) if full.is_relative_to(base) else full).as_posix()
-
-
-def photo_path(id: int | str, index: Path) -> Path:
-    """The picture of an id, as a path from the working folder if it lies below, else absolute."""
-    path, here = absolute(index).parent / str(id), Path.cwd()
-    return path.relative_to(here) if path.is_relative_to(here) else path
 
 
 def lasting_name(model: str) -> str:

@@ -129,6 +129,6 @@ def small_picture(path: str) -> "Image.Image | None":
     from derefl.imaging.files import open_picture
 
     try:
-        return tile(open_picture(path))
+        return tile(open_picture(path, first_frame=True))
     except ImageError:
         return None

@@ -26,7 +26,7 @@ def read(picture: Any) -> Image.Image:
         return upright(picture).convert("RGB")
     if not isinstance(picture, str | Path):
         raise ImageError(f"got a {type(picture).__name__}, expected a PIL picture or a path")
-    return open_picture(picture).convert("RGB")
+    return open_picture(picture, first_frame=True).convert("RGB")
 
 
 def square(image: Image.Image, side: int) -> Image.Image:

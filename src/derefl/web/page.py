@@ -1,0 +1,42 @@
+"""The page: its title and its tabs."""
+
+from pathlib import Path
+
+import gradio as gr
+
+from derefl.hashing.hasher import Hasher
+from derefl.imaging.opening import MAX_MEGAPIXELS
+from derefl.reflection.pipeline import ReflectionRemover
+from derefl.web.remove_tab import remove_tab
+from derefl.web.search_tab import search_tab
+
+TITLE = """# derefl
+Remove the reflections from photos taken through glass, and find photos by what they show."""
+
+KEPT = 3600
+"""Seconds that a visitor's files stay on the server; at its end all of them go."""
+
+
+def build(
+    model: ReflectionRemover,
+    hasher: Hasher | None,
+    folder: Path,
+    max_megapixels: float = MAX_MEGAPIXELS,
+) -> gr.Blocks:
+    """The page, not served yet.
+
+    Args:
+        model: removes reflections.
+        hasher: finds photos; None leaves out the tab that reads folders.
+        folder: where the files for the visitors are written; gradio's own temporary folder, from
+            which it serves them without a copy.
+        max_megapixels: a larger photo is refused.
+    """
+    with gr.Blocks(title="derefl", analytics_enabled=False, delete_cache=(60, KEPT)) as page:
+        gr.Markdown(TITLE)
+        with gr.Tab("Remove a reflection"):
+            remove_tab(model, folder, max_megapixels)
+        if hasher is not None:
+            with gr.Tab("Search photos"):
+                search_tab(hasher, folder)
+    return page

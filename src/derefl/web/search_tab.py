@@ -1,0 +1,176 @@
+"""The second tab: a folder on the machine of the server, searched by words or by a photo."""
+
+import os
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import gradio as gr
+from PIL import Image
+
+from derefl.errors import DereflError, HashIndexError, ImageError
+from derefl.hashing.codes import Codes
+from derefl.hashing.folder_index import absolute, photo_id, update
+from derefl.hashing.hasher import Hasher
+from derefl.hashing.index import HashIndex
+from derefl.imaging.contact_sheet import BLANK
+from derefl.imaging.deep import Picture
+from derefl.imaging.files import open_picture
+from derefl.imaging.folders import find_pictures
+from derefl.imaging.formats import FORMATS
+from derefl.web.shown import preview, printable, sentences
+
+HELP = (
+    "Name a folder of photos on the computer where derefl runs, then say what you are looking for "
+    "or drop a photo that looks like it. Nothing is written to the folder."
+)
+
+HITS = 12
+"""Photos shown for a query."""
+
+SIDE = 640
+"""Longest side in pixels of a photo shown."""
+
+Gallery = list[tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class Searchable:
+    """A folder that a visitor has indexed.
+
+    Attributes:
+        folder: absolute.
+        index: its ids are paths relative to the folder.
+    """
+
+    folder: Path
+    index: HashIndex
+
+
+def search_tab(hasher: Hasher, folder: Path) -> None:
+    """Lay out the tab in the page that is being built.
+
+    Args:
+        hasher: shared by all visitors.
+        folder: where the small pictures for the visitors are written.
+    """
+    gr.Markdown(HELP)
+    state = gr.State(None)
+    with gr.Row():
+        with gr.Column(scale=3):
+            place = gr.Textbox(label="Folder", placeholder=str(Path.home() / "Pictures"))
+            start = gr.Button("Index", variant="primary")
+        with gr.Column(scale=2):
+            report = gr.Textbox(label="In the index", lines=4, max_lines=8, interactive=False)
+    with gr.Row():
+        with gr.Column(scale=3):
+            words = gr.Textbox(label="What the photo shows", placeholder="a dog on a beach")
+            find = gr.Button("Search", variant="primary")
+        with gr.Column(scale=2):
+            like = gr.File(label="Or a photo like it", file_types=[*FORMATS], height=140)
+    gallery = gr.Gallery(
+        label=f"Nearest first; the distance is how many of {hasher.bits} bits differ",
+        columns=4,
+        height="auto",
+        object_fit="contain",
+        buttons=["fullscreen"],
+        interactive=False,
+    )
+
+    def index(
+        text: str,
+        progress: gr.Progress = gr.Progress(),  # noqa: B008 (how gradio hands it in)
+    ) -> tuple[Searchable, str, Gallery]:
+        with sentences():
+            found, failures = index_folder(
+                text,
+                hasher,
+                lambda done, total: progress((done, total), desc="Reading photos", unit="photos"),
+            )
+        return found, summary(found, failures), []
+
+    def by_words(text: str, within: Searchable | None) -> Gallery:
+        with sentences():
+            if not text.strip():
+                raise HashIndexError(
+                    "there are no words to search for; type what the photo shows, for example: "
+                    "a dog on a beach"
+                )
+            return hits(within, hasher.encode_text([text]), folder)
+
+    def by_photo(path: str, within: Searchable | None) -> Gallery:
+        with sentences(path):
+            return hits(within, hasher.encode_image([path]), folder)
+
+    gr.on(
+        [start.click, place.submit],
+        index,
+        place,
+        [state, report, gallery],
+        show_progress_on=[report],
+        concurrency_limit=1,
+        api_visibility="private",
+    )
+    gr.on([find.click, words.submit], by_words, [words, state], gallery, api_visibility="private")
+    like.upload(by_photo, [like, state], gallery, api_visibility="private")
+
+
+def index_folder(
+    text: str, hasher: Hasher, progress: Callable[[int, int], None]
+) -> tuple[Searchable, list[DereflError]]:
+    """Encode the photos of a folder and its subfolders.
+
+    Args:
+        text: the folder, as a visitor typed it.
+        hasher: makes the codes.
+        progress: told how many photos of how many are done.
+
+    Returns:
+        The index, and why photos could not be read, which are not in it.
+
+    Raises:
+        ImageError: it is no folder, or has no photos.
+    """
+    text = text.strip()
+    place = Path(os.path.expanduser(text))  # noqa: PTH111 (Path's raises for unknown users)
+    if not text or not place.is_dir():
+        got = f"{place} is no folder" if text else "no folder is named"
+        raise ImageError(f"{got}; type the path of one, for example: {Path.home()}")
+    home = absolute(place)
+    paths = {photo_id(path, home): path for path, _ in find_pictures([home])}
+    index = HashIndex(hasher.bits, hasher.name, hasher.sha256)
+    return Searchable(home, index), update(index, hasher, paths, [], progress).failures
+
+
+def summary(found: Searchable, failures: list[DereflError]) -> str:
+    """What a visitor is told about a new index."""
+    count = len(found.index)
+    first = f"{count} of {count + len(failures)} photos in {found.folder}"
+    return printable("\n".join([first, *map(str, failures)]))
+
+
+def hits(within: Searchable | None, code: Codes, folder: Path) -> Gallery:
+    """Small copies of the photos nearest to a code, each with its distance and name.
+
+    Raises:
+        HashIndexError: nothing is indexed yet.
+    """
+    if within is None:
+        raise HashIndexError("no folder is indexed yet; name one above and press Index")
+    copies = Path(tempfile.mkdtemp(dir=folder))
+    return [
+        (
+            preview(photo(within.folder / str(id)), copies / f"{rank}.jpg", SIDE),
+            f"distance {distance}: {printable(str(id))}",
+        )
+        for rank, (id, distance) in enumerate(within.index.search(code, HITS)[0], 1)
+    ]
+
+
+def photo(path: Path) -> Picture:
+    """The photo, or a grey square if it cannot be read any more."""
+    try:
+        return open_picture(path, first_frame=True)
+    except DereflError:
+        return Image.new("RGB", (SIDE, SIDE), BLANK)

@@ -1,0 +1,126 @@
+"""The page, served in this process, and Chromium to look at it."""
+
+import os
+import shutil
+import sys
+import threading
+import urllib.request
+from contextlib import contextmanager
+from urllib.parse import urlsplit
+
+import pytest
+from playwright.sync_api import expect, sync_playwright
+
+from derefl.hashing.hasher import load_lcdh_student
+from derefl.reflection.pipeline import load_derefl
+from derefl.web import server as serving
+from derefl.web.local import address, listen, visitors_folder
+from derefl.web.page import build
+
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+LEFT_OUT = pytest.StashKey[int]()
+
+
+def pytest_collection_modifyitems(config, items):
+    """Without Chromium, leave out what needs it, and say so at the end; in CI, fail."""
+    needing = [item for item in items if item.get_closest_marker("browser")]
+    if CHROMIUM or not needing:
+        return
+    if os.environ.get("DEREFL_BROWSER_TESTS"):
+        raise pytest.UsageError("DEREFL_BROWSER_TESTS is set, but there is no Chromium")
+    config.stash[LEFT_OUT] = len(needing)
+    config.hook.pytest_deselected(items=needing)
+    items[:] = [item for item in items if item not in needing]
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    if count := config.stash.get(LEFT_OUT, 0):
+        terminalreporter.write_line(
+            f"NOT RUN: {count} tests of the web page need Chromium; "
+            "install it with: apt-get install chromium",
+            yellow=True,
+        )
+
+
+@pytest.fixture(scope="package")
+def model():
+    return load_derefl()
+
+
+@pytest.fixture(scope="package")
+def hasher():
+    return load_lcdh_student(bits=64)
+
+
+@pytest.fixture(scope="package")
+def url(model, hasher, package_patch):
+    """The address of the page."""
+    package_patch.setattr(serving, "LARGEST_UPLOAD", "1mb")
+    with visitors_folder() as folder, listen("127.0.0.1", 0) as socket:
+        with strangers_refused():
+            server = serving.server(build(model, hasher, folder), "127.0.0.1")
+            thread = threading.Thread(target=server.run, kwargs={"sockets": [socket]})
+            thread.start()
+            urllib.request.urlopen(address(socket)).close()
+        yield address(socket)
+        server.should_exit = True
+        thread.join()
+    assert not folder.exists()
+
+
+@pytest.fixture(scope="package")
+def package_patch():
+    with pytest.MonkeyPatch.context() as patch:
+        yield patch
+
+
+@contextmanager
+def strangers_refused():
+    """Fails in the end if this process talked to another machine, or asked for its address."""
+    watching, met = True, []
+
+    def watch(event, args):
+        if watching and event in ("socket.connect", "socket.getaddrinfo"):
+            host = args[0] if event == "socket.getaddrinfo" else args[1]
+            met.append(host[0] if isinstance(host, tuple) else host)
+
+    sys.addaudithook(watch)  # there is no way to remove it
+    try:
+        yield
+    finally:
+        watching = False
+    assert set(met) <= {"127.0.0.1", "localhost"}
+
+
+@pytest.fixture(scope="package")
+def browser():
+    with sync_playwright() as playwright:
+        # Chromium's own sandbox does not work for root.
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def visit(browser, url):
+    """Open the page as one more visitor; in the end, nobody has asked another machine anything."""
+    contexts, asked, broken = [], [], []
+    expect.set_options(timeout=60_000)
+
+    def open_page():
+        contexts.append(browser.new_context(viewport={"width": 1200, "height": 900}))
+        page = contexts[-1].new_page()
+        page.set_default_timeout(60_000)
+        page.on("request", lambda request: asked.append(request.url))
+        page.on("pageerror", lambda error: broken.append(error))
+        page.goto(url)
+        page.get_by_role("heading", name="derefl").wait_for()
+        return page
+
+    with strangers_refused():
+        yield open_page
+        for context in contexts:
+            context.close()
+    assert len(asked) > 10
+    assert {urlsplit(address).hostname for address in asked} == {"127.0.0.1"}
+    assert broken == []
