@@ -1,5 +1,6 @@
 """Fixtures that several test files share."""
 
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ from PIL import Image
 
 from derefl.reflection.model import DeReflConfig
 from derefl.reflection.pipeline import ReflectionRemover
+from derefl.zoo import save_checkpoint
 
 REPOSITORY = Path(__file__).parents[1]
 
@@ -24,6 +26,15 @@ def tiny() -> ReflectionRemover:
         if ".project.weight" in name or ".to_high.weight" in name:
             torch.nn.init.normal_(parameter, std=0.05)
     return model
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory) -> Path:
+    """A file of a tiny reflection model with seeded weights; only read."""
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("model") / "tiny.safetensors"
+    save_checkpoint(ReflectionRemover(TINY), path, kind="derefl", config=asdict(TINY))
+    return path
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ def checkpoint(tiny, tmp_path):
 
 def test_bench_photo_and_soak(checkpoint, capsys):
     command = ["--model", checkpoint, "--threads", "1", "--json"]
-    assert main(["bench", "photo", *command, "--size", "60", "40", "--runs", "1"]) == 0
+    assert main(["bench", "photo", *command, "--size", "40", "60", "--runs", "1"]) == 0
     report = json.loads(capsys.readouterr().out)
     assert (report["width"], report["height"], report["detail"]) == (60, 40, "auto")
     assert report["seconds"] > 0

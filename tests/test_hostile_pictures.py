@@ -10,13 +10,11 @@ import warnings
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tifffile
-import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -26,9 +24,6 @@ from derefl.errors import DereflError, ImageError
 from derefl.imaging.deep import DeepPicture
 from derefl.imaging.files import open_picture, save_picture
 from derefl.imaging.opening import MAX_MEGAPIXELS
-from derefl.reflection.pipeline import ReflectionRemover
-from derefl.zoo import save_checkpoint
-from tests.conftest import TINY
 from tests.pictures import deep_picture, exif_block, picture, same_pixels, wide_profile
 
 FUZZ_CASES = int(os.environ.get("DEREFL_FUZZ_CASES", "150"))
@@ -94,14 +89,6 @@ def refused(tmp_path):
         return line
 
     return refuse
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory) -> Path:
-    torch.manual_seed(0)
-    path = tmp_path_factory.mktemp("model") / "tiny.safetensors"
-    save_checkpoint(ReflectionRemover(TINY), path, kind="derefl", config=asdict(TINY))
-    return path
 
 
 @pytest.fixture

@@ -11,7 +11,8 @@ from derefl.errors import ImageError, MissingExtraError, OutputExistsError
 from derefl.imaging import formats
 from derefl.imaging.compare import PANEL, side_by_side
 from derefl.imaging.deep import DeepPicture
-from derefl.imaging.files import FORMATS, open_picture, save_picture
+from derefl.imaging.files import open_picture, save_picture
+from derefl.imaging.formats import FORMATS
 from derefl.imaging.metadata import upright, upright_exif
 from derefl.imaging.opening import open_file, read_header
 from derefl.imaging.palette import quantise

@@ -234,6 +234,18 @@ def test_update_goes_on_with_bits_and_model_of_the_index(photos, hashers, capsys
     assert Path("photos.lcdh").read_bytes() == before
 
 
+def test_an_index_that_says_nonsense_of_its_files_is_not_updated(photos, capsys):
+    assert main(["index", "photos", "-o", "photos.lcdh"]) == 0
+    index = HashIndex.load("photos.lcdh")
+    index.extra = {"files": ["red.png"]}
+    index.save("photos.lcdh")
+    before = Path("photos.lcdh").read_bytes()
+    assert main(["index", "photos", "-o", "photos.lcdh", "--update"]) == 1
+    (line,) = error_lines(capsys)
+    assert "says nothing usable of its files" in line and "--overwrite" in line
+    assert Path("photos.lcdh").read_bytes() == before
+
+
 def test_a_damaged_index_is_not_updated(photos, hashers, capsys):
     assert update() == 0
     whole = bytearray(Path("photos.lcdh").read_bytes())

@@ -11,6 +11,7 @@ from derefl.errors import DataError
 from derefl.hashing.codes import hamming
 from derefl.hashing.learning import online
 from derefl.hashing.learning.distil import DistilConfig
+from derefl.hashing.learning.distiller import views
 from derefl.hashing.learning.online import OnlineConfig, OnlineHasher, positives
 from derefl.hashing.teaching import Teaching
 from tests.hashing.fake import COLOURS
@@ -148,6 +149,20 @@ def test_positives():
     assert positives(np.array([1, 2, 1]), 3).tolist() == [[1, 0, 1], [0, 1, 0], [1, 0, 1]]
     multi = np.array([[1, 1, 0], [0, 1, 0], [0, 0, 0]], bool)
     assert positives(multi, 3).tolist() == [[1, 1, 0], [1, 1, 0], [0, 0, 1]]
+
+
+def test_views_are_the_picture_its_mirror_image_and_crops():
+    picture = Image.fromarray(np.arange(600, dtype=np.uint8).reshape(20, 30))
+    plain, mirrored, *crops = views(picture, 6, np.random.default_rng(0))
+    assert np.array_equal(np.asarray(plain)[:, ::-1], np.asarray(mirrored))
+    assert plain is picture and len(crops) == 4
+    for crop in crops:
+        assert 13 <= crop.height <= 20 and 19 <= crop.width <= 30
+        # Rows count up by one, so a part of the picture is recognised by its step.
+        assert set(np.unique(np.diff(np.asarray(crop).astype(int)) % 256)) <= {1, 255}
+    assert [view.size for view in views(Image.new("L", (1, 1)), 4, np.random.default_rng(0))] == [
+        (1, 1)
+    ] * 4
 
 
 def test_items_are_seen_mirrored_too():

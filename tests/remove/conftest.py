@@ -1,23 +1,8 @@
-"""A tiny model for ``derefl remove``, and a folder of its own for every test."""
-
-from dataclasses import asdict
-from pathlib import Path
+"""``derefl remove`` with a tiny model, in a folder of its own for every test."""
 
 import pytest
-import torch
 
 from derefl.cli import main
-from derefl.reflection.pipeline import ReflectionRemover
-from derefl.zoo import save_checkpoint
-from tests.conftest import TINY
-
-
-@pytest.fixture(scope="package")
-def checkpoint(tmp_path_factory) -> Path:
-    torch.manual_seed(0)
-    path = tmp_path_factory.mktemp("model") / "tiny.safetensors"
-    save_checkpoint(ReflectionRemover(TINY), path, kind="derefl", config=asdict(TINY))
-    return path
 
 
 @pytest.fixture

@@ -3,11 +3,11 @@
 import argparse
 import json
 import math
-import sys
 import time
 from typing import Any
 
 from derefl.commands import bench_hashing, bench_photo, bench_search, bench_variants
+from derefl.memory import peak_memory_mb
 
 
 def add_parser(subparsers: Any) -> None:
@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
         )
     torch.set_num_threads(args.threads)
     model = load_derefl(args.model, device=args.device)
-    before = peak_memory()
+    before = peak_memory_mb() or math.nan
     x = torch.rand(1, 3, *args.size, generator=torch.Generator().manual_seed(0)).to(args.device)
     seconds = []
     with torch.inference_mode():
@@ -56,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
             start = time.perf_counter()
             model.transmission(x).sum().item()  # reading a value waits for the device
             seconds.append(time.perf_counter() - start)
-        peak = peak_memory()
+        peak = peak_memory_mb() or math.nan
         macs = count_macs(model, x)
     report = {
         "model": args.model,
@@ -91,13 +91,3 @@ def count_macs(model: Any, x: Any) -> float:
     with FlopCounterMode(display=False) as counter:
         model.transmission(x)
     return counter.get_total_flops() / 2e9
-
-
-def peak_memory() -> float:
-    """The most memory that this process has held so far, in MB; not a number on Windows."""
-    try:
-        import resource
-    except ImportError:
-        return math.nan
-    unit = 1 if sys.platform == "darwin" else 1024  # bytes there, KiB elsewhere
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6

@@ -2,10 +2,12 @@
 
 import argparse
 import json
+import math
 import time
 from typing import TYPE_CHECKING, Any
 
 from derefl.errors import ConfigError
+from derefl.memory import peak_memory_mb
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -21,7 +23,7 @@ def add_parsers(subparsers: Any) -> None:
         "the photo included.",
     )
     photo.add_argument(
-        "--size", type=int, nargs=2, metavar=("W", "H"), default=(4000, 3000), help="in pixels"
+        "--size", type=int, nargs=2, metavar=("H", "W"), default=(3000, 4000), help="in pixels"
     )
     photo.add_argument("--detail", choices=("auto", "full"), default="auto")
     photo.add_argument("--runs", type=int, default=3, help="default: %(default)s")
@@ -49,13 +51,13 @@ def run_photo(args: argparse.Namespace) -> int:
         raise ConfigError("expected --size, --runs and --threads of at least 1")
     import torch
 
-    from derefl.commands.bench import peak_memory
     from derefl.reflection.pipeline import load_derefl
 
     torch.set_num_threads(args.threads)
+    height, width = args.size
     model = load_derefl(args.model, device=args.device)
     model.dereflect(noise(256, 256))
-    before, image = peak_memory(), noise(*args.size)
+    before, image = peak_memory_mb() or math.nan, noise(width, height)
     seconds = []
     for _ in range(args.runs):
         start = time.perf_counter()
@@ -65,11 +67,11 @@ def run_photo(args: argparse.Namespace) -> int:
         "model": args.model,
         "device": args.device,
         "threads": args.threads,
-        "width": args.size[0],
-        "height": args.size[1],
+        "width": width,
+        "height": height,
         "detail": args.detail,
         "seconds": sorted(seconds)[args.runs // 2],
-        "peak_memory_mb": peak_memory(),
+        "peak_memory_mb": peak_memory_mb() or math.nan,
         "memory_before_mb": before,
     }
     if args.json:
@@ -89,7 +91,6 @@ def run_soak(args: argparse.Namespace) -> int:
         raise ConfigError("expected --photos of at least 10 and --threads of at least 1")
     import torch
 
-    from derefl.commands.bench import peak_memory
     from derefl.reflection.pipeline import load_derefl
 
     torch.set_num_threads(args.threads)
@@ -99,7 +100,7 @@ def run_soak(args: argparse.Namespace) -> int:
         step = number % 5
         model.dereflect(noise(160 + 40 * step, 240 - 20 * step))
         if number * 10 // args.photos > len(curve):
-            curve.append({"photos": number, "peak_memory_mb": peak_memory()})
+            curve.append({"photos": number, "peak_memory_mb": peak_memory_mb() or math.nan})
             if not args.json:
                 print("{photos:6} photos: {peak_memory_mb:.0f} MB".format(**curve[-1]), flush=True)
     if args.json:

@@ -10,8 +10,8 @@ from tqdm import tqdm
 from derefl.errors import ConfigError, HashIndexError, OutputExistsError
 from derefl.hashing.codes import BITS
 from derefl.hashing.folder_index import absolute, gone, photo_id, update
-from derefl.imaging.files import FORMATS
 from derefl.imaging.folders import find_pictures
+from derefl.imaging.formats import FORMATS
 
 if TYPE_CHECKING:
     from derefl.hashing.hasher import Hasher

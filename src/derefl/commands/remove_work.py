@@ -14,6 +14,7 @@ from derefl.errors import DereflError
 from derefl.imaging.deep import Picture
 from derefl.imaging.files import open_picture, save_picture
 from derefl.imaging.formats import format_for
+from derefl.memory import is_out_of_memory
 
 if TYPE_CHECKING:
     from derefl.reflection.pipeline import ReflectionRemover, Separation
@@ -156,12 +157,3 @@ def reason(source: Path, error: Exception) -> str:
     else:
         text = f"unexpected {type(error).__name__}: {' '.join(str(error).splitlines())}"
     return text if text.startswith((f"{source} ", f"{source}:")) else f"{source}: {text}"
-
-
-def is_out_of_memory(error: Exception) -> bool:
-    """Whether memory ran out; torch says so in words."""
-    text = str(error)
-    return isinstance(error, MemoryError) or (
-        isinstance(error, RuntimeError)
-        and any(word in text for word in ("out of memory", "allocate memory", "not enough memory"))
-    )

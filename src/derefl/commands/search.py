@@ -107,7 +107,7 @@ def check_sheet(path: Path, overwrite: bool) -> None:
     """
     from PIL import Image
 
-    from derefl.imaging.files import format_for
+    from derefl.imaging.formats import format_for
 
     format_for(Image.new("RGB", (1, 1)), path)
     if path.exists() and not overwrite:

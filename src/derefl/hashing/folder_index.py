@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from derefl.errors import DereflError
+from derefl.errors import DereflError, HashIndexError
 from derefl.hashing.codes import Codes
 from derefl.hashing.index import HashIndex
 
@@ -50,8 +50,16 @@ def update(
         paths: id to picture.
         drop: ids in the index that are to go.
         progress: told before the first and after each batch how many of how many are done.
+
+    Raises:
+        HashIndexError: ``extra["files"]`` is no object.
     """
     before = index.extra.get("files", {})
+    if not isinstance(before, dict):
+        raise HashIndexError(
+            "the index says nothing usable of its files, so what changed cannot be told; build it "
+            "again with derefl index --overwrite"
+        )
     stamps = {id: stamp(path) for id, path in paths.items()}
     due = [id for id in paths if stamps[id] != before.get(id) or id not in index]
     codes: dict[str, Codes] = {}

@@ -44,6 +44,7 @@ HEADER = {
     "checksum": str,
     "sections": dict,
 }
+"""Every field of the header, and its type."""
 
 
 @dataclass(frozen=True)

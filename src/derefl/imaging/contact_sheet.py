@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from PIL import Image, ImageDraw, ImageFont
 
 from derefl.imaging.compare import LABEL, MARGIN, panel
-from derefl.imaging.deep import DeepPicture
+from derefl.imaging.deep import Picture
 
 TILE = 240
 """Side of the square in pixels that a picture is shrunk into."""
@@ -38,7 +38,7 @@ def contact_sheet(tiles: Sequence[tuple[str, Image.Image | None]], title: str) -
     return sheet
 
 
-def tile(picture: Image.Image | DeepPicture | None) -> Image.Image:
+def tile(picture: Picture | None) -> Image.Image:
     """The picture shrunk and centred in a white square, or a grey square."""
     if picture is None:
         return Image.new("RGB", (TILE, TILE), BLANK)

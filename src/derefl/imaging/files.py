@@ -10,16 +10,7 @@ from derefl.errors import DereflError, ImageError, OutputExistsError
 from derefl.files import atomic_path
 from derefl.imaging.deep import DeepPicture, Picture
 from derefl.imaging.deep_files import is_deep, read_deep, write_png, write_tiff
-from derefl.imaging.formats import (
-    FORMATS,
-    HEIF,
-    PNG,
-    TIFF,
-    WEBP,
-    Format,
-    format_for,
-    is_picture_name,
-)
+from derefl.imaging.formats import HEIF, PNG, TIFF, WEBP, Format, format_for
 from derefl.imaging.metadata import tiff_block, upright
 from derefl.imaging.opening import (
     MAX_MEGAPIXELS,
@@ -31,8 +22,6 @@ from derefl.imaging.opening import (
     open_file,
     read_header,
 )
-
-__all__ = ["FORMATS", "format_for", "is_picture_name", "open_picture", "save_picture"]
 
 
 def open_picture(

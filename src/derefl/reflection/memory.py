@@ -9,6 +9,7 @@ from typing import TypeVar
 import torch
 
 from derefl.errors import ImageError
+from derefl.memory import is_out_of_memory
 
 LARGEST_SIDE, SMALLEST_SIDE = 1536, 768
 """Of a square tile in pixels, multiples of 256. The large one takes 1.2 GB."""
@@ -16,9 +17,6 @@ LARGEST_SIDE, SMALLEST_SIDE = 1536, 768
 BYTES = 22
 """Memory of one look at a picture, per pixel and per channel of the finest stream; measured with
 ``derefl-small`` in float32."""
-
-EXHAUSTED = ("out of memory", "can't allocate memory", "not enough memory", "could not create a")
-"""What torch, its allocators and oneDNN say when memory has run out."""
 
 R = TypeVar("R")
 
@@ -75,7 +73,7 @@ def within_memory(work: Callable[[int], R], side: int, width: int, height: int) 
         try:
             return work(side)
         except (MemoryError, RuntimeError) as error:
-            if not ran_out(error):
+            if not is_out_of_memory(error):
                 raise
             if side <= SMALLEST_SIDE:
                 raise ImageError(
@@ -83,8 +81,3 @@ def within_memory(work: Callable[[int], R], side: int, width: int, height: int) 
                     'programs, keep detail="auto", or make the picture smaller'
                 ) from error
         side = halved(side)
-
-
-def ran_out(error: BaseException) -> bool:
-    """Whether an error says that memory has run out."""
-    return isinstance(error, MemoryError) or any(words in str(error) for words in EXHAUSTED)

@@ -11,10 +11,10 @@ from derefl.hashing.learning.losses import (
     alignment_loss,
     contrastive_loss,
     decorrelation_loss,
+    length_weights,
     nested,
     quantisation_loss,
     row_distillation,
-    shares,
     similarity_distillation,
     straight_through_sign,
 )
@@ -141,7 +141,7 @@ def distillation(
 ) -> dict[str, Tensor]:
     """The teacher's terms: its similarity matrices, in rows for the features and for the codes."""
     rows, code_rows, matrices = [], [], []
-    share = shares(config.lengths).to(teacher.image)
+    share = length_weights(config.lengths).to(teacher.image)
     joint = teacher.joint_code @ teacher.joint_code.T / teacher.joint_code.shape[1]
     for a, b in ((0, 1), (1, 0), (0, 0), (1, 1)):
         target = teacher[a] @ teacher[b].T

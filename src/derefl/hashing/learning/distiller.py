@@ -210,7 +210,7 @@ def views(picture: Image.Image, count: int, rng: np.random.Generator) -> list[Im
     """The picture, its mirror image, and crops of .65 to 1 of its sides, half of them mirrored."""
     looks = [picture, ImageOps.mirror(picture)][:count]
     while len(looks) < count:
-        w, h = (int(side * rng.uniform(0.65, 1)) for side in picture.size)
+        w, h = (max(1, int(side * rng.uniform(0.65, 1))) for side in picture.size)
         x, y = int(rng.integers(picture.width - w + 1)), int(rng.integers(picture.height - h + 1))
         crop = picture.crop((x, y, x + w, y + h))
         looks.append(ImageOps.mirror(crop) if rng.random() < 0.5 else crop)

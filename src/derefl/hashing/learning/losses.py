@@ -84,13 +84,13 @@ def nested(
 ) -> Tensor:
     """Mean of ``loss(a_L, b_L)`` over code lengths L, a_L being the first L bits of a.
 
-    So every prefix of a code is trained as a code of its own. Lengths count by :func:`shares`.
+    So every prefix of a code is trained as a code of its own; see :func:`length_weights`.
     """
     terms = torch.stack([loss(a[:, :bits], b[:, :bits]) for bits in lengths])
-    return terms @ shares(lengths).to(terms)
+    return terms @ length_weights(lengths).to(terms)
 
 
-def shares(lengths: Sequence[int]) -> Tensor:
+def length_weights(lengths: Sequence[int]) -> Tensor:
     """How much each code length counts, √L over their sum: ``[lengths]``.
 
     All lengths alike would leave the long codes behind, for every bit of theirs that the short

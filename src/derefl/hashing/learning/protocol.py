@@ -25,6 +25,7 @@ from derefl.errors import ConfigError, MissingExtraError
 from derefl.files import atomic_path
 from derefl.hashing.learning.ranking import average_precisions
 from derefl.hashing.learning.streams import Stream
+from derefl.memory import peak_memory_mb
 
 DIRECTIONS = ("text_to_image", "image_to_text")
 
@@ -130,17 +131,6 @@ def mean(precision: np.ndarray) -> float | None:
     """Mean of those that are a number; None if none is."""
     counted = precision[~np.isnan(precision)]
     return float(counted.mean()) if len(counted) else None
-
-
-def peak_memory_mb() -> float | None:
-    """The most memory that this process has held so far, in units of 10⁶ bytes."""
-    try:
-        import resource
-        import sys
-    except ImportError:  # Windows has no such counter
-        return None
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
 
 
 def plot_rounds(rounds: Sequence[Round], path: str | Path, title: str = "") -> None:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 
 from derefl.errors import DataError
-from derefl.imaging.files import FORMATS, is_picture_name
+from derefl.imaging.formats import FORMATS, is_picture_name
 
 
 def picture_name(text: str) -> str:

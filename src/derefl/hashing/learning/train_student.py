@@ -174,12 +174,12 @@ def prepared(
             f"{path} holds {lower.shape[0]} views of {lower.shape[1]} pictures, expected {count} "
             f"of {len(corpus.paths)}: delete it, or choose another --out"
         )
-    image, text = taught(teachers, features, device)
+    image, text = seen_by(teachers, features, device)
     return Items(lower.to(device), tokens_of(student, corpus.texts), image, text)
 
 
 @torch.no_grad()
-def taught(
+def seen_by(
     teachers: Sequence[LCDHTeacher], features: Features, device: torch.device
 ) -> tuple[Tensor, Tensor]:
     """The teachers' unit vectors of pictures (mean of both views) and texts, side by side."""

@@ -34,9 +34,9 @@ def validate(model: DeRefl, pairs: Pairs, sheet: Path, rows: int = 8) -> dict[st
     return {name: round(float(np.mean(values)), 3) for name, values in scores.items()}
 
 
-def psnr(a: Tensor, b: Tensor) -> float:
-    """Peak signal-to-noise ratio in dB over all values, peak 1; at most 60."""
-    return float(-10 * torch.log10((a - b).square().mean().clamp_min(1e-6)))
+def psnr(a: Tensor, b: Tensor, most: float = 60.0) -> float:
+    """Peak signal-to-noise ratio in dB over all values, peak 1; at most ``most``."""
+    return float(-10 * torch.log10((a - b).square().mean().clamp_min(10 ** (-most / 10))))
 
 
 def strip(pictures: list[Tensor], height: int = 192) -> np.ndarray:
