@@ -1,13 +1,25 @@
 """The ``derefl`` command: a table of subcommands, and errors said in one line."""
 
 import argparse
+import signal
 import sys
 from collections.abc import Sequence
 
 from derefl import DereflError, __version__
-from derefl.commands import bench, demo, evaluate, index, models, publish, remove, search, train
+from derefl.commands import (
+    bench,
+    demo,
+    evaluate,
+    faiss_files,
+    index,
+    models,
+    publish,
+    remove,
+    search,
+    train,
+)
 
-COMMANDS = (remove, index, search, demo, models, evaluate, train, bench, publish)
+COMMANDS = (remove, index, search, faiss_files, demo, models, evaluate, train, bench, publish)
 """Modules with ``add_parser(subparsers)``, which sets their ``run(args) -> int`` as a default.
 They import torch and the like only when they run, so that ``--help`` answers at once."""
 
@@ -38,6 +50,8 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command line; the exit status is 0, 1 for an error, 130 for Ctrl-C (2 is bad usage)."""
     args = parser().parse_args(argv)
+    if argv is None:  # a process of our own; stopped from outside it ends as with Ctrl-C
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         return args.run(args)
     except DereflError as error:

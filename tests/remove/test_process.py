@@ -165,7 +165,8 @@ def test_checking_needs_no_torch(remove):
 # Ctrl-C
 
 
-def test_ctrl_c_leaves_whole_files_only(remove, checkpoint, capsys):
+@pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_leaves_whole_files_only(remove, checkpoint, sign):
     total = 400
     save("photos/0.png")
     picture("RGB", (160, 120)).save("photos/0.png")
@@ -175,7 +176,7 @@ def test_ctrl_c_leaves_whole_files_only(remove, checkpoint, capsys):
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     while len(list(Path().glob("cleaned/[0-9]*.png"))) < 5 and process.poll() is None:
         time.sleep(0.01)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(sign)
     out, err = process.communicate()
     done = written("cleaned")
     assert process.returncode == 130
