@@ -18,9 +18,9 @@ from derefl.reflection.pooling import recording, replaying
 
 Look = Callable[[Tensor], Tensor]
 
-WHOLE = 2**20
-"""Pixels up to which a photo is looked at in full; with ``detail="auto"``, larger ones are looked
-at in this size."""
+WHOLE = 2**19
+"""Pixels up to which a photo is looked at as it is; larger ones are looked at in this size. The
+network learned on smaller pictures still: the larger a reflection, the less it knows it as one."""
 
 HALVED_FROM = 128
 """Shorter side in pixels from which a picture is looked at in half its size too."""
@@ -39,16 +39,24 @@ def changes(look: Look, rows: Rows, detail: str, side: int) -> Iterator[tuple[in
     Args:
         look: one pass of the network.
         rows: the picture.
-        detail: ``full``: seen at its own size. ``auto``: a large one is seen at a moderate size
-            and its change carried to its own.
+        detail: of a large picture. ``auto``: it is seen at a moderate size, and its change carried
+            to its own. ``full``: it is also seen at its own size, and the two changes averaged.
         side: a tile's; a picture of no more pixels than such a tile goes in one piece.
 
     Yields:
         ``(top, change)``, float32 ``[b 3 n w]``.
     """
-    if detail == "full" or area(rows.height, rows.width) <= WHOLE:
-        return in_full(look, rows, side)
-    return carried(look, rows, side)
+    h, w = rows.height, rows.width
+    if area(h, w) <= WHOLE:
+        yield 0, look_twice(look, rows.read(0, h))
+        return
+    moderate = carried(look, rows)
+    if detail == "auto":
+        for top, bottom in rows.strips():
+            yield top, moderate(top, bottom)
+    else:
+        for top, change in in_full(look, rows, side):
+            yield top, change.add_(moderate(top, top + change.shape[2])).div_(2)
 
 
 def area(h: int, w: int) -> int:
@@ -56,22 +64,8 @@ def area(h: int, w: int) -> int:
     return max(h, SMALLEST) * max(w, SMALLEST)
 
 
-def in_full(look: Look, rows: Rows, side: int) -> Iterator[tuple[int, Tensor]]:
-    """The mean of what is changed at full and at half size."""
-    h, w = rows.height, rows.width
-    if area(h, w) <= side**2:
-        yield 0, look_twice(look, rows.read(0, h))
-    elif min(h, w) < HALVED_FROM:
-        yield from tiled(look, rows, side)
-    else:
-        half = at_once(look, Rows.of_tensor(rows.shrunk(h // 2, w // 2)), side)
-        for top, change in tiled(look, rows, side):
-            small = enlarged(half, h, w, top, top + change.shape[2], "bicubic")
-            yield top, (change + small) / 2
-
-
 def look_twice(look: Look, pixels: Tensor) -> Tensor:
-    """:func:`in_full` in one piece, ``[b 3 h w]`` in and out.
+    """The mean of what is changed at full and at half size, ``[b 3 h w]`` in and out.
 
     At half its size a reflection is seen as a whole (our choice: +0.2 dB on held-back real pairs
     for a quarter more time).
@@ -85,23 +79,30 @@ def look_twice(look: Look, pixels: Tensor) -> Tensor:
     return (change + small) / 2
 
 
-def at_once(look: Look, rows: Rows, side: int) -> Tensor:
-    """One look, in tiles where the picture is larger than one: ``[b 3 h w]``."""
-    if area(rows.height, rows.width) <= side**2:
-        return look(rows.read(0, rows.height))
-    return torch.cat([change for _, change in tiled(look, rows, side)], dim=2)
+def carried(look: Look, rows: Rows) -> Callable[[int, int], Tensor]:
+    """The change of the shrunk picture, with the edges of the full one.
 
-
-def carried(look: Look, rows: Rows, side: int) -> Iterator[tuple[int, Tensor]]:
-    """The change of the shrunk picture, with the edges of the full one."""
+    Returns:
+        From ``top, bottom`` to the change of these rows, ``[b 3 bottom−top w]``.
+    """
     h, w = rows.height, rows.width
     scale = (WHOLE / area(h, w)) ** 0.5
     pixels = rows.shrunk(max(1, int(h * scale)), max(1, int(w * scale)))
-    change = torch.cat([band for _, band in in_full(look, Rows.of_tensor(pixels), side)], dim=2)
-    gain, offset = gain_and_offset(pixels, change, RADIUS, EPS)
-    for top, bottom in rows.strips():
+    gain, offset = gain_and_offset(pixels, look_twice(look, pixels), RADIUS, EPS)
+
+    def of_rows(top: int, bottom: int) -> Tensor:
         change = rows.read(top, bottom) * enlarged(gain, h, w, top, bottom, "bilinear")
-        yield top, change.add_(enlarged(offset, h, w, top, bottom, "bilinear"))
+        return change.add_(enlarged(offset, h, w, top, bottom, "bilinear"))
+
+    return of_rows
+
+
+def in_full(look: Look, rows: Rows, side: int) -> Iterator[tuple[int, Tensor]]:
+    """One look at a picture at its own size, in tiles where it is larger than one."""
+    if area(rows.height, rows.width) <= side**2:
+        yield 0, look(rows.read(0, rows.height))
+    else:
+        yield from tiled(look, rows, side)
 
 
 def tiled(look: Look, rows: Rows, side: int) -> Iterator[tuple[int, Tensor]]:

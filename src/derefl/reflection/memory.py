@@ -11,8 +11,8 @@ import torch
 from derefl.errors import ImageError
 from derefl.memory import is_out_of_memory
 
-LARGEST_SIDE, SMALLEST_SIDE = 1536, 768
-"""Of a square tile in pixels, multiples of 256. The large one takes 1.2 GB."""
+LARGEST_SIDE, SMALLEST_SIDE = 1280, 768
+"""Of a square tile in pixels, multiples of 256. The large one takes 0.9 GB."""
 
 BYTES = 22
 """Memory of one look at a picture, per pixel and per channel of the finest stream; measured with
@@ -22,7 +22,7 @@ R = TypeVar("R")
 
 
 def tile_side(device: torch.device, channels: int) -> int:
-    """The largest side of a tile, up to 1536 pixels, that takes at most half of the free memory.
+    """The largest side of a tile, up to 1280 pixels, that takes at most half of the free memory.
 
     Args:
         device: where the network is.

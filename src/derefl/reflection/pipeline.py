@@ -82,9 +82,9 @@ class ReflectionRemover(DeRefl):
         Args:
             images: a PIL picture or a list of them, of any size from 1×1 and of mode 1, L, LA, P,
                 RGB, RGBA, CMYK, I;16 or I; or :class:`~derefl.imaging.deep.DeepPicture`.
-            detail: how closely a photo of more than a megapixel is looked at. ``auto``: at about
-                that size, and what changes there is carried to the full one along its edges.
-                ``full``: pixel by pixel, in tiles, which takes as long as it is large.
+            detail: how closely a photo of more than half a megapixel is looked at. ``auto``: at
+                about that size, and what changes there is carried to the full one along its edges.
+                ``full``: pixel by pixel too, in tiles, which takes as long as it is large.
 
         Returns:
             A picture, or a list as long, of the same size and mode, with the alpha, ICC profile,

@@ -14,7 +14,7 @@ from derefl.errors import DataError
 from derefl.imaging.files import save_picture
 from derefl.imaging.strips import Rows
 from derefl.imaging.tensors import from_tensor, to_tensor
-from derefl.reflection.big import in_full, look_twice
+from derefl.reflection.big import in_full
 from derefl.reflection.learning.folders import list_pictures
 from derefl.reflection.learning.synthesis import SynthesisConfig, synthesise
 from derefl.reflection.learning.validate import psnr
@@ -99,7 +99,7 @@ def seams(model: ReflectionRemover, pair: LargePair, out: Path | None = None) ->
     Args:
         out: folder to write the difference to, eight times as strong around grey, as PNG.
     """
-    whole = look_twice(model.look, pair.image)
+    whole = model.look(pair.image)
     bands = in_full(model.look, Rows.of_tensor(pair.image), side=1024)
     difference = torch.cat([band for _, band in bands], dim=2) - whole
     if out is not None:
