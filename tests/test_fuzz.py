@@ -9,6 +9,7 @@ docs/robustness.md says how many were tried, and what they found.
 
 import hashlib
 import json
+import math
 import os
 import resource
 import struct
@@ -31,7 +32,7 @@ from derefl.errors import (
     ManifestError,
     ModelNotFoundError,
 )
-from derefl.hashing.index_file import MAGIC, PREFIX, VERSION
+from derefl.hashing.index_file import MAGIC, PLACE_1, PREFIX, SEAL, VERSION
 from derefl.hashing.learning.captions import read_captions
 from derefl.hashing.learning.corpus import read_tags
 from derefl.hashing.learning.labelled import read_labelled
@@ -48,6 +49,7 @@ from derefl.zoo import (
 )
 from derefl.zoo.locate import locate_folder
 from tests.conftest import TINY
+from tests.hashing.old_index import format_1
 from tests.hashing.tiny import tiny_hasher, tiny_teacher
 from tests.zoo.net import KIND, build, make_net, same, save_net
 from tests.zoo.net import entry as manifest_entry
@@ -141,12 +143,19 @@ def changed(draw, value: Any):
 # index files
 
 
-def make_index(path: Path, ids) -> bytes:
+def make_index(path: Path, ids, appended: int = 0) -> bytes:
+    """The bytes of an index, of whose codes some were appended to the file later."""
     codes = np.random.default_rng(0).integers(0, 256, (len(ids), 8), np.uint8)
     index = HashIndex(64, "net", "ab" * 32)
-    index.add(codes, ids)
+    first = len(ids) - appended
+    index.add(codes[:first], ids[:first])
     index.extra = {"files": {str(id): [1, 2] for id in ids}}
     index.save(path)
+    for row in range(first, len(ids)):
+        before = path.stat().st_ino
+        index.add(codes[row], [ids[row]])
+        index.save(path)
+        assert path.stat().st_ino == before
     return path.read_bytes()
 
 
@@ -157,26 +166,43 @@ def use(path: Path, verify: bool) -> tuple:
     hits = index.search(query, k=3)
     copy = HashIndex.load(path)
     copy.remove(copy.ids[:1])
+    there = path.with_name("there.lcdh")
+    there.write_bytes(path.read_bytes())
+    copy.save(there)
+    there.write_bytes(path.read_bytes())
+    grown = HashIndex.load(there)
+    grown.add(query, [10**6 if grown.integer_ids is not None else "new"])
+    grown.save(there)  # appends if there is room
     return index.codes.tolist(), index.ids, index.extra, hits, len(copy), index.model, index.sha256
 
 
-def parts(content: bytes) -> tuple[dict[str, Any], bytes]:
-    length = PREFIX.unpack(content[: PREFIX.size])[2]
-    return json.loads(content[PREFIX.size :][:length]), content[PREFIX.size + length :]
+def parts(content: bytes) -> tuple[bytes, dict[str, Any], bytes]:
+    """What stands before the header of an index file, the header, and what stands behind it."""
+    _, version, place = PREFIX.unpack(content[: PREFIX.size])
+    place = PLACE_1 if version == 1 else place
+    length, start = SEAL.unpack(content[place:][: SEAL.size])[0], place + SEAL.size
+    return content[:place], json.loads(content[start:][:length]), content[start + length :]
 
 
-def sealed(text: bytes, body: bytes) -> bytes:
+def sealed(before: bytes, text: bytes, behind: bytes) -> bytes:
     """An index file with right checksums, as somebody would make it who knows the format."""
-    return PREFIX.pack(MAGIC, VERSION, len(text), zlib.crc32(text)) + text + body
+    return before + SEAL.pack(len(text), zlib.crc32(text)) + text + behind
 
 
-IDS = {"numbers": list(range(5, 25)), "paths": [f"photos/{i} é.jpg" for i in range(12)] + [7]}
+NUMBERS, PATHS = list(range(5, 25)), [f"photos/{i} é.jpg" for i in range(12)] + [7]
+INDEXES = {
+    "numbers": lambda path: make_index(path, NUMBERS),
+    "paths": lambda path: make_index(path, PATHS),
+    "appended": lambda path: make_index(path, NUMBERS, appended=2),
+    "appended paths": lambda path: make_index(path, PATHS, appended=1),
+    "format 1": lambda path: make_index(path, PATHS) and format_1(HashIndex.load(path)),
+}
 
 
-@pytest.fixture(params=IDS)
+@pytest.fixture(params=INDEXES)
 def index_file(request, tmp_path):
     path = tmp_path / "photos.lcdh"
-    return path, make_index(path, IDS[request.param])
+    return path, INDEXES[request.param](path)
 
 
 @given(data=st.data())
@@ -195,9 +221,9 @@ def test_an_edited_index_is_refused_or_the_same(index_file, data):
 @fuzz(40)
 def test_a_forged_header_of_an_index_gives_an_index_or_one_line(index_file, data):
     path, content = index_file
-    header, body = parts(content)
+    before, header, behind = parts(content)
     text = json.dumps(data.draw(changed(header))).encode()
-    path.write_bytes(sealed(text, body))
+    path.write_bytes(sealed(before, text, behind))
     outcome(lambda: use(path, verify=True), HashIndexError)
 
 
@@ -206,23 +232,28 @@ def test_a_forged_header_of_an_index_gives_an_index_or_one_line(index_file, data
 def test_a_forged_body_of_an_index_gives_an_index_or_one_line(index_file, data):
     """Any bytes in its sections, ``ends`` of ids that overlap for example."""
     path, content = index_file
-    header, body = parts(content)
+    before, header, behind = parts(content)
     name = data.draw(st.sampled_from(sorted(header["sections"])))
-    start = header["sections"][name]["offset"]
-    room = (
-        header["sections"][name]["shape"][0] * np.dtype(header["sections"][name]["dtype"]).itemsize
-    )
-    forged = data.draw(st.binary(max_size=room))
+    place = header["sections"][name]
+    start, rows = place["offset"], place["shape"][0]
+    size = math.prod(place["shape"]) * np.dtype(place["dtype"]).itemsize
+    forged = data.draw(st.binary(max_size=size))
+    body = behind or before  # in format 1, or 2
     body = body[:start] + forged + body[start + len(forged) :]
-    header["checksum"] = hashlib.sha256(body).hexdigest()
-    path.write_bytes(sealed(json.dumps(header).encode(), body))
+    if behind:
+        header["checksum"] = hashlib.sha256(body).hexdigest()
+        content = sealed(before, json.dumps(header).encode(), body)
+    else:
+        place["checksums"] = [[rows, hashlib.sha256(body[start : start + size]).hexdigest()]]
+        content = sealed(body, json.dumps(header).encode(), b"")
+    path.write_bytes(content)
     outcome(lambda: use(path, verify=True), HashIndexError)
 
 
 @pytest.mark.parametrize("text", [DEEP, '{"bits":' + DEEP + "}", "", "null", "[]", "1e999", "{"])
 def test_a_header_of_an_index_that_is_no_object_of_its_fields(tmp_path, text):
     path = tmp_path / "photos.lcdh"
-    path.write_bytes(sealed(text.encode(), b""))
+    path.write_bytes(sealed(PREFIX.pack(MAGIC, VERSION, PREFIX.size), text.encode(), b""))
     with pytest.raises(HashIndexError, match="is damaged"):
         HashIndex.load(path)
 
@@ -240,13 +271,17 @@ def test_a_header_of_an_index_that_is_no_object_of_its_fields(tmp_path, text):
         ("numbers", {"dtype": "<u8"}),
         ("numbers", {"shape": [20, 1]}),
         ("numbers", {"shape": []}),
+        ("numbers", {"room": 2**62}),
+        ("numbers", {"room": -1}),
+        ("numbers", {"checksums": [[-5, ""], [25, ""]]}),
+        ("numbers", {"checksums": []}),
     ],
 )
 def test_a_section_of_an_index_that_lies_elsewhere(tmp_path, name, place):
     path = tmp_path / "photos.lcdh"
-    header, body = parts(make_index(path, IDS["numbers"]))
+    before, header, behind = parts(make_index(path, NUMBERS))
     header["sections"][name].update(place)
-    path.write_bytes(sealed(json.dumps(header).encode(), body))
+    path.write_bytes(sealed(before, json.dumps(header).encode(), behind))
     with pytest.raises(HashIndexError, match="is damaged"):
         HashIndex.load(path)
 

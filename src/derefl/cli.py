@@ -10,6 +10,7 @@ from derefl.commands import (
     bench,
     demo,
     evaluate,
+    export,
     faiss_files,
     index,
     models,
@@ -19,7 +20,19 @@ from derefl.commands import (
     train,
 )
 
-COMMANDS = (remove, index, search, faiss_files, demo, models, evaluate, train, bench, publish)
+COMMANDS = (
+    remove,
+    index,
+    search,
+    demo,
+    models,
+    evaluate,
+    train,
+    bench,
+    publish,
+    export,
+    faiss_files,
+)
 """Modules with ``add_parser(subparsers)``, which sets their ``run(args) -> int`` as a default.
 They import torch and the like only when they run, so that ``--help`` answers at once."""
 

@@ -4,20 +4,30 @@ import numpy as np
 from numpy.typing import NDArray
 
 
+def with_room(rows: int) -> int:
+    """For how many rows there is to be room when everything is laid out anew: an eighth more."""
+    return rows + rows // 8
+
+
 class Growing:
     """Rows to which rows can be appended, with little room to spare and few copies.
 
-    What it starts from may be read-only, a mapped file for example: it is never written to.
+    Args:
+        room: the rows, and behind them what they may grow into. It is written to there, unless it
+            is read-only.
+        length: how many rows of ``room`` there are; None means all.
     """
 
-    def __init__(self, values: NDArray) -> None:
-        self._room = values
-        self._length = len(values)
+    def __init__(self, room: NDArray, length: int | None = None) -> None:
+        self._room = room
+        self._length = len(room) if length is None else length
 
     @property
     def values(self) -> NDArray:
-        """The rows; a view that later appends leave as it is."""
-        return self._room[: self._length]
+        """The rows; a read-only view that later appends leave as it is."""
+        values = self._room[: self._length]
+        values.flags.writeable = False
+        return values
 
     def append(self, rows: NDArray) -> None:
         """Add rows. Copies everything only once in an eighth of its length."""

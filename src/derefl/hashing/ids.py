@@ -41,17 +41,20 @@ class Ids:
         self._columns = {name: Growing(values) for name, values in columns.items()}
 
     @classmethod
-    def of_file(cls, columns: dict[str, NDArray]) -> "Ids":
+    def of_file(cls, columns: dict[str, Growing]) -> "Ids":
         """The column whose arrays lie in a file; only what costs nothing is looked at.
 
         Raises:
             HashIndexError: they have neither layout.
         """
-        layout = {name: (values.dtype.str, values.ndim) for name, values in columns.items()}
+        arrays = {name: column.values for name, column in columns.items()}
+        layout = {name: (values.dtype.str, values.ndim) for name, values in arrays.items()}
         if layout == NUMBERS or (
-            layout == TEXT and len(columns["ends"]) == len(columns["is_number"])
+            layout == TEXT and len(arrays["ends"]) == len(arrays["is_number"])
         ):
-            return cls(columns)
+            ids = cls({})
+            ids._columns = columns
+            return ids
         raise HashIndexError(f"no ids can be in {', '.join(sorted(columns)) or 'no column'}")
 
     @classmethod
@@ -75,6 +78,11 @@ class Ids:
     def columns(self) -> dict[str, NDArray]:
         """The arrays by name, what a file holds of the ids."""
         return {name: column.values for name, column in self._columns.items()}
+
+    @property
+    def numbers(self) -> NDArray[np.int64] | None:
+        """The ids as one array, if all are integers of 64 bits."""
+        return self.columns.get("numbers")
 
     def __len__(self) -> int:
         columns = self.columns
@@ -110,26 +118,25 @@ class Ids:
 
     def has_duplicates(self) -> bool:
         """Whether an id is there twice."""
-        numbers = self.columns.get("numbers")
+        numbers = self.numbers
         if numbers is None:
             return len(set(self)) < len(self)
-        ordered = np.sort(numbers)
-        return bool((ordered[1:] == ordered[:-1]).any())
+        return not rises(numbers) and not rises(np.sort(numbers))
 
     def all_below(self, more: "Ids") -> bool:
         """Whether all are integers below all of ``more``, which are then new for certain."""
-        numbers, others = self.columns.get("numbers"), more.columns.get("numbers")
+        numbers, others = self.numbers, more.numbers
         if numbers is None or others is None or 0 in (len(numbers), len(others)):
             return False
         return bool(numbers.max() < others.min())
 
     def append(self, more: "Ids") -> None:
-        """Add ids at the end."""
+        """Add ids at the end; ``more`` is not to be used any longer."""
+        if len(self) == 0:
+            self._columns = more._columns
+            return
         columns = more.columns
         if columns.keys() != self._columns.keys():
-            if len(self) == 0:
-                self._columns = Ids(columns)._columns
-                return
             columns = as_text(list(more)) if "numbers" in columns else columns
             if "numbers" in self._columns:
                 self._columns = Ids(as_text(list(self)))._columns
@@ -155,6 +162,11 @@ class Ids:
                 "is_number": columns["is_number"][mask],
             }
         )
+
+
+def rises(numbers: NDArray[np.integer]) -> bool:
+    """Whether each number is above the one before."""
+    return bool((numbers[1:] > numbers[:-1]).all())
 
 
 def check_spans(starts: NDArray, ends: NDArray, size: int) -> None:

@@ -1,0 +1,86 @@
+"""``derefl faiss``: an index as a file of FAISS, and back."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from derefl.errors import OutputExistsError
+
+DESCRIPTION = """Write an index as a binary index of FAISS, or make an index of one.
+
+What FAISS has no place for (the model, ids that are no integers) is beside the FAISS file, in
+NAME.json. A FAISS file without it can be read too."""
+
+EXAMPLES = """examples:
+  derefl faiss export photos.lcdh photos.faiss --kind hnsw
+  derefl faiss import photos.faiss photos.lcdh
+"""
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add ``faiss`` with ``export`` and ``import``."""
+    parser = subparsers.add_parser(
+        "faiss",
+        help="an index as a file of FAISS, and back",
+        description=DESCRIPTION,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    ways = parser.add_subparsers(title="ways", metavar="WAY", required=True)
+    export = ways.add_parser("export", help="from an index to FAISS")
+    export.add_argument("input", metavar="INDEX", type=Path, help="a file of 'derefl index'")
+    export.add_argument("output", metavar="OUT", type=Path, help="the FAISS file to write")
+    export.add_argument(
+        "--kind",
+        choices=("flat", "ivf", "hnsw"),
+        default="flat",
+        help="flat is exact; ivf and hnsw are faster and miss some (default: %(default)s)",
+    )
+    export.add_argument(
+        "--lists", type=int, help="of ivf (default: the square root of the number of codes)"
+    )
+    export.add_argument("--links", type=int, default=16, help="of hnsw (default: %(default)s)")
+    export.set_defaults(run=run_export)
+    read = ways.add_parser("import", help="from FAISS to an index")
+    read.add_argument("input", metavar="IN", type=Path, help="a binary index of FAISS")
+    read.add_argument("output", metavar="INDEX", type=Path, help="the file to write")
+    read.set_defaults(run=run_import)
+    for way in (export, read):
+        way.add_argument("--overwrite", action="store_true", help="replace the file if it is there")
+
+
+def run_export(args: argparse.Namespace) -> int:
+    """Load the index and write the FAISS file."""
+    from derefl.hashing.faiss_index import export_faiss, side_file
+    from derefl.hashing.index import HashIndex
+
+    check_output(args)
+    index = HashIndex.load(args.input, verify=True)
+    export_faiss(index, args.output, args.kind, lists=args.lists, links=args.links)
+    ids = "row numbers, since FAISS has no such ids" if index.integer_ids is None else "those of it"
+    print(f"{len(index)} codes of {index.bits} bits in {args.output}, kind {args.kind}; ids: {ids}")
+    print(f"the model and what else FAISS has no place for: {side_file(args.output)}")
+    return 0
+
+
+def run_import(args: argparse.Namespace) -> int:
+    """Read the FAISS file and write the index."""
+    from derefl.hashing.faiss_index import import_faiss_file
+
+    check_output(args)
+    index = import_faiss_file(args.input)
+    index.save(args.output)
+    print(f"{len(index)} codes of {index.bits} bits in {args.output}, model {index.model!r}")
+    return 0
+
+
+def check_output(args: argparse.Namespace) -> None:
+    """Refuse an output that is there already.
+
+    Raises:
+        OutputExistsError: it is, and nobody asked to overwrite it.
+    """
+    if args.output.exists() and not args.overwrite:
+        raise OutputExistsError(
+            f"{args.output} is there already; add --overwrite, or choose another name"
+        )

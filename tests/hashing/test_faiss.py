@@ -1,0 +1,267 @@
+"""To FAISS and back, with the real FAISS: the same codes, the same neighbours, the same ids."""
+
+import builtins
+import json
+
+import faiss
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from derefl.cli import main
+from derefl.commands.bench_faiss import Flat, agree
+from derefl.errors import ConfigError, HashIndexError, MissingExtraError
+from derefl.hashing.codes import BITS
+from derefl.hashing.faiss_index import (
+    KINDS,
+    export_faiss,
+    from_faiss,
+    import_faiss_file,
+    side_file,
+    to_faiss,
+)
+from derefl.hashing.index import HashIndex, Hit
+
+RNG = np.random.default_rng(0)
+IDS = {
+    "rising": list(range(7, 3007, 3)),
+    "in no order": RNG.permutation(10**6)[:1000].tolist(),
+    "strings": [f"photos/{i} é.jpg" for i in range(999)] + [7],
+    "long integers": [2**70 + i for i in range(1000)],
+}
+
+
+def made(ids, bits=64):
+    index = HashIndex(bits, "net", "ab" * 32)
+    index.add(RNG.integers(0, 256, (len(ids), bits // 8), np.uint8), ids)
+    index.extra = {"files": {"a": [1, 2]}}
+    return index
+
+
+def same_index(a, b):
+    return (
+        (a.bits, a.model, a.sha256, a.ids, a.extra) == (b.bits, b.model, b.sha256, b.ids, b.extra)
+        and np.array_equal(a.codes, b.codes)
+        and [type(id) for id in a.ids] == [type(id) for id in b.ids]
+    )
+
+
+@pytest.mark.parametrize("bits", BITS)
+def test_flat_finds_the_same_at_the_same_distances(bits):
+    index = made(IDS["in no order"], bits)
+    queries = RNG.integers(0, 256, (20, bits // 8), np.uint8)
+    distances, ids = to_faiss(index).search(queries, 15)
+    assert agree(index.search(queries, 15), distances, ids)
+
+
+def test_all_lists_and_long_walks_find_what_is_found_exactly():
+    index = made(IDS["in no order"])
+    queries = RNG.integers(0, 256, (20, 8), np.uint8)
+    exact = index.search(queries, 10)
+    ivf, hnsw = to_faiss(index, "ivf", lists=20), to_faiss(index, "hnsw")
+    faiss.downcast_IndexBinary(ivf.index).nprobe = 20
+    faiss.downcast_IndexBinary(hnsw.index).hnsw.efSearch = 1000
+    assert agree(exact, *ivf.search(queries, 10))
+    assert agree(exact, *hnsw.search(queries, 10))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("ids", IDS)
+def test_round_trip_through_files(tmp_path, kind, ids):
+    index, path = made(IDS[ids]), tmp_path / "it.faiss"
+    export_faiss(index, path, kind)
+    back = import_faiss_file(path)
+    assert same_index(index, back)
+    query = RNG.integers(0, 256, (3, 8), np.uint8)
+    assert back.search(query, 20) == index.search(query, 20)
+    # FAISS itself finds a code under its id, or under its row if it has no such ids
+    found = faiss.read_index_binary(str(path)).search(index.codes[500:501], 1)
+    assert found[0].tolist() == [[0]]
+    row = found[1][0][0]
+    assert (index.ids[row] if index.integer_ids is None else row) == index.ids[500]
+    assert sorted(f.name for f in tmp_path.iterdir()) == ["it.faiss", "it.faiss.json"]
+
+
+def test_files_of_others_need_no_side_file(tmp_path):
+    codes = RNG.integers(0, 256, (300, 8), np.uint8)
+    flat, ivf = faiss.IndexBinaryFlat(64), faiss.IndexBinaryIVF(faiss.IndexBinaryFlat(64), 64, 4)
+    flat.add(codes)
+    ivf.train(codes)
+    ids = RNG.permutation(10_000)[:300]
+    ivf.add_with_ids(codes, ids)
+    for theirs, expected in [(flat, np.arange(300)), (ivf, ids)]:
+        faiss.write_index_binary(theirs, str(tmp_path / "it.faiss"))
+        index = import_faiss_file(tmp_path / "it.faiss")
+        assert dict(zip(index.ids, index.codes.tolist(), strict=True)) == dict(
+            zip(expected.tolist(), codes.tolist(), strict=True)
+        )
+        assert (index.model, index.sha256, index.extra) == ("", "", {})
+    assert index.ids == sorted(ids.tolist())  # the lists know no order of insertion
+    named = from_faiss(flat, [f"{i}.jpg" for i in range(300)], "net")
+    assert named.search(codes[5], 1) == [[Hit("5.jpg", 0)]]
+    assert named.model == "net"
+
+
+@pytest.mark.parametrize("kind", ["flat", "hnsw"])
+def test_an_empty_index(kind, tmp_path):
+    export_faiss(HashIndex(32, "net"), tmp_path / "it.faiss", kind)
+    assert same_index(import_faiss_file(tmp_path / "it.faiss"), HashIndex(32, "net"))
+
+
+def test_an_appended_file_is_exported_whole(tmp_path):
+    made(list(range(900))).save(tmp_path / "it.lcdh")
+    index = HashIndex.load(tmp_path / "it.lcdh")
+    index.add(RNG.integers(0, 256, (100, 8), np.uint8), range(900, 1000))
+    index.save(tmp_path / "it.lcdh")
+    again = HashIndex.load(tmp_path / "it.lcdh")
+    assert to_faiss(again).ntotal == 1000
+    assert same_index(from_faiss(to_faiss(again), None, "net", "ab" * 32), without_extra(again))
+
+
+def without_extra(index):
+    index.extra = {}
+    return index
+
+
+@given(st.lists(st.integers(0, 3), min_size=1, max_size=60), st.integers(1, 70))
+@settings(max_examples=50, deadline=None)
+def test_ties_are_where_faiss_may_choose(values, k):
+    codes = np.array([[value, 0] for value in values], np.uint8)
+    index = HashIndex(16)
+    index.add(codes, range(len(codes)))
+    assert agree(index.search(codes[:2], k), *Flat(codes).search(codes[:2], k))
+
+
+def test_agree_tells_a_wrong_answer():
+    hits = [[Hit(5, 1), Hit(8, 2), Hit(9, 3), Hit(1, 3)]]
+
+    def says(distances, rows):
+        return agree(hits, np.array([distances]), np.array([rows]))
+
+    assert says([1, 2, 3, 3], [5, 8, 1, 9])
+    assert says([1, 2, 3, 3], [5, 8, 77, 9])  # another one that is just as near
+    assert not says([1, 2, 3, 4], [5, 8, 9, 1])
+    assert not says([1, 2, 3, 3], [5, 7, 9, 1])
+    assert not says([1, 2, 3, -1], [5, 8, 9, -1])
+
+
+# what cannot be
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "words"),
+    [
+        (lambda i: to_faiss(i, "lsh"), ConfigError, "got kind='lsh', expected one of flat, ivf, h"),
+        (lambda i: to_faiss(i, "ivf", lists=0), ConfigError, "expected lists of at least 1"),
+        (lambda i: to_faiss(i, "hnsw", links=1), ConfigError, "links of at least 2"),
+        (lambda i: to_faiss(i, "ivf", lists=30), HashIndexError, "got 20 codes for 30 lists"),
+        (lambda i: to_faiss(HashIndex(64), "ivf"), HashIndexError, "got 0 codes for 1 lists"),
+        (lambda i: from_faiss(faiss.IndexBinaryFlat(24)), ConfigError, "got bits=24"),
+        (lambda i: from_faiss(faiss.IndexBinaryHash(64, 8)), HashIndexError, "IndexBinaryHash"),
+        (lambda i: from_faiss(to_faiss(i), ["a"]), HashIndexError, "got 20 codes and 1 ids"),
+        (lambda i: export_faiss(i, "/dev/null/it.faiss"), HashIndexError, "cannot be written"),
+    ],
+)
+def test_errors(call, error, words):
+    with pytest.raises(error) as caught:
+        call(made(range(20)))
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_files_that_are_none(tmp_path):
+    path = tmp_path / "it.faiss"
+    with pytest.raises(HashIndexError, match="cannot be read as a binary index of FAISS"):
+        import_faiss_file(path)
+    path.write_bytes(b"something else")
+    with pytest.raises(HashIndexError, match="cannot be read as a binary index of FAISS"):
+        import_faiss_file(path)
+    faiss.write_index(faiss.IndexFlatL2(64), str(path))  # of real numbers
+    with pytest.raises(HashIndexError, match="cannot be read as a binary index of FAISS"):
+        import_faiss_file(path)
+
+
+@pytest.mark.parametrize(
+    "change", [{"ids": 5}, {"model": 3}, {"extra": []}, {"sha256": None}, {"ids": ["a"]}]
+)
+def test_a_side_file_that_does_not_fit(tmp_path, change):
+    path = tmp_path / "it.faiss"
+    export_faiss(made(range(20)), path)
+    side = side_file(path)
+    side.write_text(json.dumps(json.loads(side.read_text()) | change))
+    with pytest.raises(HashIndexError, match=r"is damaged: '|got 20 codes and 1 ids"):
+        import_faiss_file(path)
+
+
+@pytest.mark.parametrize("content", ["{", "[]", "null", "{}", "[" * 100_000])
+def test_a_side_file_that_is_none(tmp_path, content):
+    path = tmp_path / "it.faiss"
+    export_faiss(made(range(20)), path)
+    side_file(path).write_text(content)
+    with pytest.raises(HashIndexError, match="is damaged"):
+        import_faiss_file(path)
+
+
+def test_without_faiss_the_command_that_installs_it_is_named(monkeypatch):
+    real = builtins.__import__
+
+    def missing(name, *args):
+        if name == "faiss":
+            raise ModuleNotFoundError(name)
+        return real(name, *args)
+
+    monkeypatch.setattr(builtins, "__import__", missing)
+    with pytest.raises(MissingExtraError, match=r'pip install "derefl\[faiss\]"'):
+        to_faiss(made(range(3)))
+
+
+# commands
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_export_and_import(tmp_path, monkeypatch, capsys, kind):
+    monkeypatch.chdir(tmp_path)
+    index = made(IDS["strings"])
+    index.save("photos.lcdh")
+    assert main(["faiss", "export", "photos.lcdh", "photos.faiss", "--kind", kind]) == 0
+    said = capsys.readouterr().out
+    assert f"1000 codes of 64 bits in photos.faiss, kind {kind}; ids: row numbers" in said
+    assert "photos.faiss.json" in said
+    assert main(["faiss", "import", "photos.faiss", "back.lcdh"]) == 0
+    assert "1000 codes of 64 bits in back.lcdh, model 'net'" in capsys.readouterr().out
+    assert same_index(HashIndex.load("back.lcdh", verify=True), index)
+    for command in (
+        ["export", "photos.lcdh", "photos.faiss"],
+        ["import", "photos.faiss", "back.lcdh"],
+    ):
+        assert main(["faiss", *command]) == 1
+        assert "is there already; add --overwrite" in capsys.readouterr().err
+        assert main(["faiss", *command, "--overwrite"]) == 0
+
+
+def test_bench_against_faiss(capsys):
+    arguments = "--codes 3000 5000 --queries 1 4 -k 3 10 --runs 2 --clustered --against faiss"
+    kinds = "--faiss-kinds ivf hnsw"
+    assert main(["bench", "search", *f"{arguments} {kinds} --json".split()]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert [size["codes"] for size in report["sizes"]] == [3000, 5000]
+    for size in report["sizes"]:
+        assert [(of["queries"], of["k"]) for of in size["searches"]] == [
+            (1, 3),
+            (1, 10),
+            (4, 3),
+            (4, 10),
+        ]
+        for of in size["searches"]:
+            assert of["agrees"] is True
+            assert 0 < of["best_faiss_seconds"] <= of["faiss_seconds"]
+        assert [of["kind"] for of in size["approximate"]] == ["ivf", "hnsw"]
+        for of in size["approximate"]:
+            assert 0.5 < of["recall"] <= 1
+            assert of["bytes"] > 8 * size["codes"]
+            assert min(of["build_seconds"], of["seconds"]) > 0
+    assert main(["bench", "search", *f"{arguments} {kinds}".split()]) == 0
+    said = capsys.readouterr().out
+    assert said.count("same hits") == 8
+    assert said.count("recall@10") == 4
