@@ -1,0 +1,145 @@
+"""Encode millions of pictures with Ray Data: ``python examples/encode_with_ray.py --workers 2``.
+
+The output is a Parquet file with a row a picture, in the order in which they were found: ``id``,
+its path; ``code``, bits/8 bytes; ``sha256``, of the model; ``error``, null, or why there is no
+code. It is the same for every number of workers.
+"""
+
+import argparse
+import logging
+import math
+import os
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from derefl import DereflError, load_lcdh_student
+from derefl.errors import ConfigError, MissingExtraError, OutputExistsError
+from derefl.files import atomic_path
+from derefl.hashing.codes import BITS
+from derefl.hashing.folder_index import encode
+from derefl.imaging.folders import find_pictures
+
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is reported to anybody
+try:
+    import pyarrow as pa
+    import ray
+    import ray.data
+    from pyarrow import parquet
+except ImportError as error:
+    sys.exit(f"derefl: {MissingExtraError('ray', 'ray', 'encoding on many machines')} ({error})")
+
+PICTURES = Path(__file__).parent / "pictures"
+BATCH, BLOCK = 32, 128
+"""Pictures that go through the network at once, and that a worker is handed at once."""
+
+
+class Encoder:
+    """A worker: it loads the student once and keeps it."""
+
+    def __init__(self, model: str, bits: int) -> None:
+        self.hasher = load_lcdh_student(model, bits=bits)
+
+    def __call__(self, batch: dict[str, np.ndarray]) -> pa.Table:
+        """A row a picture; one that cannot be read does not spoil the others."""
+        ids = batch["id"].tolist()
+        results = encode(self.hasher, [Path(id) for id in ids])
+        codes = [None if isinstance(r, DereflError) else r.tobytes() for r in results]
+        errors = [str(r) if isinstance(r, DereflError) else None for r in results]
+        return pa.table(
+            {
+                "id": pa.array(ids, pa.string()),
+                "code": pa.array(codes, pa.binary(self.hasher.bits // 8)),
+                "sha256": pa.array([self.hasher.sha256] * len(ids), pa.string()),
+                "error": pa.array(errors, pa.string()),
+            }
+        )
+
+
+def encoded(paths: list[Path], model: str, bits: int, workers: int) -> Iterator[pa.Table]:
+    """Rows of the pictures, batch by batch, in their order."""
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    context.execution_options.preserve_order = True
+    context.target_max_block_size = 1 << 20  # codes are small; Ray sets room for blocks aside
+    blocks = min(len(paths), max(workers, math.ceil(len(paths) / BLOCK)))
+    pictures = ray.data.from_items([{"id": str(p)} for p in paths], override_num_blocks=blocks)
+    rows = pictures.map_batches(
+        Encoder,
+        fn_constructor_args=(model, bits),
+        batch_size=BATCH,
+        compute=ray.data.ActorPoolStrategy(size=workers),
+    )
+    yield from rows.iter_batches(batch_size=None, batch_format="pyarrow")
+
+
+def write(batches: Iterator[pa.Table], output: Path) -> tuple[list[str], float]:
+    """Write rows as they come: the failures, and how many pictures came a second.
+
+    The seconds begin with the first rows, or else the start of the workers would count; if all
+    come at once, there is no telling.
+    """
+    first = next(batches)
+    count, failures, start = 0, failed(first), time.perf_counter()
+    with atomic_path(output) as path, parquet.ParquetWriter(path, first.schema) as writer:
+        writer.write_table(first)
+        for rows in batches:
+            writer.write_table(rows)
+            failures += failed(rows)
+            count += len(rows)
+    return failures, count / (time.perf_counter() - start) if count else math.nan
+
+
+def failed(rows: pa.Table) -> list[str]:
+    """Why pictures have no code."""
+    return [error for error in rows["error"].to_pylist() if error]
+
+
+def run(args: argparse.Namespace) -> int:
+    """Encode, write and report; the exit status is 1 if a picture failed."""
+    if args.workers < 1:
+        raise ConfigError(f"got --workers {args.workers}, expected at least 1")
+    if args.output.exists() and not args.overwrite:
+        raise OutputExistsError(f"{args.output} is there already; add --overwrite to replace it")
+    paths = [path for path, _ in find_pictures(args.photos)]
+    load_lcdh_student(args.model, bits=args.bits)  # if it cannot be, that is said in one line here
+    local = {
+        "num_cpus": args.workers + 1,  # one for what hands out the pictures
+        "object_store_memory": 100 << 20,
+        "include_dashboard": False,
+        "logging_level": "error",
+    }
+    ray.init(args.address, log_to_driver=False, **({} if args.address else local))
+    try:
+        failures, rate = write(encoded(paths, args.model, args.bits, args.workers), args.output)
+    finally:
+        ray.shutdown()
+    speed = "" if math.isnan(rate) else f", {rate:.1f} pictures/s with {args.workers} workers"
+    print(f"{args.output}: {len(paths)} pictures, {len(failures)} failed{speed}")
+    for failure in failures:
+        print(f"derefl: {' '.join(failure.splitlines())}", file=sys.stderr)
+    return 1 if failures else 0
+
+
+def main() -> int:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description="Encode pictures with Ray Data.")
+    parser.add_argument("photos", metavar="PHOTOS", nargs="*", type=Path, default=[PICTURES])
+    parser.add_argument("-o", "--output", type=Path, default=Path("outputs/codes.parquet"))
+    parser.add_argument("--overwrite", action="store_true", help="replace OUTPUT if it is there")
+    parser.add_argument("--workers", type=int, default=1, help="each takes a core")
+    parser.add_argument("--bits", type=int, choices=BITS, default=64, help="default: %(default)s")
+    parser.add_argument("--model", default="lcdh-student", help="as in load_lcdh_student")
+    parser.add_argument("--address", help="of a Ray cluster whose machines see PHOTOS too")
+    try:
+        return run(parser.parse_args())
+    except DereflError as error:
+        sys.exit(f"derefl: {' '.join(str(error).splitlines())}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

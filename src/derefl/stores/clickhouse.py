@@ -1,0 +1,252 @@
+"""An index in ClickHouse: exact scans, by as many cores and machines as the engine has."""
+
+import json
+import tempfile
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from derefl.errors import MissingExtraError
+from derefl.hashing.codes import Codes
+from derefl.hashing.ids import Id
+from derefl.hashing.index import HashIndex, Hit
+from derefl.stores.base import DatabaseIndex, IdType, not_there, there_already
+
+if TYPE_CHECKING:
+    import pyarrow
+
+
+class Engine(Protocol):
+    """A way to a ClickHouse; :class:`Embedded` is one, a client of a server may be another."""
+
+    def query(self, sql: str) -> str:
+        """Run a statement; what it gives is text in the format that the statement names."""
+        ...
+
+    def given(self, rows: "pyarrow.Table", structure: str) -> AbstractContextManager[str]:
+        """Lend rows to the engine: what stands for them after FROM, as long as the block lasts.
+
+        Args:
+            rows: a few columns.
+            structure: their names and types as ClickHouse writes them.
+        """
+        ...
+
+    def close(self) -> None:
+        """Let go of what was opened."""
+        ...
+
+
+class Embedded:
+    """The engine inside this process (chdb), with its data in a folder; one folder at a time.
+
+    Args:
+        folder: made if it is not there.
+
+    Raises:
+        MissingExtraError: chdb is not installed.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        try:
+            from chdb.session import Session
+        except ImportError as error:
+            raise MissingExtraError("chdb", "clickhouse", "an index in ClickHouse") from error
+        self._session: Any = Session(str(folder))
+
+    def query(self, sql: str) -> str:
+        """As :meth:`Engine.query`."""
+        return str(self._session.query(sql))
+
+    @contextmanager
+    def given(self, rows: "pyarrow.Table", structure: str) -> Iterator[str]:
+        """As :meth:`Engine.given`, through a file."""
+        from pyarrow import parquet
+
+        with tempfile.TemporaryDirectory(prefix="derefl-") as folder:
+            path = Path(folder, "rows.parquet")
+            parquet.write_table(rows, path, compression="none")
+            yield f"file({literal(str(path))}, Parquet, {literal(structure)})"
+
+    def close(self) -> None:
+        """Close the folder, so that another can be opened."""
+        self._session.close()
+
+
+class ClickHouseIndex(DatabaseIndex):
+    """Codes in a table of ClickHouse: columns ``id``, ``code``, a number, and ``place``, rising.
+
+    One client may write at a time: ClickHouse has no unique keys and no transactions. An upsert
+    removes codes before it writes them anew, so that one that breaks off has to be done again.
+
+    Args:
+        engine: for example ``Embedded("folder")``.
+        table: its name, in any letters, in the engine's current database; made if it is not there.
+        bits: length of the codes; None is what the table has, 64 for a new one.
+        model: name of the model that makes the codes; only looked at for a new table.
+        sha256: of its checkpoint; "" if that is not to be checked.
+        ids: type of the ids, ``str`` or ``int``; None is what the table has, ``str`` for a new one.
+
+    Raises:
+        HashIndexError: the table is of another model, length or type of ids, or no index of
+            derefl.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        table: str,
+        bits: int | None = None,
+        model: str = "",
+        sha256: str = "",
+        ids: IdType | None = None,
+    ) -> None:
+        self._engine = engine
+        self._name = "`" + table.replace("\\", "\\\\").replace("`", "\\`") + "`"
+        super().__init__(table, bits, model, sha256, ids)
+
+    def __len__(self) -> int:
+        return int(self._rows(f"SELECT count() FROM {self._name}")[0][0])
+
+    def disk_bytes(self) -> int:
+        """What the table takes on disk."""
+        found = self._rows(
+            "SELECT sum(bytes_on_disk) FROM system.parts WHERE active "
+            f"AND database = currentDatabase() AND table = {literal(self.table)}"
+        )
+        return int(found[0][0])
+
+    def _comment(self) -> str | None:
+        found = self._rows(
+            "SELECT comment FROM system.tables WHERE database = currentDatabase() "
+            f"AND name = {literal(self.table)}"
+        )
+        return found[0][0] if found else None
+
+    def _create(self) -> None:
+        # What rises takes next to nothing as differences; codes do not compress.
+        id_codec = " CODEC(Delta, LZ4)" if self._about.ids == "int" else ""
+        self._engine.query(
+            f"CREATE TABLE {self._name} (id {self._id_type}{id_codec}, "
+            f"code UInt{self.bits} CODEC(NONE), place UInt64 CODEC(Delta, LZ4)) "
+            f"ENGINE = MergeTree ORDER BY id COMMENT {literal(self._about.text)}"
+        )
+
+    def _has(self, id: Id) -> bool:
+        return bool(self._places([id]))
+
+    def _add(self, batch: HashIndex) -> None:
+        if known := self._places(batch.ids):
+            raise there_already(next(id for id in batch.ids if id in known), self.table)
+        self._insert(batch, {})
+
+    def _upsert(self, batch: HashIndex) -> None:
+        places = self._places(batch.ids)
+        self._delete(list(places))
+        self._insert(batch, places)
+
+    def _remove(self, ids: list[Id]) -> None:
+        known = self._places(ids)
+        for id in ids:
+            if id not in known:
+                raise not_there(id, self.table)
+        self._delete(ids)
+
+    def _search(self, queries: Codes, k: int, ids: list[Id] | None) -> list[list[Hit]]:
+        # The first scan reads codes only, and leaves few of the ids and places to be read.
+        return self._hits(
+            "WITH (SELECT max(d) FROM (SELECT {d} AS d FROM {table} WHERE {chosen} ORDER BY d "
+            f"LIMIT {k})) AS cut "
+            "SELECT id, {d} AS d FROM {table} WHERE {chosen} AND d <= cut "
+            f"ORDER BY d, place LIMIT {k}",
+            queries,
+            ids,
+        )
+
+    def _within(self, queries: Codes, radius: int, ids: list[Id] | None) -> list[list[Hit]]:
+        return self._hits(
+            "SELECT id, {d} AS d FROM {table} WHERE {chosen} "
+            f"AND d <= {radius} ORDER BY d, place",
+            queries,
+            ids,
+        )
+
+    def _hits(self, sql: str, queries: Codes, ids: list[Id] | None) -> list[list[Hit]]:
+        """What the statement gives for each query: ids and distances."""
+        with self._lent(ids) as chosen:
+            found = [
+                self._rows(sql.format(d=self._distance(query), table=self._name, chosen=chosen))
+                for query in queries
+            ]
+        id_type = int if self._about.ids == "int" else str
+        return [[Hit(id_type(id), int(distance)) for id, distance in rows] for rows in found]
+
+    def _distance(self, query: Codes) -> str:
+        number = int.from_bytes(query.tobytes(), "big")
+        return f"bitHammingDistance(code, toUInt{self.bits}('{number}'))"
+
+    def _places(self, ids: list[Id]) -> dict[Id, int]:
+        """Of those ids that are in the table."""
+        with self._lent(ids) as chosen:
+            rows = self._rows(f"SELECT id, place FROM {self._name} WHERE {chosen}")
+        return {int(id) if self._about.ids == "int" else id: int(place) for id, place in rows}
+
+    def _delete(self, ids: list[Id]) -> None:
+        if ids:
+            with self._lent(ids) as chosen:
+                self._engine.query(f"DELETE FROM {self._name} WHERE {chosen}")
+
+    def _insert(self, batch: HashIndex, places: dict[Id, int]) -> None:
+        """Add codes, at their places or at the end."""
+        import pyarrow as pa
+
+        end = int(self._rows(f"SELECT max(place) FROM {self._name}")[0][0]) + 1
+        width = self.bits // 8
+        rows = pa.table(
+            {
+                "id": self._column(batch.ids),
+                "code": pa.FixedSizeBinaryArray.from_buffers(
+                    pa.binary(width), len(batch), [None, pa.py_buffer(batch.codes)]
+                ),
+                "place": pa.array(
+                    [places.get(id, end + row) for row, id in enumerate(batch.ids)], pa.uint64()
+                ),
+            }
+        )
+        structure = f"id {self._id_type}, code FixedString({width}), place UInt64"
+        with self._engine.given(rows, structure) as given:
+            self._engine.query(
+                f"INSERT INTO {self._name} "
+                f"SELECT id, reinterpretAsUInt{self.bits}(reverse(code)), place FROM {given}"
+            )
+
+    @contextmanager
+    def _lent(self, ids: list[Id] | None) -> Iterator[str]:
+        """The condition that a row has one of these ids."""
+        import pyarrow as pa
+
+        if ids is None:
+            yield "true"
+            return
+        rows = pa.table({"id": self._column(ids)})
+        with self._engine.given(rows, f"id {self._id_type}") as given:
+            yield f"id IN (SELECT id FROM {given})"
+
+    def _column(self, ids: list[Id]) -> "pyarrow.Array":
+        import pyarrow as pa
+
+        return pa.array(ids, pa.int64() if self._about.ids == "int" else pa.string())
+
+    @property
+    def _id_type(self) -> str:
+        return "Int64" if self._about.ids == "int" else "String"
+
+    def _rows(self, sql: str) -> list[list[Any]]:
+        text = self._engine.query(f"{sql} FORMAT JSONCompactEachRow")
+        return [json.loads(line) for line in text.split("\n") if line]
+
+
+def literal(text: str) -> str:
+    """A string as ClickHouse reads one in a statement."""
+    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"

@@ -1,0 +1,261 @@
+"""An index in PostgreSQL with pgvector: exact, or fast through an HNSW index."""
+
+from typing import TYPE_CHECKING, Any
+
+from derefl.errors import HashIndexError, MissingExtraError
+from derefl.hashing.codes import Codes
+from derefl.hashing.ids import Id
+from derefl.hashing.index import HashIndex, Hit
+from derefl.stores.base import DatabaseIndex, IdType, not_there, there_already
+
+if TYPE_CHECKING:
+    from psycopg import Connection
+    from psycopg.sql import Composed
+
+LONGEST_NAME = 63
+"""Bytes of a name in PostgreSQL, which cuts longer ones and says so only in a notice."""
+
+MOST_NEAREST = 1000
+"""The largest ``hnsw.ef_search``."""
+
+ANY = "id = ANY(%(ids)s::{ids})"
+OID = "to_regclass({name})::oid"
+
+
+class PostgresIndex(DatabaseIndex):
+    """Codes in a table of PostgreSQL: columns ``id``, ``code bit(n)`` and ``place``, rising.
+
+    Every call is one transaction, or a part of the one that the connection is in. Several clients
+    may read and write at once. The table is yours to join, filter and back up; its comment says
+    whose codes they are.
+
+    Args:
+        connection: of psycopg, or what ``psycopg.connect`` takes: ``postgresql://…``.
+        table: its name, in any letters; made if it is not there. The connection's ``search_path``
+            tells the schema.
+        bits: length of the codes; None is what the table has, 64 for a new one.
+        model: name of the model that makes the codes; only looked at for a new table.
+        sha256: of its checkpoint; "" if that is not to be checked.
+        ids: type of the ids, ``str`` or ``int``; None is what the table has, ``str`` for a new one.
+        ef_search: how many codes near a query the HNSW index looks for, 1 to 1,000: more find
+            better and take longer. Of effect after :meth:`build_hnsw`; None: exact even then.
+
+    Raises:
+        HashIndexError: the table is of another model, length or type of ids, or no index of
+            derefl; or the server has no pgvector 0.8 or newer.
+        MissingExtraError: psycopg is not installed.
+    """
+
+    def __init__(
+        self,
+        connection: "Connection[Any] | str",
+        table: str,
+        bits: int | None = None,
+        model: str = "",
+        sha256: str = "",
+        ids: IdType | None = None,
+        ef_search: int | None = 100,
+    ) -> None:
+        try:
+            import psycopg
+        except ImportError as error:
+            raise MissingExtraError("psycopg", "pgvector", "an index in PostgreSQL") from error
+        if len(table.encode(errors="replace")) > LONGEST_NAME:
+            raise HashIndexError(
+                f"got the table name {table!r}, expected at most {LONGEST_NAME} bytes; choose a "
+                "shorter one"
+            )
+        if ef_search is not None and not 1 <= ef_search <= MOST_NEAREST:
+            raise HashIndexError(
+                f"got ef_search={ef_search}, expected 1 to {MOST_NEAREST}, or None"
+            )
+        self.ef_search = ef_search
+        self._own = isinstance(connection, str)
+        self._connection = (
+            psycopg.connect(connection, autocommit=True)
+            if isinstance(connection, str)
+            else connection
+        )
+        try:
+            super().__init__(table, bits, model, sha256, ids)
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Close the connection, if it was made for this index."""
+        if self._own:
+            self._connection.close()
+
+    def __len__(self) -> int:
+        with self._connection.transaction():
+            return self._rows("SELECT count(*) FROM {table}")[0][0]
+
+    def disk_bytes(self) -> int:
+        """What the table and its indexes take on disk."""
+        with self._connection.transaction():
+            return self._rows(f"SELECT pg_total_relation_size({OID})")[0][0]
+
+    def build_hnsw(
+        self, m: int = 16, ef_construction: int = 64, memory_mb: int | None = None
+    ) -> None:
+        """Make the index that lets a search look at a small part of the codes; once is enough.
+
+        Nothing is done if the table has one. It grows with the table; to load millions, load
+        first and build then.
+
+        Args:
+            m: links of a code: more find better, and take more room.
+            ef_construction: codes looked at to find them, at least twice m.
+            memory_mb: what the building may take; None is the server's setting. It is many times
+                faster if all links fit, about 300 bytes a code.
+        """
+        with self._connection.transaction():
+            if self._has_hnsw():
+                return
+            if memory_mb is not None:
+                self._set("maintenance_work_mem", f"{memory_mb}MB")
+            self._rows(
+                "CREATE INDEX ON {table} USING hnsw (code bit_hamming_ops) "
+                f"WITH (m = {int(m)}, ef_construction = {int(ef_construction)})"
+            )
+
+    def _comment(self) -> str | None:
+        with self._connection.transaction():
+            found = self._rows(f"SELECT obj_description({OID}, 'pg_class') WHERE {OID} IS NOT NULL")
+        return found[0][0] or "" if found else None
+
+    def _create(self) -> None:
+        from psycopg import errors, sql
+
+        column = "bigint" if self._about.ids == "int" else "text"
+        try:
+            with self._connection.transaction():
+                self._rows("CREATE EXTENSION IF NOT EXISTS vector")
+                self._rows(
+                    f"CREATE TABLE {{table}} (id {column} PRIMARY KEY, code {{bit}} NOT NULL, "
+                    "place bigserial NOT NULL)"
+                )
+                comment = sql.SQL("COMMENT ON TABLE {} IS {}")
+                name, text = sql.Identifier(self.table), sql.Literal(self._about.text)
+                self._connection.execute(comment.format(name, text))
+        except (
+            errors.FeatureNotSupported,
+            errors.UndefinedFile,
+            errors.InsufficientPrivilege,
+        ) as error:
+            raise HashIndexError(
+                f"the server cannot hold the index: {error.diag.message_primary}; ask for pgvector "
+                "0.8 or newer (CREATE EXTENSION vector) and the right to make a table"
+            ) from error
+
+    def _has(self, id: Id) -> bool:
+        with self._connection.transaction():
+            return bool(self._rows(f"SELECT 1 FROM {{table}} WHERE {ANY}", ids=[id]))
+
+    def _add(self, batch: HashIndex) -> None:
+        from psycopg import errors
+
+        try:
+            with (
+                self._connection.transaction(),
+                self._connection.cursor() as cursor,
+                cursor.copy(self._sql("COPY {table} (id, code) FROM STDIN", "%")) as copy,
+            ):
+                for row in zip(batch.ids, hexadecimal(batch.codes), strict=True):
+                    copy.write_row(row)
+        except errors.UniqueViolation as error:
+            with self._connection.transaction():
+                known = self._rows(f"SELECT id FROM {{table}} WHERE {ANY} LIMIT 1", ids=batch.ids)
+            if not known:  # another client removed it meanwhile, or the user's own constraint
+                raise
+            raise there_already(known[0][0], self.table) from error
+
+    def _upsert(self, batch: HashIndex) -> None:
+        with self._connection.transaction():
+            self._rows(
+                "INSERT INTO {table} (id, code) SELECT id, code::{bit} FROM "
+                "unnest(%(ids)s::{ids}, %(codes)s::text[]) WITH ORDINALITY AS new (id, code, n) "
+                "ORDER BY n ON CONFLICT (id) DO UPDATE SET code = excluded.code",
+                ids=batch.ids,
+                codes=hexadecimal(batch.codes),
+            )
+
+    def _remove(self, ids: list[Id]) -> None:
+        with self._connection.transaction():
+            gone = self._rows(f"DELETE FROM {{table}} WHERE {ANY} RETURNING id", ids=ids)
+            if missing := set(ids) - {id for (id,) in gone}:
+                raise not_there(next(id for id in ids if id in missing), self.table)
+
+    def _search(self, queries: Codes, k: int, ids: list[Id] | None) -> list[list[Hit]]:
+        with self._connection.transaction():
+            if ids is None and self.ef_search and k <= MOST_NEAREST and self._has_hnsw():
+                self._set("hnsw.ef_search", str(max(self.ef_search, k)))
+                # Goes on where what was found is dead, having been removed.
+                self._set("hnsw.iterative_scan", "strict_order")
+                query = (
+                    "SELECT id, d::int FROM (SELECT id, place, code <~> %(code)s::{bit} AS d "
+                    "FROM {table} ORDER BY code <~> %(code)s::{bit} LIMIT %(k)s) AS near "
+                    "ORDER BY d, place"
+                )
+            else:
+                # Ordered by what HNSW knows nothing of, so that all codes are looked at.
+                query = f"{self._distances(ids)} ORDER BY d, place LIMIT %(k)s"
+            return self._hits(query, queries, k=k, ids=ids)
+
+    def _within(self, queries: Codes, radius: int, ids: list[Id] | None) -> list[list[Hit]]:
+        near = "code <~> %(code)s::{bit} <= %(radius)s"
+        query = f"{self._distances(ids, near)} ORDER BY d, place"
+        with self._connection.transaction():
+            return self._hits(query, queries, radius=radius, ids=ids)
+
+    def _distances(self, ids: list[Id] | None, *conditions: str) -> str:
+        conditions = (*conditions, ANY) if ids is not None else conditions
+        where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
+        return "SELECT id, (code <~> %(code)s::{bit})::int AS d FROM {table}" + where
+
+    def _hits(self, query: str, queries: Codes, **values: Any) -> list[list[Hit]]:
+        return [
+            [Hit(*row) for row in self._rows(query, code=code, **values)]
+            for code in hexadecimal(queries)
+        ]
+
+    def _has_hnsw(self) -> bool:
+        return bool(
+            self._rows(
+                "SELECT 1 FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid "
+                "JOIN pg_am ON pg_am.oid = relam WHERE amname = 'hnsw' AND indisvalid "
+                f"AND indrelid = {OID}"
+            )
+        )
+
+    def _set(self, name: str, value: str) -> None:
+        """Change a setting until the transaction ends."""
+        self._rows("SELECT set_config(%(name)s, %(value)s, true)", name=name, value=value)
+
+    def _sql(self, text: str, percent: str = "%%") -> "Composed":
+        """The statement with ``{table}``, its ``{name}`` and the types ``{bit}``, ``{ids}``."""
+        from psycopg import sql
+
+        name = sql.Identifier(self.table).as_string(self._connection)
+        name = name.replace("%", percent)  # where values are given, % begins the place of one
+        return sql.SQL(text).format(
+            table=sql.SQL(name),
+            name=sql.Literal(name),
+            bit=sql.SQL(f"bit({self.bits})"),
+            ids=sql.SQL("bigint[]" if self._about.ids == "int" else "text[]"),
+        )
+
+    def _rows(self, text: str, **values: Any) -> list[tuple[Any, ...]]:
+        """What a statement gives; it is not prepared, as the best plan depends on the values."""
+        from psycopg.rows import tuple_row
+
+        with self._connection.cursor(row_factory=tuple_row) as cursor:
+            cursor.execute(self._sql(text), values, prepare=False)
+            return cursor.fetchall() if cursor.description else []
+
+
+def hexadecimal(codes: Codes) -> list[str]:
+    """Codes as PostgreSQL reads a ``bit``: x and two digits a byte."""
+    text, width = codes.tobytes().hex(), 2 * codes.shape[1]
+    return [f"x{text[start : start + width]}" for start in range(0, len(text), width)]

@@ -1,0 +1,104 @@
+"""``examples/encode_with_ray.py`` on a real Ray of two workers."""
+
+import os
+import runpy
+import subprocess
+import sys
+import uuid
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+from PIL import Image
+from pyarrow import parquet
+
+from derefl import HashIndex, load_lcdh_student
+from tests.conftest import REPOSITORY
+
+EXAMPLE = REPOSITORY / "examples" / "encode_with_ray.py"
+PICTURES = sorted((REPOSITORY / "examples" / "pictures").glob("[ls]*/*.jpg"))
+
+
+def encode(*arguments, mark="") -> subprocess.CompletedProcess[str]:
+    """Run the example; its processes and those that it starts carry a mark."""
+    # Ray's workers are nice, and so would wait as long as there is anything else to do.
+    environment = os.environ | {"RAY_worker_niceness": "0", "DEREFL_TEST_MARK": mark}
+    command = [sys.executable, EXAMPLE, *arguments]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+
+
+def marked(mark: str) -> list[str]:
+    """The commands of running processes that carry the mark."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.environ().get("DEREFL_TEST_MARK") == mark:
+                found.append(" ".join(process.cmdline()))
+        except psutil.Error:
+            continue
+    return found
+
+
+@pytest.fixture
+def photos(tmp_path) -> Path:
+    """Two hundred and forty small photographs, cut from the examples; four more are none."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for number in range(240):
+        with Image.open(PICTURES[number % len(PICTURES)]) as picture:
+            x, y = rng.integers(0, 100, 2)
+            picture.crop((x, y, x + 160, y + 120)).save(folder / f"{number:03}.jpg")
+    (folder / "005-words.jpg").write_text("no picture")
+    (folder / "150-cut.jpg").write_bytes((folder / "150.jpg").read_bytes()[:900])
+    (folder / "200-empty.png").touch()
+    (folder / "999-gone.jpg").write_bytes(b"\xff\xd8\xff")
+    return folder
+
+
+def test_codes_are_those_of_the_hasher(photos, tmp_path):
+    output, mark = tmp_path / "codes.parquet", uuid.uuid4().hex
+    done = encode(photos, "-o", output, "--workers", "2", "--bits", "32", mark=mark)
+    assert done.returncode == 1, done.stderr
+    assert marked(mark) == []  # nothing of Ray is left
+    assert "244 pictures, 4 failed, " in done.stdout
+    assert "pictures/s with 2 workers" in done.stdout
+
+    rows = parquet.read_table(output).to_pylist()
+    assert [row["id"] for row in rows] == sorted(map(str, photos.iterdir()))
+    hasher = load_lcdh_student(bits=32)
+    assert {row["sha256"] for row in rows} == {hasher.sha256}
+    good = [row for row in rows if row["error"] is None]
+    codes = np.array([list(row["code"]) for row in good], np.uint8)
+    assert np.array_equal(codes, hasher.encode_image([row["id"] for row in good]))
+    assert len(np.unique(codes, axis=0)) > 100
+    bad = {Path(row["id"]).name: row for row in rows if row["error"] is not None}
+    assert list(bad) == ["005-words.jpg", "150-cut.jpg", "200-empty.png", "999-gone.jpg"]
+    assert all(row["code"] is None for row in bad.values())
+    lines = [line for line in done.stderr.splitlines() if line.startswith("derefl: ")]
+    assert lines == [f"derefl: {' '.join(row['error'].split())}" for row in bad.values()]
+    assert all(name in line for name, line in zip(bad, lines, strict=True))
+
+    index = HashIndex(bits=32)  # read as docs/scale_out.md does
+    for part in parquet.ParquetFile(output).iter_batches(100):
+        part = part.filter(part["error"].is_null())
+        read = np.frombuffer(b"".join(part["code"].to_pylist()), np.uint8).reshape(-1, 4)
+        index.add(read, part["id"].to_pylist())
+    assert index.ids == [row["id"] for row in good]
+    assert np.array_equal(index.codes, codes)
+
+
+def test_nothing_is_overwritten_unless_asked(tmp_path):
+    there = tmp_path / "codes.parquet"
+    there.touch()
+    done = encode(PICTURES[0], "-o", there)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == f"derefl: {there} is there already; add --overwrite to replace it\n"
+    assert sorted(tmp_path.iterdir()) == [there]
+
+
+def test_without_ray_the_extra_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(SystemExit, match=r'pip install "derefl\[ray\]"'):
+        runpy.run_path(str(EXAMPLE))
