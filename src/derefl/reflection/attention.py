@@ -75,7 +75,7 @@ class WindowAttention(nn.Module):
             inside = F.pad(x.new_ones(h, w), (s, right, s, bottom))
             keys = rearrange(inside, "(gh p) (gw q) -> (gh gw) 1 1 (p q)", p=n, q=n)
             mask = mask + (keys - 1) * 1e4
-            mask = repeat(mask, "g head i j -> (b g) head i j", b=len(x))
+            mask = repeat(mask, "g head i j -> (b g) head i j", b=x.shape[0])
         gh, gw = x.shape[1] // n, x.shape[2] // n
         tokens = rearrange(x, "b (gh p) (gw q) c -> (b gh gw) (p q) c", p=n, q=n)
         q, k, v = rearrange(

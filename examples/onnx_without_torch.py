@@ -1,0 +1,57 @@
+"""Use exported models without torch: ``python examples/onnx_without_torch.py FOLDER``.
+
+FOLDER has what ``derefl export derefl-small -o FOLDER/derefl-small.onnx`` and
+``derefl export lcdh-student -o FOLDER/lcdh-student.onnx`` write. Needs numpy, onnxruntime, Pillow
+and tokenizers, nothing of derefl.
+"""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+from PIL import Image
+from tokenizers import Tokenizer
+
+PICTURES = Path(__file__).parent / "pictures"
+BYTES = 8  # of 16: a code of 64 bits is the beginning of one of 128
+
+
+def session(name: str) -> onnxruntime.InferenceSession:
+    """A graph of the folder, on the CPU."""
+    return onnxruntime.InferenceSession(folder / name, providers=["CPUExecutionProvider"])
+
+
+def as_input(picture: Image.Image) -> np.ndarray:
+    """RGB as the graphs take it, ``[1 3 h w]`` in [0, 1]."""
+    array = np.asarray(picture.convert("RGB"), np.float32) / 255
+    return array.transpose(2, 0, 1)[None]
+
+
+def image_code(picture: Image.Image) -> np.ndarray:
+    """The code of a picture, uint8 ``[8]``."""
+    side = image_graph.get_inputs()[0].shape[2]
+    small = picture.convert("RGB").resize((side, side), Image.Resampling.BICUBIC, reducing_gap=3.0)
+    return image_graph.run(["code"], {"image": as_input(small)})[0][0, :BYTES]
+
+
+def text_code(text: str) -> np.ndarray:
+    """The code of some words, uint8 ``[8]``; a picture that shows them differs in few bits."""
+    pieces = tokenizer.encode(text).ids or [0]  # a text without words is one 0
+    return text_graph.run(["code"], {"tokens": np.array([pieces])})[0][0, :BYTES]
+
+
+folder = Path(sys.argv[1])
+photo = Image.open(sorted((PICTURES / "through_glass").glob("*.jpg"))[0])
+clean = session("derefl-small.onnx").run(["clean"], {"image": as_input(photo)})[0][0]
+Image.fromarray(np.uint8(np.rint(clean * 255)).transpose(1, 2, 0)).save("clean.png")
+print("without reflections: clean.png")
+
+image_graph, text_graph = session("lcdh-student-image.onnx"), session("lcdh-student-text.onnx")
+tokenizer = Tokenizer.from_file(str(folder / "lcdh-student-tokenizer.json"))
+paths = sorted(PICTURES.rglob("*.jpg"))
+codes = np.stack([image_code(Image.open(path)) for path in paths])
+query = text_code("a dog on a beach")
+distances = np.bitwise_count(codes ^ query).sum(axis=1)
+for place in np.argsort(distances, kind="stable")[:3]:
+    print(f"{distances[place]:2} bits from the words: {paths[place].name}")

@@ -1,0 +1,112 @@
+"""``derefl export``: a model as ONNX, for runtimes other than torch."""
+
+import argparse
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from derefl.errors import ConfigError, OutputExistsError
+from derefl.files import atomic_path
+
+if TYPE_CHECKING:
+    from derefl.zoo.export import Export
+
+DESCRIPTION = """Write a model as ONNX, with any batch and, for reflections, any picture size.
+
+Each graph is run in onnxruntime on several sizes and batches and compared with torch before it is
+written. A model that removes reflections becomes FILE.onnx; one that codes pictures and texts
+FILE-image.onnx, FILE-text.onnx and FILE-tokenizer.json. docs/export.md says how to use them."""
+
+EXAMPLES = """examples:
+  derefl export derefl-small -o derefl-small.onnx
+  derefl export lcdh-student -o lcdh-student.onnx
+"""
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add ``export`` and its options."""
+    parser = subparsers.add_parser(
+        "export",
+        help="write a model as ONNX (needs derefl[onnx])",
+        description=DESCRIPTION,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "model", metavar="NAME", help="listed by 'derefl models', or a file, folder or Hub repo id"
+    )
+    parser.add_argument("-o", "--output", metavar="FILE.onnx", type=Path, required=True)
+    parser.add_argument("--overwrite", action="store_true", help="replace files that are there")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Export, compare, write, and say how much the numbers differ."""
+    output: Path = args.output
+    if output.suffix != ".onnx":
+        raise ConfigError(f"got -o {output}, expected a name that ends in .onnx")
+    from derefl.zoo.export import to_onnx
+
+    export, metadata = exported(args.model)
+    suffixes = [graph.suffix + ".onnx" for graph in export.graphs] + [*export.texts]
+    there = [str(path) for path in (beside(output, s) for s in suffixes) if path.exists()]
+    if there and not args.overwrite:
+        raise OutputExistsError(
+            f"{', '.join(there)} is there already; add --overwrite, or choose another name"
+        )
+    files = {suffix: text.encode() for suffix, text in export.texts.items()}
+    said = dict.fromkeys(files, "as the package tokenizers reads it")
+    for graph in export.graphs:
+        data, difference = to_onnx(graph, metadata)
+        files[graph.suffix + ".onnx"] = data
+        said[graph.suffix + ".onnx"] = (
+            f"{len(data) / 1e6:.1f} MB; differs from torch by at most {difference:.1g} on "
+            f"{len(graph.samples)} inputs of other sizes and batches"
+        )
+    for suffix, content in files.items():
+        with atomic_path(beside(output, suffix)) as temporary:
+            temporary.write_bytes(content)
+        print(f"{beside(output, suffix)}: {said[suffix]}")
+    return 0
+
+
+def beside(output: Path, suffix: str) -> Path:
+    """``a/b.onnx`` and ``-image.onnx`` to ``a/b-image.onnx``."""
+    return output.with_name(output.stem + suffix)
+
+
+def exported(source: str) -> "tuple[Export, dict[str, str]]":
+    """What a model becomes, and what its files say of it.
+
+    Raises:
+        ModelNotFoundError: there is no such model.
+        ConfigError: it is of a kind that is not exported.
+    """
+    from derefl import __version__, load_derefl, load_lcdh_student
+    from derefl.hashing import export as hashing
+    from derefl.reflection import export as reflection
+    from derefl.zoo import file_sha256, find_model, list_models, locate, read_header
+
+    kinds = {entry.name: entry.kind for entry in list_models()}
+    if source not in kinds and "/" not in source and not Path(source).exists():
+        find_model(source)  # raises, and says which there are
+    found = locate(source, kind=kinds.get(source, ""))
+    header = read_header(found.weights, found.config_file)
+    if header["kind"] == "derefl":
+        export = reflection.graphs(load_derefl(source))
+    elif header["kind"] == "lcdh-student":
+        export = hashing.graphs(load_lcdh_student(source, bits=16))
+    else:
+        raise ConfigError(
+            f"{source} is a model of kind {header['kind']!r}, expected 'derefl' or 'lcdh-student'; "
+            "a teacher needs an encoder that is no part of it: export its student"
+        )
+    metadata = {
+        "name": found.entry.name if found.entry else source,
+        "kind": header["kind"],
+        "config": json.dumps(header["config"]),
+        "sha256": file_sha256(found.weights),
+        "licence": found.entry.licence if found.entry else "not known: ask who made the weights",
+        "derefl": __version__,
+    }
+    return export, metadata

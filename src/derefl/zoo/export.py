@@ -1,0 +1,146 @@
+"""From a module to an ONNX file that gives the same numbers; knows no particular model."""
+
+import tempfile
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from derefl.errors import CheckpointError, MissingExtraError
+from derefl.zoo.checkpoint import brief
+
+OPSET = 18
+"""Of the standard ONNX operators; every runtime of the last years has it."""
+
+TOLERANCE = 1e-4
+"""The most that a float output may differ from torch's: a fortieth of an 8-bit level."""
+
+
+@dataclass(frozen=True)
+class Graph:
+    """A module and how to export it.
+
+    Attributes:
+        module: takes one tensor and returns a tuple of them, in ``eval()`` mode.
+        input: name of what it takes.
+        outputs: names of what it returns.
+        axes: which axes of inputs and outputs are free, and what they are called.
+        sizes: which sizes the graph takes, in words.
+        samples: what is compared with torch, of several sizes and batches. The first is traced.
+        suffix: of the file's name, where a model has several graphs.
+    """
+
+    module: nn.Module
+    input: str
+    outputs: tuple[str, ...]
+    axes: Mapping[str, Mapping[int, str]]
+    sizes: str
+    samples: tuple[Tensor, ...]
+    suffix: str = ""
+
+
+@dataclass(frozen=True)
+class Export:
+    """Everything that a model becomes: graphs, and texts by the suffix of their file's name."""
+
+    graphs: tuple[Graph, ...]
+    texts: Mapping[str, str] = field(default_factory=dict)
+
+
+def to_onnx(graph: Graph, metadata: Mapping[str, str]) -> tuple[bytes, float]:
+    """The ONNX file of a graph, after comparing it with torch in onnxruntime.
+
+    Args:
+        graph: what to export.
+        metadata: what the file says of itself; the sizes of the graph are added.
+
+    Returns:
+        The file's bytes, and the largest difference of any float output on any sample.
+
+    Raises:
+        MissingExtraError: onnx or onnxruntime is not installed.
+        CheckpointError: the difference is more than :data:`TOLERANCE`, or the graph does not run.
+    """
+    try:
+        import onnx
+        import onnxruntime  # noqa: F401
+    except ImportError as error:
+        raise MissingExtraError("onnx and onnxruntime", "onnx", "the export") from error
+    model = onnx.load_from_string(traced(graph))
+    onnx.helper.set_model_props(model, {**metadata, "sizes": graph.sizes})
+    onnx.checker.check_model(model)
+    data = model.SerializeToString()
+    difference = largest_difference(data, graph)
+    if not difference <= TOLERANCE:  # so that NaN is refused
+        raise CheckpointError(
+            f"the graph of {graph.input} gives other numbers in onnxruntime than in torch: they "
+            f"differ by {difference:.2g}, expected at most {TOLERANCE:g}; nothing was written. Try "
+            "other versions: pip install --upgrade torch onnx onnxruntime"
+        )
+    return data, difference
+
+
+def traced(graph: Graph) -> bytes:
+    """The graph as torch's exporter writes it.
+
+    By tracing, which torch calls legacy: its successor (``dynamo=True``) refuses windows that are
+    padded to a size that depends on the picture's (tried with torch 2.14).
+    """
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        warnings.catch_warnings(),
+        torch.inference_mode(),
+    ):
+        warnings.simplefilter("ignore")  # which branches a trace takes is checked by the samples
+        path = Path(folder, "it.onnx")
+        torch.onnx.export(
+            graph.module,
+            (graph.samples[0],),
+            str(path),
+            dynamo=False,
+            opset_version=OPSET,
+            input_names=[graph.input],
+            output_names=list(graph.outputs),
+            dynamic_axes={name: dict(axes) for name, axes in graph.axes.items()},
+        )
+        return path.read_bytes()
+
+
+def largest_difference(data: bytes, graph: Graph) -> float:
+    """Of float outputs of onnxruntime from torch's, over all samples.
+
+    Raises:
+        CheckpointError: onnxruntime refuses one.
+    """
+    session = cpu_session(data)
+    worst = 0.0
+    for sample in graph.samples:
+        try:
+            got = session.run(list(graph.outputs), {graph.input: sample.numpy()})
+        except Exception as error:  # onnxruntime has no class of its own for all of its errors
+            raise CheckpointError(
+                f"onnxruntime cannot run the graph on {graph.input} of {list(sample.shape)}: "
+                f"{brief(error)}; nothing was written"
+            ) from error
+        with torch.inference_mode():
+            expected = graph.module(sample)
+        for mine, theirs in zip(got, expected, strict=True):
+            if mine.shape != tuple(theirs.shape):
+                return float("inf")
+            if theirs.is_floating_point():
+                difference = (torch.from_numpy(mine) - theirs).abs().max().item()
+                worst = max(worst, difference if difference == difference else float("inf"))
+    return worst
+
+
+def cpu_session(file: Any, threads: int | None = None) -> Any:
+    """An onnxruntime session on the CPU, of a file or its bytes, on as many threads as torch."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads or torch.get_num_threads()
+    return onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])

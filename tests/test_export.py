@@ -1,0 +1,177 @@
+"""Exported models give torch's numbers, of any size, and run without torch."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+from tokenizers import Tokenizer
+
+from derefl import __version__, load_derefl, load_lcdh_student
+from derefl.cli import main
+from derefl.commands.bench_variants import prepared, timed
+from derefl.commands.export import exported
+from derefl.errors import CheckpointError, MissingExtraError
+from derefl.reflection.pipeline import ReflectionRemover
+from derefl.zoo import file_sha256, find_model
+from derefl.zoo.export import Graph, cpu_session, to_onnx
+from tests.conftest import REPOSITORY, TINY
+
+FIXTURES = REPOSITORY / "tests" / "fixtures"
+
+
+@pytest.fixture(scope="module")
+def shipped(tmp_path_factory):
+    """A folder with both shipped models."""
+    folder = tmp_path_factory.mktemp("onnx")
+    for name in ("derefl-small", "lcdh-student"):
+        assert main(["export", name, "-o", str(folder / f"{name}.onnx")]) == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def remover():
+    """A small model that changes what it is given, and the same in onnxruntime."""
+    torch.manual_seed(0)
+    model = ReflectionRemover(TINY).eval()
+    for name, parameter in model.named_parameters():
+        if ".project.weight" in name or ".to_high.weight" in name or name.endswith("attend.bias"):
+            torch.nn.init.normal_(parameter, std=0.05)
+    return model, prepared(model, "onnx")
+
+
+# Below 128 pixels dereflect looks once; 16 is the least; windows are full at 256.
+@pytest.mark.parametrize("shape", [(2, 140, 201), (1, 127, 300), (3, 16, 40), (1, 256, 256)])
+def test_pictures_of_any_size_come_out_as_from_torch(remover, shape):
+    model, exported = remover
+    x = torch.rand(shape[0], 3, *shape[1:], generator=torch.Generator().manual_seed(1))
+    clean, *layers = map(torch.from_numpy, exported.session.run(None, {"image": x.numpy()}))
+    with torch.inference_mode():
+        expected = model(x)
+    for got, layer in zip(layers, expected, strict=True):
+        torch.testing.assert_close(got, layer, rtol=0, atol=1e-5)
+    torch.testing.assert_close(clean, model.transmission(x).clamp(0, 1), rtol=0, atol=1e-5)
+    assert timed(exported, False, x, runs=1)[1].equal(clean)
+    assert (clean - x).abs().max() > 0.1, "the model does nothing: the test says nothing"
+    once = expected.transmission.clamp(0, 1)
+    assert (min(shape[1:]) < 128) == bool((clean - once).abs().max() < 1e-4)
+
+
+def test_the_shipped_remover_gives_the_stored_layers(shipped):
+    stored = load_file(FIXTURES / "derefl-small.safetensors")
+    names = ["transmission", "residual_low", "residual_high"]
+    session = cpu_session(shipped / "derefl-small.onnx")
+    for name, got in zip(
+        names, session.run(names, {"image": stored["input"].numpy()}), strict=True
+    ):
+        np.testing.assert_allclose(got, stored[name].numpy(), rtol=0, atol=1e-4)
+
+
+def test_the_shipped_student_gives_the_stored_values_and_packs_their_signs(shipped):
+    stored = load_file(FIXTURES / "lcdh-student.safetensors")
+    inputs = {"image": stored["images"].numpy() / np.float32(255), "text": stored["tokens"].numpy()}
+    for part, given in inputs.items():
+        session = cpu_session(shipped / f"lcdh-student-{part}.onnx")
+        code, values = session.run(None, {session.get_inputs()[0].name: given})
+        np.testing.assert_allclose(values, stored[f"{part}_codes"].numpy(), rtol=0, atol=1e-4)
+        np.testing.assert_array_equal(code, np.packbits(values > 0, axis=1))
+
+
+def test_the_tokenizer_and_the_text_graph_code_as_the_package_does(shipped):
+    texts = ["A dog runs on the beach!", "Café – naïve façade", "", "zzyzx " * 100]
+    expected = load_lcdh_student(bits=128).encode_text(texts)
+    tokenizer = Tokenizer.from_file(str(shipped / "lcdh-student-tokenizer.json"))
+    tokens = np.array([encoded.ids for encoded in tokenizer.encode_batch(texts)])
+    code, _ = cpu_session(shipped / "lcdh-student-text.onnx").run(None, {"tokens": tokens})
+    assert tokens.shape == (4, 64)
+    np.testing.assert_array_equal(code, expected)
+
+
+def test_the_example_runs_without_torch_and_codes_as_the_package_does(shipped, tmp_path):
+    program = (
+        "import runpy, sys\nsys.argv = sys.argv[1:]\nit = runpy.run_path(sys.argv[0])\n"
+        "assert not {'torch', 'derefl'} & {*sys.modules}\n"
+        "print('codes', it['codes'].tolist())"
+    )
+    example = REPOSITORY / "examples" / "onnx_without_torch.py"
+    out = subprocess.run(
+        [sys.executable, "-c", program, str(example), str(shipped)],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert out.returncode == 0, out.stderr
+    first, *hits, codes = out.stdout.splitlines()
+    assert first == "without reflections: clean.png" and len(hits) == 3
+    photo = sorted(REPOSITORY.glob("examples/pictures/through_glass/*.jpg"))[0]
+    ours = np.asarray(load_derefl().dereflect(Image.open(photo)), np.int16)
+    assert abs(np.asarray(Image.open(tmp_path / "clean.png"), np.int16) - ours).max() <= 1
+    paths = sorted(REPOSITORY.glob("examples/pictures/**/*.jpg"))
+    expected = load_lcdh_student(bits=64).encode_image(paths)
+    assert json.loads(codes.removeprefix("codes ")) == expected.tolist()
+
+
+def test_files_say_what_they_are(shipped):
+    said = {p.key: p.value for p in onnx.load(shipped / "derefl-small.onnx").metadata_props}
+    entry = find_model("derefl-small")
+    assert (said["name"], said["kind"], said["sha256"]) == (entry.name, entry.kind, entry.sha256)
+    assert (said["licence"], said["derefl"]) == (entry.licence, __version__)
+    assert json.loads(said["config"]) == entry.config
+    assert "at least 16" in said["sizes"]
+
+
+def test_files_of_one_s_own_weights_claim_no_licence(checkpoint):
+    export, said = exported(str(checkpoint))
+    assert (said["name"], said["kind"]) == (str(checkpoint), "derefl")
+    assert said["sha256"] == file_sha256(checkpoint) and "not known" in said["licence"]
+    assert [graph.suffix for graph in export.graphs] == [""]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["lcdh-teacher", "-o", "a.onnx"], "export its student"),
+        (["derefl-smal", "-o", "a.onnx"], "Did you mean 'derefl-small'?"),
+        (["derefl-small", "-o", "a.pt"], "ends in .onnx"),
+        (["lcdh-student", "-o", "there.onnx"], "there-text.onnx is there already; add --overwrite"),
+    ],
+)
+def test_what_cannot_be_is_refused(arguments, words, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "there-text.onnx").write_text("mine")
+    assert main(["export", *arguments]) == 1
+    assert words in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["there-text.onnx"]
+    assert (tmp_path / "there-text.onnx").read_text() == "mine"
+
+
+class DoublesBatches(torch.nn.Module):
+    """A trace keeps one branch only."""
+
+    def forward(self, x):
+        return (2 * x if len(x) > 1 else x,)
+
+
+def doubling(*samples):
+    axes = {"x": {0: "batch"}, "y": {0: "batch"}}
+    return Graph(DoublesBatches().eval(), "x", ("y",), axes, "any", samples)
+
+
+def test_a_graph_with_other_numbers_than_torch_is_refused():
+    data, difference = to_onnx(doubling(torch.ones(2, 4), torch.ones(3, 4)), {"name": "it"})
+    assert data and difference == 0
+    with pytest.raises(CheckpointError, match="differ by 1, expected at most"):
+        to_onnx(doubling(torch.ones(2, 4), torch.ones(1, 4)), {})
+    with pytest.raises(CheckpointError, match="cannot run the graph on x of \\[2, 5\\]"):
+        to_onnx(doubling(torch.ones(2, 4), torch.ones(2, 5)), {})
+
+
+def test_a_missing_package_is_named_with_its_command(monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(MissingExtraError, match=r'pip install "derefl\[onnx\]"'):
+        to_onnx(doubling(torch.ones(2, 4)), {})
