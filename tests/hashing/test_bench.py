@@ -18,8 +18,8 @@ def saved(folder):
 
 def test_rates_of_student_and_clip_in_one_run(tmp_path, monkeypatch, capsys):
     def towers():
-        sizes = []
-        return sizes.append, lambda n: torch.zeros(n)
+        tower = bench_hashing.Tower(lambda n: torch.zeros(n), ())
+        return {"picture": tower, "text": tower}
 
     monkeypatch.setattr(bench_hashing, "clip_towers", towers)
     model = saved(tmp_path)
@@ -27,6 +27,7 @@ def test_rates_of_student_and_clip_in_one_run(tmp_path, monkeypatch, capsys):
     assert main(["bench", "hashing", *arguments]) == 0
     report = json.loads(capsys.readouterr().out)
     assert report["models"].keys() == {model, "open_clip ViT-B-32"}
+    assert report["machine"]["cores"] >= 1
     for rates in report["models"].values():
         assert rates["images_per_s"].keys() == rates["texts_per_s"].keys() == {"1", "4"}
         assert all(value > 0 for of in rates.values() for value in of.values())

@@ -3,10 +3,19 @@
 import argparse
 import json
 import math
-import time
 from typing import Any
 
-from derefl.commands import bench_hashing, bench_photo, bench_search, bench_variants
+from derefl.commands import (
+    bench_hashing,
+    bench_models,
+    bench_photo,
+    bench_report,
+    bench_search,
+    bench_stores,
+    bench_variants,
+)
+from derefl.commands.bench_machine import machine
+from derefl.commands.bench_models import count_macs, median_seconds, parameters_of
 from derefl.memory import peak_memory_mb
 
 
@@ -17,7 +26,7 @@ def add_parser(subparsers: Any) -> None:
         help="measure speed and memory on this machine",
         description="Time a model on one picture of noise: median of several runs after a warm-up. "
         "Peak memory is the whole process's, the interpreter and torch included. With WHAT, "
-        "something else is measured.",
+        "something else is measured; 'derefl bench models' measures all models.",
     )
     parser.add_argument("--model", metavar="NAME", default="derefl-small")
     parser.add_argument("--device", choices=("cpu", "cuda", "mps"), default="cpu")
@@ -29,10 +38,13 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object, nothing else")
     parser.set_defaults(run=run)
     others = parser.add_subparsers(title="what else to measure", metavar="WHAT")
+    bench_models.add_parser(others)
     bench_hashing.add_parser(others)
     bench_search.add_parser(others)
+    bench_stores.add_parser(others)
     bench_photo.add_parsers(others)
     bench_variants.add_parser(others)
+    bench_report.add_parser(others)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -50,14 +62,9 @@ def run(args: argparse.Namespace) -> int:
     model = load_derefl(args.model, device=args.device)
     before = peak_memory_mb() or math.nan
     x = torch.rand(1, 3, *args.size, generator=torch.Generator().manual_seed(0)).to(args.device)
-    seconds = []
-    with torch.inference_mode():
-        for _ in range(args.runs + 1):
-            start = time.perf_counter()
-            model.transmission(x).sum().item()  # reading a value waits for the device
-            seconds.append(time.perf_counter() - start)
-        peak = peak_memory_mb() or math.nan
-        macs = count_macs(model, x)
+    # Reading a value waits for the device.
+    seconds = median_seconds(lambda: model.transmission(x).sum().item(), args.runs)
+    peak = peak_memory_mb() or math.nan
     report = {
         "model": args.model,
         "device": args.device,
@@ -65,11 +72,12 @@ def run(args: argparse.Namespace) -> int:
         "dtype": "float32",
         "height": args.size[0],
         "width": args.size[1],
-        "seconds": sorted(seconds[1:])[args.runs // 2],
+        "seconds": seconds,
         "peak_memory_mb": peak,
         "memory_before_mb": before,
-        "parameters": sum(p.numel() for p in model.parameters()),
-        "gmacs": macs,
+        "parameters": parameters_of(model),
+        "gmacs": count_macs(lambda: model.transmission(x)),
+        "machine": machine(),
     }
     if args.json:
         print(json.dumps(report))
@@ -82,12 +90,3 @@ def run(args: argparse.Namespace) -> int:
             )
         )
     return 0
-
-
-def count_macs(model: Any, x: Any) -> float:
-    """Billions of multiply–adds in convolutions and matrix products of one forward pass."""
-    from torch.utils.flop_counter import FlopCounterMode
-
-    with FlopCounterMode(display=False) as counter:
-        model.transmission(x)
-    return counter.get_total_flops() / 2e9

@@ -4,9 +4,20 @@ import argparse
 import json
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
+from derefl.commands.bench_machine import in_words, machine
+
 TEXT = "a brown dog runs along the beach with a red ball in its mouth"
+
+
+@dataclass(frozen=True)
+class Tower:
+    """Half of a model: ``encode(n)`` works on n items, by means of these modules."""
+
+    encode: Callable[[int], Any]
+    modules: tuple[Any, ...]
 
 
 def add_parser(subparsers: Any) -> None:
@@ -39,18 +50,23 @@ def run(args: argparse.Namespace) -> int:
     towers = {args.model: student_towers(args.model)}
     if args.compare:
         towers["open_clip ViT-B-32"] = clip_towers()
-    report: dict[str, Any] = {"threads": args.threads, "dtype": "float32", "models": {}}
+    report: dict[str, Any] = {
+        "machine": machine(),
+        "threads": args.threads,
+        "dtype": "float32",
+        "models": {},
+    }
     with torch.inference_mode():
-        for name, (image, text) in towers.items():
+        for name, tower in towers.items():
             rates: dict[str, dict[str, float]] = {"images_per_s": {}, "texts_per_s": {}}
             for batch in args.batches:
-                rates["images_per_s"][str(batch)] = rate(image, batch, args.runs)
-                rates["texts_per_s"][str(batch)] = rate(text, batch, args.runs)
+                rates["images_per_s"][str(batch)] = rate(tower["picture"].encode, batch, args.runs)
+                rates["texts_per_s"][str(batch)] = rate(tower["text"].encode, batch, args.runs)
             report["models"][name] = rates
     if args.json:
         print(json.dumps(report))
         return 0
-    print(f"{args.threads} threads, float32")
+    print(f"{in_words(report['machine'])}\n{args.threads} threads, float32")
     for name, rates in report["models"].items():
         for what, of in rates.items():
             cells = ", ".join(f"batch {b}: {value:.1f}" for b, value in of.items())
@@ -58,8 +74,8 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def student_towers(name: str) -> tuple[Callable[[int], Any], Callable[[int], Any]]:
-    """The student's codes of n tensors, and of n texts, words included."""
+def student_towers(name: str) -> dict[str, Tower]:
+    """The student's codes of n tensors (``picture``), and of n texts (``text``), words included."""
     import torch
 
     from derefl.hashing.hasher import load_lcdh_student
@@ -70,10 +86,16 @@ def student_towers(name: str) -> tuple[Callable[[int], Any], Callable[[int], Any
     def image(n: int) -> Any:
         return hasher.encode_image(torch.rand(n, 3, side, side), batch_size=n)
 
-    return image, lambda n: hasher.encode_text([TEXT] * n, batch_size=n)
+    def text(n: int) -> Any:
+        return hasher.encode_text([TEXT] * n, batch_size=n)
+
+    return {
+        "picture": Tower(image, (hasher.image, hasher.image_hash)),
+        "text": Tower(text, (hasher.text, hasher.text_hash)),
+    }
 
 
-def clip_towers() -> tuple[Callable[[int], Any], Callable[[int], Any]]:
+def clip_towers() -> dict[str, Tower]:
     """open_clip's features of n tensors, and of n texts, words included."""
     import torch
 
@@ -89,7 +111,13 @@ def clip_towers() -> tuple[Callable[[int], Any], Callable[[int], Any]]:
     def image(n: int) -> Any:
         return model.encode_image(torch.rand(n, 3, 224, 224))
 
-    return image, lambda n: model.encode_text(tokenize([TEXT] * n))
+    def text(n: int) -> Any:
+        return model.encode_text(tokenize([TEXT] * n))
+
+    return {
+        "picture": Tower(image, (model.visual,)),
+        "text": Tower(text, (model.transformer, model.token_embedding, model.ln_final)),
+    }
 
 
 def rate(encode: Callable[[int], Any], batch: int, runs: int) -> float:

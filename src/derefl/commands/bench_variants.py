@@ -10,17 +10,18 @@ from derefl.errors import ConfigError
 if TYPE_CHECKING:
     from derefl.reflection.pipeline import ReflectionRemover
 
-VARIANTS = ("float32", "channels_last", "autocast", "bfloat16", "compile")
+VARIANTS = ("float32", "channels_last", "autocast", "bfloat16", "onnx", "compile")
 
 
 def add_parser(subparsers: Any) -> None:
     """Add ``variants`` and its options."""
     parser = subparsers.add_parser(
         "variants",
-        help="half precision, memory layout and torch.compile, on and off",
+        help="half precision, memory layout, onnxruntime and torch.compile",
         description="Time one picture in each variant, the median of the runs after a warm-up, "
         "and compare what comes out with float32. channels_last: weights in that layout; "
-        "autocast: bfloat16 where torch thinks it safe; bfloat16: weights too; compile: "
+        "autocast: bfloat16 where torch thinks it safe; bfloat16: weights too; onnx: what "
+        "'derefl export' writes, in onnxruntime on the CPU (needs derefl[onnx]); compile: "
         "torch.compile, whose warm-up takes minutes.",
     )
     parser.add_argument("--only", nargs="+", choices=VARIANTS, default=VARIANTS, metavar="VARIANT")
@@ -56,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
     for variant in args.only:
         model = load_derefl(args.model, device=args.device)
         seconds, got = timed(prepared(model, variant), variant == "autocast", x, args.runs)
-        difference = (got - expected).abs() * 255
+        difference = (got.clamp(0, 1) - expected.clamp(0, 1)).abs() * 255
         rows.append(
             {
                 "variant": variant,
@@ -79,10 +80,29 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def prepared(model: "ReflectionRemover", variant: str) -> "ReflectionRemover":
+class InOnnxruntime:
+    """The exported model; it takes and gives what ``ReflectionRemover.transmission`` does."""
+
+    def __init__(self, model: "ReflectionRemover") -> None:
+        from derefl.reflection.export import graphs
+        from derefl.zoo.export import cpu_session, to_onnx
+
+        data, _ = to_onnx(graphs(model).graphs[0], {})
+        self.session = cpu_session(data)
+
+    def transmission(self, x: Any) -> Any:
+        """Clipped to [0, 1]."""
+        import torch
+
+        return torch.from_numpy(self.session.run(["clean"], {"image": x.cpu().numpy()})[0]).to(x)
+
+
+def prepared(model: "ReflectionRemover", variant: str) -> "ReflectionRemover | InOnnxruntime":
     """The model in a variant; autocast is set where it runs."""
     import torch
 
+    if variant == "onnx":
+        return InOnnxruntime(model.cpu())
     if variant == "channels_last":
         return model.to(memory_format=torch.channels_last)
     if variant == "bfloat16":
@@ -92,7 +112,9 @@ def prepared(model: "ReflectionRemover", variant: str) -> "ReflectionRemover":
     return model
 
 
-def timed(model: "ReflectionRemover", autocast: bool, x: Any, runs: int) -> tuple[float, Any]:
+def timed(
+    model: "ReflectionRemover | InOnnxruntime", autocast: bool, x: Any, runs: int
+) -> tuple[float, Any]:
     """Median seconds of a picture after a warm-up, and what came out."""
     import torch
 
