@@ -1,0 +1,84 @@
+"""Every program in examples/ does what it says, from any folder."""
+
+import json
+import re
+import runpy
+import sys
+
+import pytest
+
+from tests.conftest import REPOSITORY
+from tests.notebook import NOTEBOOK, executed, stored
+
+EXAMPLES = REPOSITORY / "examples"
+MAKERS = {"make_composites", "make_failures"}
+"""These make pictures of the repository anew, and are run when those are to change."""
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch, capsys):
+    """Runs an example in an empty folder and returns what it prints."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(name, *arguments):
+        monkeypatch.setattr(sys, "argv", [name, *arguments])
+        runpy.run_path(str(EXAMPLES / f"{name}.py"), run_name="__main__")
+        return capsys.readouterr().out
+
+    return run
+
+
+def test_every_example_is_run_by_some_test():
+    tests = "".join(path.read_text() for path in (REPOSITORY / "tests").rglob("*.py"))
+    for path in EXAMPLES.glob("*.py"):
+        assert path.stem in tests, path
+
+
+def test_dereflect(run, tmp_path):
+    assert "clean.png" in run("dereflect")
+    assert (tmp_path / "clean.png").is_file()
+
+
+def test_photo_search(run):
+    nearest = [line for line in run("photo_search", "two", "dogs").splitlines() if "bits" in line]
+    assert len(nearest) == 3 and any("friends.jpg" in line for line in nearest)
+
+
+def test_stream_hashing(run):
+    """What came first is still found after the last chunk."""
+    last = run("stream_hashing").split("6 photos seen")[1]
+    assert re.findall(r"finds (\w+)", last) == ["coffee", "church"]
+
+
+def test_train_reflection_learns_and_goes_on(run, tmp_path):
+    printed = run("train_reflection", "20")
+    before, after = map(float, re.findall(r"loss .*: ([\d.]+)", printed))
+    assert after < before
+    further = float(re.findall(r"after 30 steps: ([\d.]+)", run("train_reflection", "30"))[0])
+    assert further < after
+    log = (tmp_path / "outputs/train/log.jsonl").read_text().splitlines()
+    starts = [json.loads(line)["step"] for line in log if '"start"' in line]
+    assert starts == [0, 20]
+
+
+def outputs(notebook, kind):
+    """All that the cells of a notebook printed (``text``), or their pictures (``image/jpeg``)."""
+    every = [o for cell in notebook.cells for o in cell.get("outputs", [])]
+    return [found for o in every if (found := o.get("data", o).get(kind))]
+
+
+def test_the_notebook_runs_and_shows_what_it_did():
+    """The stored outputs are those of the shipped weights: same photos found, same decibels."""
+    assert NOTEBOOK.stat().st_size < 400_000
+    assert len(outputs(stored(), "image/jpeg")) == 5
+    before, now = ("".join(outputs(n, "text")) for n in (stored(), executed()))
+    for old, new in zip(before.splitlines(), now.splitlines(), strict=True):
+        assert old.split()[0] == new.split()[0]
+        numbers = [[float(n) for n in re.findall(r"\d+(?:\.\d+)?", line)] for line in (old, new)]
+        assert numbers[0] == pytest.approx(numbers[1], abs=2), "run python -m tests.notebook"
+    gains = re.findall(r"(\w+): ([\d.]+) dB before, ([\d.]+) dB", now)
+    assert len(gains) == 4
+    for name, glass, clean in gains:
+        assert float(clean) > float(glass) + 1, name
+    assert re.search("^friends ", now, re.M) and re.search("^galaxies ", now, re.M)
+    assert re.search("^coffee ", now, re.M)

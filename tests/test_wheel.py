@@ -1,0 +1,127 @@
+"""The wheel and the source distribution: complete, and at work where there is no repository."""
+
+import os
+import subprocess
+import sys
+import sysconfig
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from derefl import list_models
+from tests.conftest import REPOSITORY
+
+NO_NETWORK = """
+import sys
+
+
+def refuse(event, args):
+    if event in ("socket.connect", "socket.getaddrinfo"):
+        raise SystemExit(f"asked the network: {event} {args}")
+
+
+sys.addaudithook(refuse)
+"""
+"""A module that Python is made to import before anything else."""
+
+
+def build(source, out, *what):
+    """Build distributions with the tools that are installed here; returns the paths by suffix."""
+    command = [sys.executable, "-m", "build", "--no-isolation", *what, "--outdir", out, source]
+    subprocess.run(command, check=True, capture_output=True, text=True)
+    return {path.suffix: path for path in out.iterdir()}
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    """``.gz`` is the source distribution, ``.whl`` the wheel that was built from it alone."""
+    return build(REPOSITORY, tmp_path_factory.mktemp("dist"))
+
+
+@pytest.fixture(scope="module")
+def environment(built, tmp_path_factory):
+    """A virtual environment with the wheel, this one's other packages, and no network."""
+    folder = tmp_path_factory.mktemp("clean")
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
+    python = folder / "bin" / "python"
+    install = ["install", "--quiet", "--no-index", "--no-deps", built[".whl"]]
+    subprocess.run([sys.executable, "-m", "pip", "--python", python, *install], check=True)
+    (packages,) = (folder / "lib").glob("python*/site-packages")
+    # A path in a .pth file is searched last, and .pth files in it, such as that of an editable
+    # derefl, are not read.
+    others = sysconfig.get_path("purelib")
+    (packages / "others.pth").write_text(f"import no_network\n{others}\n")
+    (packages / "no_network.py").write_text(NO_NETWORK)
+    return folder
+
+
+def run(environment, folder, *command):
+    """Run a program of the environment in a folder; returns what it printed."""
+    clean = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "HF_"))}
+    program, *arguments = command
+    done = subprocess.run(
+        [environment / "bin" / program, *arguments],
+        cwd=folder,
+        env={**clean, "HF_HUB_OFFLINE": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_the_wheel_is_complete_and_small(built):
+    names = {*zipfile.ZipFile(built[".whl"]).namelist()}
+    weights = {f"derefl/{entry.where.bundled}" for entry in list_models()}
+    cards = {f"derefl/zoo/cards/{entry.kind}.md" for entry in list_models()}
+    others = ("weights_manifest.json", "py.typed", "hashing/vocabulary.txt")
+    assert {*weights, *cards, *(f"derefl/{name}" for name in others)} <= names
+    sources = REPOSITORY / "src"
+    modules = {path.relative_to(sources).as_posix() for path in sources.rglob("*.py")}
+    assert modules == {name for name in names if name.endswith(".py")}
+    assert built[".whl"].stat().st_size < 60_000_000
+
+
+def test_the_source_distribution_gives_the_same_wheel_as_the_repository(built, tmp_path):
+    """``built`` made its wheel from the source distribution; this one comes from the tree."""
+    direct = build(REPOSITORY, tmp_path, "--wheel")
+    contents = []
+    for wheel in (built[".whl"], direct[".whl"]):
+        with zipfile.ZipFile(wheel) as file:
+            contents.append({info.filename: info.CRC for info in file.infolist()})
+    assert contents[0] == contents[1]
+    with tarfile.open(built[".gz"]) as file:
+        top = {Path(name).parts[1] for name in file.getnames() if len(Path(name).parts) > 1}
+    assert {"src", "tests", "docs", "examples", "mkdocs.yml", "Makefile", "README.md"} <= top
+
+
+def test_the_environment_has_the_wheel_and_not_the_repository(environment, tmp_path):
+    where = "import derefl, sys; print(derefl.__file__); print(*sys.path, sep='\\n')"
+    file, *paths = run(environment, tmp_path, "python", "-c", where).splitlines()
+    assert Path(file).is_relative_to(environment)
+    assert not any(path.startswith(str(REPOSITORY / "src")) for path in paths)
+
+
+def test_the_environment_has_no_network(environment, tmp_path):
+    ask = "import socket\ntry: socket.create_connection(('localhost', 9))\n"
+    ask += "except SystemExit as refused: print(refused)"
+    assert "asked the network" in run(environment, tmp_path, "python", "-c", ask)
+
+
+def test_remove_works_offline_from_the_wheel(environment, tmp_path):
+    photo = REPOSITORY / "examples" / "pictures" / "through_glass" / "wine.jpg"
+    with Image.open(photo) as image:
+        image.resize((160, 96)).save(tmp_path / "window.jpg")
+    run(environment, tmp_path, "derefl", "remove", "window.jpg", "-o", "clean.png")
+    with Image.open(tmp_path / "clean.png") as clean, Image.open(tmp_path / "window.jpg") as image:
+        assert clean.size == (160, 96) and clean.tobytes() != image.tobytes()
+
+
+def test_models_lists_the_bundled_weights(environment, tmp_path):
+    printed = run(environment, tmp_path, "derefl", "models")
+    for entry in list_models():
+        (line,) = (x for x in printed.splitlines() if x.startswith(f"{entry.name} "))
+        assert "bundled" in line
