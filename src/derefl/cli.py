@@ -11,7 +11,7 @@ from derefl.commands import (
     demo,
     evaluate,
     export,
-    faiss_files,
+    faiss,
     index,
     models,
     publish,
@@ -31,7 +31,7 @@ COMMANDS = (
     bench,
     publish,
     export,
-    faiss_files,
+    faiss,
 )
 """Modules with ``add_parser(subparsers)``, which sets their ``run(args) -> int`` as a default.
 They import torch and the like only when they run, so that ``--help`` answers at once."""

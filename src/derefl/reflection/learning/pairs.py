@@ -22,7 +22,6 @@ from derefl.errors import DataError
 from derefl.reflection.learning.folders import list_pairs, list_pictures, read_pair, read_rgb
 from derefl.reflection.learning.synthesis import (
     SynthesisConfig,
-    bokeh,
     photographed,
     recolour,
     synthesise,
@@ -113,8 +112,6 @@ class Pairs:
             recolour(x, rng) if rng.random() < self.synthesis.recolour else x.clamp(0, 1)
             for x in (t, r)
         )
-        if rng.random() < self.synthesis.bokeh:
-            t = bokeh(t, rng)
         if self.real and rng.random() < self.config.transplant:
             mixture = transplanted(t, *self.real_pair(size, rng), rng)
             return photographed(mixture, rng, self.synthesis), t

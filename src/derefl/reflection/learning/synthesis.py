@@ -25,7 +25,6 @@ class SynthesisConfig:
         clean: no reflection at all; the network must learn to leave such a picture alone.
         weak: the reflected layer is dimmed before it is mixed; the recipes alone are stronger than
             most real panes.
-        bokeh: part of the scene itself is out of focus; blur alone must not betray a reflection.
         recolour: each layer gets another saturation, gamma and order of channels.
         illuminant: the reflected scene is lit by light of another colour.
         veil: the reflection is too far out of focus to have a shape: a haze over the picture.
@@ -40,7 +39,6 @@ class SynthesisConfig:
     recipes: tuple[float, float, float, float] = (0.35, 0.2, 0.15, 0.3)
     clean: float = 0.08
     weak: float = 0.5
-    bokeh: float = 0.2
     recolour: float = 0.5
     illuminant: float = 0.6
     veil: float = 0.15
@@ -164,17 +162,6 @@ def recolour(x: Tensor, rng: Generator) -> Tensor:
     grey = x.mean(dim=0, keepdim=True)
     x = (grey + rng.uniform(0.6, 1.6) * (x - grey)).clamp(0, 1)
     return x[torch.from_numpy(rng.permutation(3))] if rng.random() < 0.2 else x
-
-
-def bokeh(t: Tensor, rng: Generator) -> Tensor:
-    """T with part of it out of focus: Gaussian, σ ~ U(1, 8) pixels, where a smooth map says so."""
-    sigma = rng.uniform(1, 8)
-    line = torch.arange(-16, 17, dtype=t.dtype)
-    kernel = torch.softmax(-(line**2) / (2 * sigma**2), dim=0)
-    soft = F.pad(t[:, None], [16] * 4, mode="reflect")
-    soft = F.conv2d(F.conv2d(soft, kernel.view(1, 1, 1, -1)), kernel.view(1, 1, -1, 1))[:, 0]
-    where = (2 * strength_map(t.shape[1], t.shape[2], rng)).clamp(0, 1)
-    return torch.lerp(t, soft, where)
 
 
 def ghost(r: Tensor, rng: Generator) -> Tensor:
