@@ -184,11 +184,9 @@ class TestPairs:
     def test_a_transplanted_reflection_comes_from_a_real_pair(self, photo_folder, pair_folder):
         pairs = self.make(photo_folder, pair_folder, real_share=0.0, transplant=1.0)
         pairs.synthesis = syn.SynthesisConfig(noise=0, jpeg=0)
-        # The pairs of this folder differ by 20 levels at most; then tint, exposure, strength.
-        most = 1.2 * (1.4 * 20 / 255) ** np.exp(-0.25)
-        for seed in range(20):
+        for seed in range(5):  # the real pairs of this folder differ by a plain 20 levels at most
             image, scene = pairs.synthetic_pair(32, np.random.default_rng(seed))
-            assert (image - scene).max() < most
+            assert (image - scene).max() < 1.3 * 30 / 255
 
     def test_a_pair_of_two_sizes_or_a_broken_picture_is_named(self, photo_folder, pair_folder):
         pairs = self.make(photo_folder, pair_folder, real_share=1.0)

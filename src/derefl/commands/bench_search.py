@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from derefl.commands import bench_faiss
+from derefl.commands.bench_machine import machine
 from derefl.errors import ConfigError
 from derefl.hashing.codes import BITS
 from derefl.memory import peak_memory_mb
@@ -77,7 +78,7 @@ def run(args: argparse.Namespace) -> int:
         if not args.json:
             print(table(sizes[-1]), flush=True)
     if args.json:
-        about = {"bits": args.bits, "runs": args.runs, "threads": 1}
+        about = {"machine": machine(), "bits": args.bits, "runs": args.runs, "threads": 1}
         print(json.dumps({**about, "sizes": sizes}))
     return 0
 
