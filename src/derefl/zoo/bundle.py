@@ -48,8 +48,9 @@ def bundle(checkpoint: Path, name: str) -> dict[str, Any]:
     }
     path = manifest_file()
     manifest = read_manifest(path)
-    others = [other for other in manifest["models"] if other["name"] != name]
-    write_manifest(path, {**manifest, "models": [*others, entry]})
+    entries = {other["name"]: other for other in manifest["models"]}
+    entries[name] = entry  # in its place, if it has one
+    write_manifest(path, {**manifest, "models": list(entries.values())})
     return entry
 
 
