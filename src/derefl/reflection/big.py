@@ -130,10 +130,9 @@ def picture_means(look: Look, rows: Rows, side: int) -> list[Tensor]:
     """The network's channel means over a picture that is larger than a tile.
 
     Those of the shrunk picture first; then tiles that were given these show what the means at full
-    size are. Measured: within 0.5 of 255 levels of one pass over the whole, where the means of the
-    shrunk picture alone are within 1 (see ``docs/big_photos.md``).
+    size are. (How near that comes to one pass over the whole: ``docs/big_photos.md``.)
     """
-    scale = (min(WHOLE, side**2) / area(rows.height, rows.width)) ** 0.5
+    scale = (side**2 / area(rows.height, rows.width)) ** 0.5
     small = rows.shrunk(*(max(1, int(n * scale)) for n in (rows.height, rows.width)))
     with recording(torch.ones(MULTIPLE, MULTIPLE)) as start:
         look(small)

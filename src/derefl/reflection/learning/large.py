@@ -14,7 +14,7 @@ from derefl.errors import DataError
 from derefl.imaging.files import save_picture
 from derefl.imaging.strips import Rows
 from derefl.imaging.tensors import from_tensor, to_tensor
-from derefl.reflection.big import in_full
+from derefl.reflection.big import changes
 from derefl.reflection.learning.folders import list_pictures
 from derefl.reflection.learning.synthesis import SynthesisConfig, synthesise
 from derefl.reflection.learning.validate import psnr
@@ -94,14 +94,17 @@ def score(model: ReflectionRemover, pair: LargePair, out: Path | None = None) ->
 
 @torch.inference_mode()
 def seams(model: ReflectionRemover, pair: LargePair, out: Path | None = None) -> dict[str, float]:
-    """How far tiles of 1024 pixels are from one piece, in 255ths: the mean and the worst value.
+    """How far ``full`` in tiles of 1024 pixels is from ``full`` in one piece, in 255ths.
 
     Args:
         out: folder to write the difference to, eight times as strong around grey, as PNG.
     """
-    whole = model.look(pair.image)
-    bands = in_full(model.look, Rows.of_tensor(pair.image), side=1024)
-    difference = torch.cat([band for _, band in bands], dim=2) - whole
+    rows = Rows.of_tensor(pair.image)
+    tiled, whole = (
+        torch.cat([band for _, band in changes(model.look, rows, "full", side)], dim=2)
+        for side in (1024, 2**20)
+    )
+    difference = tiled - whole
     if out is not None:
         like = blank(pair.image)
         amplified = (8 * difference + 0.5).clamp(0, 1)
