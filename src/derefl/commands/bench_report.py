@@ -24,8 +24,8 @@ EXAMPLES = """examples:
 
 PARTS = {
     "models": "derefl bench models --threads 1 --compare --json",
-    "search": "derefl bench search --codes 100000 1000000 10000000 --queries 1 64 --against faiss "
-    "--json",
+    "search": "derefl bench search --codes 100000 1000000 10000000 --queries 1 64 -k 10 100 "
+    "--against faiss --json",
     "recall": "derefl evaluate hashing --images flickr8k/images --captions flickr8k/captions.csv "
     "--split flickr8k/dev.txt --train-split flickr8k/train.txt --baselines --json",
 }
