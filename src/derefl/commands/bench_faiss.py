@@ -44,10 +44,7 @@ def agree(hits: "list[list[Hit]]", distances: "np.ndarray", rows: "np.ndarray") 
 
 
 def measure_kind(index: "HashIndex", kind: "Kind", queries: "Codes") -> dict[str, Any]:
-    """Seconds to build, bytes, seconds a query, and recall@10 of an approximate index.
-
-    Recall is the share of the ten hits that are as near as the true ten, whichever of equals.
-    """
+    """Seconds to build, bytes, seconds a query, and recall@10 of an approximate index."""
     from derefl.hashing.faiss_index import import_faiss, to_faiss
 
     faiss = import_faiss()
@@ -60,15 +57,24 @@ def measure_kind(index: "HashIndex", kind: "Kind", queries: "Codes") -> dict[str
     start = time.perf_counter()
     found = [other.search(query[None], k)[0][0].tolist() for query in queries]
     seconds = (time.perf_counter() - start) / len(queries)
-    right = sum(
-        distance <= hits[-1].distance
-        for hits, distances in zip(exact, found, strict=True)
-        for distance in distances
-    )
     return {
         "kind": kind,
         "build_seconds": build,
         "bytes": len(faiss.serialize_index_binary(other)),
         "seconds": seconds,
-        "recall": right / (k * len(queries)),
+        "recall": recall(found, exact),
     }
+
+
+def recall(found: list[list[int]], exact: "list[list[Hit]]") -> float:
+    """The part of the hits that are no farther than the last exact one: a tie is as good.
+
+    Args:
+        found: distances of the hits of each query.
+        exact: the hits of an exact search.
+    """
+    good = [
+        sum(distance <= hits[-1].distance for distance in distances)
+        for distances, hits in zip(found, exact, strict=True)
+    ]
+    return sum(good) / sum(map(len, exact))

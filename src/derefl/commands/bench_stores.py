@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any
 
+from derefl.commands.bench_faiss import recall
 from derefl.commands.bench_search import some_codes
 from derefl.errors import ConfigError, MissingExtraError
 from derefl.hashing.codes import BITS
@@ -85,7 +86,8 @@ def run(args: argparse.Namespace) -> int:
             index.build_hnsw(memory_mb=BUILD_MB)  # type: ignore[attr-defined]
             report["hnsw_build_seconds"] = time.perf_counter() - start
             found, report["hnsw_seconds"] = timed(index, queries, args.k)
-            report["hnsw_recall"] = recall(found, expected)
+            distances = [[hit.distance for hit in hits] for hits in found]
+            report["hnsw_recall"] = recall(distances, expected)
             report["hnsw_disk_mb"] = index.disk_bytes() / 1e6
     print(json.dumps(report) if args.json else as_text(report))
     return 0 if report["identical"] else 1
@@ -123,15 +125,6 @@ def timed(index: "DatabaseIndex", queries: "Codes", k: int) -> "tuple[list[list[
         found += index.search(query, k)
         seconds.append(time.perf_counter() - start)
     return found, sorted(seconds)[len(seconds) // 2]
-
-
-def recall(found: "list[list[Hit]]", expected: "list[list[Hit]]") -> float:
-    """The part of the hits that are no farther than the last exact one: a tie is as good."""
-    good = [
-        sum(hit.distance <= hits[-1].distance for hit in row)
-        for row, hits in zip(found, expected, strict=True)
-    ]
-    return sum(good) / sum(map(len, expected))
 
 
 def as_text(report: dict[str, Any]) -> str:
