@@ -1,10 +1,12 @@
 """Make the pictures of docs/limits.md: composites that ``derefl remove`` does not clean.
 
 As in make_composites.py two photographs are added in linear light, but as a pane seldom is kind
-enough to: in focus, as bright as the scene, burnt out. Run it again when the weights have changed,
-and look at what docs/limits.md says of each.
+enough to: in focus, as bright as the scene, burnt out. Some have no reflection at all, and should
+have been left alone. Run it again when the weights have changed, and look at what docs/limits.md
+says of each.
 """
 
+import io
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,25 +26,39 @@ class Pane:
     """What is seen through a pane, and in it.
 
     Attributes:
-        scene, reflected: pictures below pictures/, without their ending.
-        strength: light of the reflection, as a factor; that of the scene is .92.
+        scene: picture below pictures/, without its ending.
+        reflected: another one; none by default.
+        strength: light of the reflection, as a factor.
         blur: of the reflection, Gaussian, in pixels.
         scene_blur: of the scene.
+        mist: share of the scene's light that mist, which is part of the scene, takes; it gives half
+            as much of its own.
+        glass: share of red, green and blue light that comes through.
+        quality: of the photo, as a JPEG; 0 is lossless.
     """
 
     scene: str
-    reflected: str
-    strength: float
+    reflected: str = ""
+    strength: float = 0.0
     blur: float = 0.0
     scene_blur: float = 0.0
+    mist: float = 0.0
+    glass: tuple[float, float, float] = (0.92, 0.92, 0.92)
+    quality: int = 0
 
 
+AIR = (1.0, 1.0, 1.0)
 PANES = {
     "in-focus": Pane("layers/friends", "layers/church", 0.6, 0.3),
     "as-bright": Pane("layers/meadow", "layers/friends", 0.9, 0.5),
     "burnt-out": Pane("layers/friends", "search/rocket", 3.0, 0.5),
     "small-and-bright": Pane("layers/wine", "search/coins", 0.4),
+    "full-of-detail": Pane("layers/brushes", "layers/stream", 0.5, 0.3),
     "blurred-scene": Pane("layers/coffee", "layers/stream", 0.03, 2.0, scene_blur=8.0),
+    "mist": Pane("search/temple", mist=0.45, glass=AIR),
+    "glow": Pane("search/rocket", glass=AIR),
+    "tinted": Pane("layers/meadow", glass=(0.45, 0.7, 0.5)),
+    "compressed": Pane("layers/church", "search/flower", 0.35, 1.5, quality=8),
 }
 
 
@@ -57,10 +73,32 @@ def picture(name: str, blur: float) -> Image.Image:
     return image.filter(ImageFilter.GaussianBlur(blur)) if blur else image
 
 
+def srgb(light: np.ndarray) -> Image.Image:
+    """Back from light."""
+    return Image.fromarray((light.clip(0, 1) ** (1 / 2.2) * 255).round().astype(np.uint8))
+
+
+def seen(pane: Pane) -> tuple[Image.Image, Image.Image]:
+    """The scene as it is without the pane, and the photo of it."""
+    behind = (1 - pane.mist) * light(picture(pane.scene, pane.scene_blur)) + 0.5 * pane.mist
+    scene = srgb(behind)
+    through = np.asarray(pane.glass) * behind
+    if pane.reflected:
+        reflection = ImageOps.fit(picture(pane.reflected, pane.blur), scene.size)
+        through = through + pane.strength * light(reflection)
+    photo = srgb(through)
+    if pane.quality:
+        file = io.BytesIO()
+        photo.save(file, "JPEG", quality=pane.quality)
+        photo = Image.open(file).convert("RGB")
+    return scene, photo
+
+
 def psnr(a: Image.Image, b: Image.Image) -> float:
-    """In dB."""
+    """In dB; infinite for the same picture."""
     difference = np.asarray(a, dtype=float) - np.asarray(b, dtype=float)
-    return float(10 * np.log10(255**2 / np.mean(difference**2)))
+    error = float(np.mean(difference**2))
+    return float(10 * np.log10(255**2 / error)) if error else float("inf")
 
 
 def main() -> None:
@@ -68,10 +106,7 @@ def main() -> None:
     model = load_derefl()
     OUT.mkdir(parents=True, exist_ok=True)
     for name, pane in PANES.items():
-        scene = picture(pane.scene, pane.scene_blur)
-        reflection = ImageOps.fit(picture(pane.reflected, pane.blur), scene.size)
-        mixed = (0.92 * light(scene) + pane.strength * light(reflection)).clip(0, 1)
-        photo = Image.fromarray((mixed ** (1 / 2.2) * 255).round().astype(np.uint8))
+        scene, photo = seen(pane)
         clean = model.dereflect(photo)
         parts = {"scene": scene, "photo": photo, "derefl remove": clean}
         small = {label: ImageOps.contain(part, (WIDTH, WIDTH)) for label, part in parts.items()}

@@ -61,6 +61,23 @@ def test_train_reflection_learns_and_goes_on(run, tmp_path):
     assert starts == [0, 30]
 
 
+def test_ablate_reflection_measures_variants_once(run, photo_folder, pair_folder, tmp_path):
+    """Each on the same pictures, differing in their result; what is done is not done again."""
+    names = ("base", "reorganise: none", "G without modulation", "perceptual, 0.1")
+    data = ("--photos", str(photo_folder), "--real", str(pair_folder), "--out", "runs")
+    printed = run("ablate_reflection", *data, "--steps", "3", "--only", *names)
+    table = [line for line in printed.splitlines() if line.startswith("|")]
+    rows = [line.strip("| ").split(" | ") for line in table[2:]]
+    assert [row[0] for row in rows] == list(names)
+    assert len({tuple(row[1:]) for row in rows}) > 1
+    results = tmp_path / "runs/ablations.jsonl"
+    inputs = {json.loads(line)["synthetic_input"] for line in results.read_text().splitlines()}
+    assert len(inputs) == 1
+    before = results.read_bytes()
+    assert run("ablate_reflection", *data, "--steps", "3", "--only", "base").splitlines() == table
+    assert results.read_bytes() == before
+
+
 def outputs(notebook, kind):
     """All that the cells of a notebook printed (``text``), or their pictures (``image/jpeg``)."""
     every = [o for cell in notebook.cells for o in cell.get("outputs", [])]

@@ -45,14 +45,18 @@ class PairsConfig:
         real_share: probability that a pair is a real one.
         weaker: probability that a real pair's reflection is weakened and tinted:
             I ← T + s·c·(I − T) with s ~ U(.1, 1) and c ~ U(.6, 1.4) for each channel.
+        double: probability that a real pair gets a synthetic reflection on top of its own.
         transplant: probability that a synthetic pair takes its reflection from a real pair.
+        real_scene: probability that a synthetic pair takes its scene from a real pair.
     """
 
     photos: tuple[str, ...] = ()
     real: tuple[str, ...] = ()
     real_share: float = 0.35
     weaker: float = 0.5
+    double: float = 0.0
     transplant: float = 0.25
+    real_scene: float = 0.0
 
 
 class Pairs:
@@ -103,15 +107,25 @@ class Pairs:
         order = torch.from_numpy(rng.permutation(3)) if rng.random() < 0.3 else torch.arange(3)
         return image[order].clamp(0, 1) ** gamma, transmission[order].clamp(0, 1) ** gamma
 
+    def doubled_pair(self, size: int, rng: Generator) -> tuple[Tensor, Tensor]:
+        """A real pair, in its share with a synthetic reflection added: the network meets the same
+        eighty panes again and again, and would learn them by heart."""
+        image, transmission = self.real_pair(size, rng)
+        if rng.random() < self.config.double:
+            image = synthesise(image, self.layer(size, rng), rng, self.synthesis)
+        return image, transmission
+
+    def layer(self, size: int, rng: Generator, real: float = 0.0) -> Tensor:
+        """A random photograph, or with probability ``real`` the scene of a real pair."""
+        if self.real and rng.random() < real:
+            picture = self.pair(self.real[int(rng.integers(len(self.real)))])[1]
+        else:
+            picture = self.picture(self.photos[int(rng.integers(len(self.photos)))])
+        layer = self.crop([picture], size, rng, int(size * 0.8))[0].clamp(0, 1)
+        return recolour(layer, rng) if rng.random() < self.synthesis.recolour else layer
+
     def synthetic_pair(self, size: int, rng: Generator) -> tuple[Tensor, Tensor]:
-        t, r = (
-            self.crop([self.picture(self.photos[int(i)])], size, rng, int(size * 0.8))[0]
-            for i in rng.integers(0, len(self.photos), 2)
-        )
-        t, r = (
-            recolour(x, rng) if rng.random() < self.synthesis.recolour else x.clamp(0, 1)
-            for x in (t, r)
-        )
+        t, r = self.layer(size, rng, self.config.real_scene), self.layer(size, rng)
         if self.real and rng.random() < self.config.transplant:
             mixture = transplanted(t, *self.real_pair(size, rng), rng)
             return photographed(mixture, rng, self.synthesis), t
@@ -123,7 +137,7 @@ class Pairs:
         for index in range(count):
             rng = np.random.default_rng([self.seed, step, index])
             real = self.real and rng.random() < self.config.real_share
-            pairs.append((self.real_pair if real else self.synthetic_pair)(size, rng))
+            pairs.append((self.doubled_pair if real else self.synthetic_pair)(size, rng))
         images, truths = zip(*pairs, strict=True)
         return torch.stack(images), torch.stack(truths)
 
