@@ -1,6 +1,7 @@
 """``derefl bench models`` and ``report`` measure what they say; the page shows what is stored."""
 
 import json
+import subprocess
 import time
 import xml.etree.ElementTree as ElementTree
 from dataclasses import replace
@@ -122,6 +123,17 @@ def test_report_writes_page_plots_and_numbers(tmp_path, capsys):
     assert (tmp_path / "out" / "benchmarks.md").read_text() == page(list_models(), results)
     for name in ("quality", "recall", "search"):
         ElementTree.parse(tmp_path / "out" / "pictures" / f"{name}.svg")
+
+
+def test_report_names_what_could_not_be_measured(tmp_path, capsys, monkeypatch):
+    def run(command, **_):
+        failed = "search" in command
+        return subprocess.CompletedProcess(command, int(failed), json.dumps(STORED["models"]))
+
+    monkeypatch.setattr(subprocess, "run", run)
+    assert main(["bench", "report", "--out", str(tmp_path)]) == 1
+    assert "not measured: search, derefl bench search" in capsys.readouterr().err
+    assert json.loads((tmp_path / "benchmarks.json").read_text()) == {"models": STORED["models"]}
 
 
 def test_stored_plots_are_there_and_small():

@@ -14,7 +14,8 @@ DESCRIPTION = """Write benchmarks.md, its plots and benchmarks.json into a folde
 
 What is to be measured here, models and search, is measured now. With --from, the numbers of an
 earlier benchmarks.json are taken instead; --part replaces one part of them by what another command
-printed. A part that is missing is left out of the page, which then says which command makes it."""
+printed. A part that is missing is left out of the page, which then says which command makes it; one
+that was to be measured and could not be makes the exit status 1."""
 
 EXAMPLES = """examples:
   derefl bench report --out docs/
@@ -61,7 +62,8 @@ def add_parser(subparsers: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Measure or read, then write the page, its plots and the numbers."""
     given = parts(args.part)
-    results = {**read(args.source), **given} if args.source or given else measured()
+    measure = not (args.source or given)
+    results = measured() if measure else {**read(args.source), **given}
     from derefl.commands.bench_report_page import page
     from derefl.commands.bench_report_plots import plots
     from derefl.zoo import list_models
@@ -79,7 +81,10 @@ def run(args: argparse.Namespace) -> int:
         with atomic_path(args.out / name) as temporary:
             temporary.write_text(text, encoding="utf-8")
     print(f"{args.out / 'benchmarks.md'}: {', '.join(results) or 'nothing measured'}")
-    return 0
+    failed = [name for name in MEASURED_HERE if measure and name not in results]
+    for name in failed:
+        print(f"not measured: {name}, {PARTS[name]}", file=sys.stderr)
+    return 1 if failed else 0
 
 
 def parts(arguments: list[str]) -> dict[str, Any]:
