@@ -8,14 +8,8 @@ import torch
 from torch import nn
 
 from derefl.errors import ConfigError
-from derefl.zoo.checkpoint import (
-    FORMAT_VERSION,
-    checkpoint_header,
-    file_sha256,
-    load_checkpoint,
-    read_header,
-    save_checkpoint,
-)
+from derefl.zoo.checkpoint import file_sha256, load_checkpoint, save_checkpoint
+from derefl.zoo.header import FORMAT_VERSION, checkpoint_header, read_header
 from derefl.zoo.locate import Located, locate
 from derefl.zoo.manifest import ModelEntry, find_model, list_models
 

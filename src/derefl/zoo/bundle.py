@@ -14,7 +14,8 @@ from typing import Any
 from safetensors import safe_open
 
 from derefl.files import atomic_path
-from derefl.zoo.checkpoint import file_sha256, read_header
+from derefl.zoo.checkpoint import file_sha256
+from derefl.zoo.header import read_header
 from derefl.zoo.manifest import manifest_file, package_folder, read_manifest, write_manifest
 
 STATISTICS = ("running_mean", "running_var", "num_batches_tracked")

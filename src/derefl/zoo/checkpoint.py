@@ -2,33 +2,26 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from derefl.errors import CheckpointError, ModelNotFoundError
+from derefl.errors import CheckpointError
 from derefl.files import atomic_path
-
-FORMAT_VERSION = 1
-"""Goes up when an older derefl could no longer read what a newer one writes."""
-
-CONFIG_BYTES = 1 << 20
-"""A ``config.json`` has some hundred bytes; a longer one than this is none."""
-
-METADATA_KEY = "derefl"
-"""The safetensors metadata entry that holds the same JSON as a folder's ``config.json``."""
-
-PICKLE_SUFFIXES = {".pt", ".pth", ".ckpt", ".bin", ".pkl", ".pickle"}
-
-
-def checkpoint_header(kind: str, config: dict[str, Any]) -> dict[str, Any]:
-    """What a checkpoint says of itself, in its metadata and in ``config.json``."""
-    return {"format_version": FORMAT_VERSION, "kind": kind, "config": config}
+from derefl.zoo.header import (
+    METADATA_KEY,
+    brief,
+    checkpoint_header,
+    damaged,
+    read_header,
+    refuse_pickle,
+    some,
+)
 
 
 def save_checkpoint(
@@ -173,121 +166,12 @@ def check_fit(module: nn.Module, tensors: dict[str, Tensor], path: Path) -> None
         )
 
 
-def read_header(path: str | Path, config_file: str | Path | None = None) -> dict[str, Any]:
-    """``format_version``, ``kind`` and ``config``, from a checkpoint's metadata and config.json.
-
-    Raises:
-        ModelNotFoundError: there is no such file.
-        CheckpointError: it says nothing, the two disagree, or this version cannot read it.
-    """
-    headers = []
-    if (text := read_metadata(Path(path)).get(METADATA_KEY)) is not None:
-        headers.append(parse_header(text, f"the metadata of {path}"))
-    if config_file is not None:
-        headers.append(parse_header(read_config(Path(config_file)), str(config_file)))
-    if not headers:
-        raise CheckpointError(
-            f"{path} does not say which model it is: expected derefl metadata in the file or a "
-            "config.json beside it in a folder. Save it with derefl.zoo.save_checkpoint"
-        )
-    if differing := difference(headers[0], headers[-1]):
-        raise CheckpointError(
-            f"{config_file} and the metadata of {path} disagree on {some(differing)}: they come "
-            "from different models. Remove config.json (the file carries its own) or the weights"
-        )
-    return headers[0]
-
-
-def read_config(path: Path) -> bytes:
-    """A ``config.json``, refused when it is too long to be one."""
-    try:
-        with path.open("rb") as file:
-            text = file.read(CONFIG_BYTES + 1)
-    except OSError as error:
-        raise CheckpointError(f"{path} cannot be read ({error}); get it again") from error
-    if len(text) > CONFIG_BYTES:
-        raise CheckpointError(
-            f"{path} has more than {CONFIG_BYTES:,} bytes, expected a config of a few hundred: "
-            "remove it (the weights carry their own), or get it again"
-        )
-    return text
-
-
-def parse_header(text: str | bytes, where: str) -> dict[str, Any]:
-    """A header from its JSON, checked as far as the zoo can without knowing the kinds."""
-    try:
-        header = json.loads(text)
-        version, kind, config = header["format_version"], header["kind"], {**header["config"]}
-        if not isinstance(kind, str):
-            raise TypeError("kind is no string")
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise CheckpointError(
-            f"{where} is no derefl header, which is a JSON object with format_version, kind and "
-            f"config ({type(error).__name__}: {brief(error)}). Save it with "
-            "derefl.zoo.save_checkpoint"
-        ) from error
-    if version != FORMAT_VERSION:
-        raise CheckpointError(
-            f"{where} has format version {repr(version)[:20]}, expected {FORMAT_VERSION}: it was "
-            "made by another version of derefl. Upgrade with: pip install --upgrade derefl"
-        )
-    return checkpoint_header(kind, config)
-
-
-def difference(one: dict[str, Any], other: dict[str, Any]) -> set[str]:
-    """Names of the entries in which two headers differ."""
-    a, b = ({**header["config"], "(kind)": header["kind"]} for header in (one, other))
-    return {key for key in a | b if a.get(key, ...) != b.get(key, ...)}
-
-
-def read_metadata(path: Path) -> dict[str, str]:
-    """The safetensors metadata of a file."""
-    refuse_pickle(path)
-    try:
-        with safe_open(path, framework="pt") as file:
-            return file.metadata() or {}
-    except (SafetensorError, OSError, ValueError) as error:
-        raise damaged(path, error) from error
-
-
 def read_tensors(path: Path) -> dict[str, Tensor]:
     """Every tensor of a safetensors file."""
     try:
         return load_file(path)
     except (SafetensorError, OSError, ValueError) as error:
         raise damaged(path, error) from error
-
-
-def damaged(path: Path, error: Exception) -> CheckpointError:
-    """What to say of a file that safetensors cannot read."""
-    return CheckpointError(
-        f"{path} is no complete safetensors file ({path.stat().st_size} bytes; {brief(error)}). "
-        "Copy it again, or download it again with force_download=True"
-    )
-
-
-def brief(error: Exception, limit: int = 300) -> str:
-    """An error's message in one line, also if a file of somebody's wrote most of it."""
-    text = " ".join(str(error).split())
-    return text if len(text) <= limit else f"{text[:limit]}…"
-
-
-def refuse_pickle(path: Path) -> None:
-    """Raise CheckpointError for a pickle, whatever it is called; opening one can run any code."""
-    if not path.is_file():
-        raise ModelNotFoundError(f"there is no file {path}, expected a .safetensors file")
-    with path.open("rb") as file:
-        head = file.read(9)
-    # Behind 8 bytes of length, which may look like anything, safetensors starts with a brace.
-    if head[8:] == b"{":
-        return
-    if path.suffix.lower() in PICKLE_SUFFIXES or head.startswith((b"PK\x03\x04", b"\x80")):
-        raise CheckpointError(
-            f"{path} is a pickle, which can run any code when it is opened: only safetensors are "
-            "loaded. If you trust it, convert it once: fill a module from torch.load(path, "
-            "weights_only=True), then derefl.zoo.save_checkpoint(module, 'model.safetensors', "
-            "kind=…, config=…)"
-        )
 
 
 def file_sha256(path: str | Path) -> str:
@@ -304,10 +188,3 @@ def tuples(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: tuples(item) for key, item in value.items()}
     return tuple(map(tuples, value)) if isinstance(value, list) else value
-
-
-def some(names: Iterable[str], limit: int = 3) -> str:
-    """The first few names in order, and how many more there are."""
-    names = sorted(names)
-    rest = f" and {len(names) - limit} more" if len(names) > limit else ""
-    return ", ".join(names[:limit]) + rest

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from derefl.errors import CheckpointError, MissingExtraError
-from derefl.zoo.checkpoint import brief
+from derefl.zoo.header import brief
 
 OPSET = 18
 """Of the standard ONNX operators; every runtime of the last years has it."""

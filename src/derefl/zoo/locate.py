@@ -7,7 +7,7 @@ from pathlib import Path
 
 from derefl.errors import ConfigError, DownloadError, ModelNotFoundError
 from derefl.zoo import hub
-from derefl.zoo.checkpoint import PICKLE_SUFFIXES, refuse_pickle
+from derefl.zoo.header import PICKLE_SUFFIXES, refuse_pickle
 from derefl.zoo.manifest import ModelEntry, bundled_file, find_model, list_models
 
 WEIGHTS_FILE = "model.safetensors"

@@ -16,7 +16,8 @@ from derefl.errors import (
     PublishError,
 )
 from derefl.zoo.card import model_card
-from derefl.zoo.checkpoint import file_sha256, read_header
+from derefl.zoo.checkpoint import file_sha256
+from derefl.zoo.header import read_header
 from derefl.zoo.hub import download
 from derefl.zoo.locate import CONFIG_FILE, WEIGHTS_FILE, Located, locate
 from derefl.zoo.manifest import HubCommit, find_model, list_models, read_manifest, write_manifest

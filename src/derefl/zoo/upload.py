@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from derefl.errors import CheckpointError, PublishError
-from derefl.zoo.checkpoint import brief, parse_header, read_config
+from derefl.zoo.header import brief, parse_header, read_config
 from derefl.zoo.hub import download
 from derefl.zoo.locate import CONFIG_FILE
 
