@@ -125,6 +125,7 @@ VARIANTS = {
     "half as wide again": Variant(("model.dims=[36, 72, 144, 288, 384]", "model.head_dim=36")),
     "perceptual, 0.02": Variant((), ((*LOSS, Perceptual(0.02)),)),
     "perceptual, 0.1": Variant((), ((*LOSS, Perceptual(0.1)),)),
+    "log error 0.02": Variant(("loss.log_error=0.02",)),
     "no log error": Variant(("loss.log_error=0",)),
     "real share 0": Variant(("pairs.real_share=0", "pairs.transplant=0")),
     "real share 0.15": Variant(("pairs.real_share=0.15",)),

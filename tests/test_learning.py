@@ -120,6 +120,17 @@ class TestSynthesis:
         expected = alpha * 0.4 + strength * 0.2
         torch.testing.assert_close(mixture[:, :2], torch.full((3, 2, 4), expected))
 
+    def test_bokeh_softens_in_places_and_keeps_a_plain_picture(self):
+        def edges(x: torch.Tensor) -> float:
+            return float(gradient_loss(x, torch.zeros_like(x)))
+
+        sharp, plain = picture(3, 64, 64), torch.full((3, 64, 64), 0.3)
+        left = [
+            edges(syn.bokeh(sharp, np.random.default_rng(seed))) / edges(sharp) for seed in range(8)
+        ]
+        assert max(left) < 1 and min(left) < 0.7
+        torch.testing.assert_close(syn.bokeh(plain, np.random.default_rng(0)), plain)
+
     def test_clean_pictures_stay_themselves(self):
         t, r = picture(3, 32, 32), picture(3, 32, 32, seed=1)
         config = syn.SynthesisConfig(clean=1.0, noise=0, jpeg=0)

@@ -22,6 +22,7 @@ from derefl.errors import DataError
 from derefl.reflection.learning.folders import list_pairs, list_pictures, read_pair, read_rgb
 from derefl.reflection.learning.synthesis import (
     SynthesisConfig,
+    bokeh,
     photographed,
     recolour,
     synthesise,
@@ -126,6 +127,8 @@ class Pairs:
 
     def synthetic_pair(self, size: int, rng: Generator) -> tuple[Tensor, Tensor]:
         t, r = self.layer(size, rng, self.config.real_scene), self.layer(size, rng)
+        if rng.random() < self.synthesis.bokeh:
+            t = bokeh(t, rng)
         if self.real and rng.random() < self.config.transplant:
             mixture = transplanted(t, *self.real_pair(size, rng), rng)
             return photographed(mixture, rng, self.synthesis), t

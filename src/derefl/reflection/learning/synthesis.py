@@ -22,6 +22,7 @@ class SynthesisConfig:
 
     Attributes:
         recipes: weights of :data:`RECIPES`, in their order.
+        bokeh: part of the scene itself is out of focus; blur alone must not betray a reflection.
         clean: no reflection at all; the network must learn to leave such a picture alone.
         weak: the reflected layer is dimmed before it is mixed; the recipes alone are stronger than
             most real panes.
@@ -37,6 +38,7 @@ class SynthesisConfig:
     """
 
     recipes: tuple[float, float, float, float] = (0.35, 0.2, 0.15, 0.3)
+    bokeh: float = 0.0
     clean: float = 0.08
     weak: float = 0.5
     recolour: float = 0.5
@@ -143,10 +145,21 @@ def blur(r: Tensor, rng: Generator, sharp: bool) -> Tensor:
         size, sigma = 5, rng.uniform(0.2, 1.0)
     else:
         size, sigma = int(rng.choice([5, 7, 9, 11], p=[0.1, 0.2, 0.3, 0.4])), rng.uniform(2, 5)
-    line = torch.arange(size, dtype=r.dtype) - size // 2
+    return gaussian(r, size, sigma)
+
+
+def bokeh(t: Tensor, rng: Generator) -> Tensor:
+    """T with part of it out of focus: Gaussian, σ ~ U(1, 8) pixels, where a smooth map says so."""
+    where = (2 * strength_map(t.shape[1], t.shape[2], rng)).clamp(0, 1)
+    return torch.lerp(t, gaussian(t, 33, rng.uniform(1, 8)), where)
+
+
+def gaussian(x: Tensor, size: int, sigma: float) -> Tensor:
+    """Blurred with ``size`` taps a side, size odd; ``[3 h w]`` in and out."""
+    line = torch.arange(size, dtype=x.dtype) - size // 2
     kernel = torch.softmax(-(line**2) / (2 * sigma**2), dim=0)
-    r = F.pad(r[:, None], [size // 2] * 4, mode="reflect")
-    return F.conv2d(F.conv2d(r, kernel.view(1, 1, 1, -1)), kernel.view(1, 1, -1, 1))[:, 0]
+    x = F.pad(x[:, None], [size // 2] * 4, mode="reflect")
+    return F.conv2d(F.conv2d(x, kernel.view(1, 1, 1, -1)), kernel.view(1, 1, -1, 1))[:, 0]
 
 
 def veil(r: Tensor, rng: Generator) -> Tensor:
