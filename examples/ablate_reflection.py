@@ -10,6 +10,7 @@ core. The same command goes on after a stop. Results: OUT/ablations.jsonl, print
 import argparse
 import functools
 import json
+import re
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -139,6 +140,7 @@ VARIANTS = {
         f"synthesis: no {name}": Variant((f"synthesis.{name}=0",))
         for name in ("clean", "weak", "recolour", "illuminant", "veil", "sharp", "spatial")
     },
+    "synthesis: bokeh .25": Variant(("synthesis.bokeh=0.25",)),
     "synthesis: no ghost, no cast": Variant(("synthesis.ghost=0", "synthesis.cast=0")),
     "synthesis: no noise, no jpeg": Variant(("synthesis.noise=0", "synthesis.jpeg=0")),
 }
@@ -179,7 +181,7 @@ def main() -> None:
     parser.add_argument("--real", nargs="+", required=True, metavar="DIR")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR")
     parser.add_argument("--steps", type=int, default=400)
-    parser.add_argument("--only", nargs="+", metavar="NAME", default=list(VARIANTS))
+    parser.add_argument("--only", nargs="+", metavar="NAME", choices=VARIANTS, default=VARIANTS)
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     results = options.out / "ablations.jsonl"
@@ -190,9 +192,9 @@ def main() -> None:
     with patch.object(pair_module, "read_rgb", functools.cache(read_rgb)):
         base = configured(options)
         judge = Pairs(base.pairs, base.synthesis, 0)
-        for number, name in enumerate(VARIANTS):
+        for name, variant in VARIANTS.items():
             if name in options.only and name not in done:
-                scores = run(VARIANTS[name], options, options.out / f"{number:02}", judge)
+                scores = run(variant, options, options.out / re.sub(r"\W+", "-", name), judge)
                 done[name] = {"variant": name, **scores}
                 with results.open("a") as file:
                     file.write(json.dumps(done[name], ensure_ascii=False) + "\n")
