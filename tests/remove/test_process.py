@@ -173,7 +173,14 @@ def test_ctrl_c_leaves_whole_files_only(remove, checkpoint, sign):
     for number in range(1, total):
         Path(f"photos/{number}.png").write_bytes(Path("photos/0.png").read_bytes())
     command = [*DEREFL, "photos", "-o", "cleaned", "--workers", "2", "--model", str(checkpoint)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A shell's background job ignores SIGINT and hands that on, also to these tests.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     while len(list(Path().glob("cleaned/[0-9]*.png"))) < 5 and process.poll() is None:
         time.sleep(0.01)
     process.send_signal(sign)
