@@ -4,7 +4,8 @@
 
 Every variant is trained from ImageNet's backbone weights with the same seed and steps, then
 measured on the same held-back pictures. Needs derefl[train]; about three minutes a variant on one
-core. The same command goes on after a stop. Results: OUT/ablations.jsonl, printed as a table.
+core. The same command goes on after a stop. Results: OUT/ablations.jsonl, printed as a table
+of PSNR in dB.
 """
 
 import argparse
@@ -33,7 +34,7 @@ from derefl.reflection.model import Backbone, DeRefl
 from derefl.training.config import read_config
 from derefl.training.imagenet import load_imagenet_weights
 
-BUDGET = (
+BASE = (  # a small budget, with the recipe of derefl-small
     "run.batch=6",
     "run.size=128",
     "run.late_from=1.0",
@@ -123,7 +124,7 @@ VARIANTS = {
     ),
     "backbone: frozen": Variant(("run.backbone_rate=0",)),
     "half as wide": Variant(("model.dims=[12, 24, 48, 96, 128]", "model.head_dim=12")),
-    "half as wide again": Variant(("model.dims=[36, 72, 144, 288, 384]", "model.head_dim=36")),
+    "1.5 times as wide": Variant(("model.dims=[36, 72, 144, 288, 384]", "model.head_dim=36")),
     "perceptual, 0.02": Variant((), ((*LOSS, Perceptual(0.02)),)),
     "perceptual, 0.1": Variant((), ((*LOSS, Perceptual(0.1)),)),
     "log error 0.02": Variant(("loss.log_error=0.02",)),
@@ -157,7 +158,7 @@ def measure(model: DeRefl, pairs: Pairs, sheet: Path) -> dict[str, float]:
 
 def run(variant: Variant, options: argparse.Namespace, out: Path, judge: Pairs) -> dict[str, float]:
     """Train one variant and measure it."""
-    config = configured(options, *variant.settings)
+    config = config_of(options, *variant.settings)
     with ExitStack() as stack:
         stack.enter_context(patch.object(train_module, "validate", lambda *a: {}))
         for target, name, value in variant.replaced:
@@ -166,10 +167,10 @@ def run(variant: Variant, options: argparse.Namespace, out: Path, judge: Pairs) 
         return measure(model, judge, out / "judged.png")
 
 
-def configured(options: argparse.Namespace, *settings: str) -> TrainConfig:
+def config_of(options: argparse.Namespace, *settings: str) -> TrainConfig:
     """The base with settings put over it."""
     steps = f"run.steps={options.steps}"
-    config = read_config(TrainConfig, None, (*BUDGET, steps, *settings))
+    config = read_config(TrainConfig, None, (*BASE, steps, *settings))
     photos, real = tuple(options.photos), tuple(options.real)
     return replace(config, pairs=replace(config.pairs, photos=photos, real=real))
 
@@ -190,7 +191,7 @@ def main() -> None:
         done = {row["variant"]: row for row in map(json.loads, results.read_text().splitlines())}
     # Every variant draws from the same photographs: decode each once.
     with patch.object(pair_module, "read_rgb", functools.cache(read_rgb)):
-        base = configured(options)
+        base = config_of(options)
         judge = Pairs(base.pairs, base.synthesis, 0)
         for name, variant in VARIANTS.items():
             if name in options.only and name not in done:
@@ -198,12 +199,11 @@ def main() -> None:
                 done[name] = {"variant": name, **scores}
                 with results.open("a") as file:
                     file.write(json.dumps(done[name], ensure_ascii=False) + "\n")
-    print("| variant | real, dB | synthetic, dB | clean, dB |\n| --- | --- | --- | --- |")
+    print("| variant | real | synthetic | clean |\n| --- | --- | --- | --- |")
     for name in VARIANTS:
         if row := done.get(name):
-            print(
-                f"| {name} | {row['real_psnr']} | {row['synthetic_psnr']} | {row['clean_psnr']} |"
-            )
+            real, synthetic, clean = (row[f"{of}_psnr"] for of in ("real", "synthetic", "clean"))
+            print(f"| {name} | {real:.2f} | {synthetic:.2f} | {clean:.1f} |")
 
 
 if __name__ == "__main__":

@@ -73,9 +73,9 @@ def picture(name: str, blur: float) -> Image.Image:
     return image.filter(ImageFilter.GaussianBlur(blur)) if blur else image
 
 
-def srgb(light: np.ndarray) -> Image.Image:
+def srgb(values: np.ndarray) -> Image.Image:
     """Back from light."""
-    return Image.fromarray((light.clip(0, 1) ** (1 / 2.2) * 255).round().astype(np.uint8))
+    return Image.fromarray((values.clip(0, 1) ** (1 / 2.2) * 255).round().astype(np.uint8))
 
 
 def seen(pane: Pane) -> tuple[Image.Image, Image.Image]:

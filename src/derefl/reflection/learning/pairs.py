@@ -127,7 +127,7 @@ class Pairs:
 
     def synthetic_pair(self, size: int, rng: Generator) -> tuple[Tensor, Tensor]:
         t, r = self.layer(size, rng, self.config.real_scene), self.layer(size, rng)
-        if rng.random() < self.synthesis.bokeh:
+        if self.synthesis.bokeh and rng.random() < self.synthesis.bokeh:
             t = bokeh(t, rng)
         if self.real and rng.random() < self.config.transplant:
             mixture = transplanted(t, *self.real_pair(size, rng), rng)
