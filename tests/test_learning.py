@@ -196,7 +196,7 @@ class TestPairs:
         pairs = self.make(photo_folder, pair_folder, real_share=0.0, transplant=1.0)
         pairs.synthesis = syn.SynthesisConfig(noise=0, jpeg=0)
         # As it is in the folder: another exposure would put its layers farther apart.
-        pairs.real_pair = lambda size, rng: pairs.crop(pairs.pair(pairs.real[0]), size, rng, 32)
+        pairs.real_pair = lambda size, rng: pairs.crop(pairs.pair(pairs.real[1]), size, rng, 32)
         for seed in range(5):  # the real pairs of this folder differ by a plain 20 levels at most
             image, scene = pairs.synthetic_pair(32, np.random.default_rng(seed))
             assert (image - scene).max() < 1.3 * 30 / 255
