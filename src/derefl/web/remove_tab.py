@@ -50,9 +50,24 @@ def remove_tab(model: ReflectionRemover, folder: Path, max_megapixels: float) ->
 
     outputs = [slider, reflection, clean, layer]
     # What belongs to the photo before goes first: an error leaves the outputs as they are.
+    # A photo dropped while the one before is still being cleared or taken apart comes after it; by
+    # default Gradio would forget it.
     gr.on(
-        [upload.upload, upload.clear], nothing, None, outputs, queue=False, api_visibility="private"
-    ).then(remove, upload, outputs, concurrency_limit=1, api_visibility="private")
+        [upload.upload, upload.clear],
+        nothing,
+        None,
+        outputs,
+        queue=False,
+        trigger_mode="always_last",
+        api_visibility="private",
+    ).then(
+        remove,
+        upload,
+        outputs,
+        concurrency_limit=1,
+        trigger_mode="always_last",
+        api_visibility="private",
+    )
 
 
 def separate(model: ReflectionRemover, image: Picture, name: str, folder: Path) -> tuple[Any, ...]:
