@@ -16,7 +16,13 @@ EXAMPLES = """examples:
   derefl evaluate reflection --data real20/
   derefl evaluate reflection --data real20/ --protocol native8 --json > scores.json
   derefl evaluate clean --data photos/ --held-back
+  derefl evaluate held-back --config configs/derefl-small.toml --photos photos/ --real pairs/ \\
+      --model derefl-small runs/small/model.safetensors
 """
+
+HELD_BACK = """Score models on the pictures that training holds back: pairs through real glass and
+synthetic ones against their truth; photos without a reflection, as they are and blurred, against
+themselves. Mean PSNR in dB. This is what checkpoints are chosen by, so that no test set is."""
 
 
 def add_parser(subparsers: Any) -> None:
@@ -53,6 +59,25 @@ def add_parser(subparsers: Any) -> None:
     )
     clean.set_defaults(run=run_clean)
 
+    held_back = wings.add_parser(
+        "held-back",
+        help="what checkpoints are chosen by: the pictures that training holds back",
+        description=HELD_BACK,
+        **common,
+    )
+    held_back.add_argument("--config", metavar="TOML", type=Path, help="settings of the run")
+    held_back.add_argument(
+        "--photos", metavar="DIR", nargs="+", required=True, help="folders, as in training"
+    )
+    held_back.add_argument(
+        "--real", metavar="DIR", nargs="+", default=[], help="folders of real pairs, as in training"
+    )
+    held_back.add_argument("--model", metavar="NAME", nargs="+", default=["derefl-small"])
+    held_back.add_argument(
+        "--one-size", action="store_true", help="one pass of the network instead of two sizes"
+    )
+    held_back.set_defaults(run=run_held_back)
+
     evaluate_big.add_parser(wings)
     evaluate_hashing.add_parser(wings)
     evaluate_online.add_parser(wings)
@@ -60,6 +85,7 @@ def add_parser(subparsers: Any) -> None:
     for command in (reflection, clean):
         command.add_argument("--data", metavar="DIR", type=Path, required=True)
         command.add_argument("--model", metavar="NAME", default="derefl-small")
+    for command in (reflection, clean, held_back):
         command.add_argument("--device", choices=("cpu", "cuda", "mps"), default="cpu")
         command.add_argument(
             "--json", action="store_true", help="print one JSON object and nothing else"
@@ -109,4 +135,34 @@ def run_clean(args: argparse.Namespace) -> int:
             f"{report['psnr']:.2f} dB on average, {report['worst_psnr']:.2f} dB at worst "
             f"({report['worst']}); mean brightness {report['brightness']:+.2f} of 255"
         )
+    return 0
+
+
+def run_held_back(args: argparse.Namespace) -> int:
+    """Print a row of means for each model."""
+    from derefl.reflection.learning.pairs import Pairs
+    from derefl.reflection.learning.train import TrainConfig
+    from derefl.reflection.learning.validate import held_back_scores
+    from derefl.reflection.pipeline import load_derefl
+    from derefl.training.config import read_config
+
+    folders = {"photos": args.photos, "real": args.real}
+    overrides = [f"pairs.{key}={list(map(str, value))}" for key, value in folders.items()]
+    config = read_config(TrainConfig, args.config, overrides)
+    pairs = Pairs(config.pairs, config.synthesis, config.run.seed)
+    rows = {}
+    for name in args.model:
+        model = load_derefl(name, device=args.device)
+        estimate = (lambda x, m=model: x + m.look(x)) if args.one_size else model.transmission
+        rows[name] = held_back_scores(estimate, pairs)
+    if args.json:
+        print(json.dumps(rows))
+        return 0
+    scores = next(iter(rows.values()))
+    kinds = [key.removesuffix("_psnr") for key in scores if key.endswith("_psnr")]
+    table = {"left as it is": [scores[f"{kind}_input"] for kind in kinds]}
+    table |= {name: [scores[f"{kind}_psnr"] for kind in kinds] for name, scores in rows.items()}
+    print("".join(f"{kind:>11}" for kind in kinds))
+    for name, values in table.items():
+        print("".join(f"{value:11.2f}" for value in values) + f"  {name}")
     return 0

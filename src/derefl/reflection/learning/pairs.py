@@ -23,6 +23,7 @@ from derefl.reflection.learning.folders import list_pairs, list_pictures, read_p
 from derefl.reflection.learning.synthesis import (
     SynthesisConfig,
     bokeh,
+    gaussian,
     photographed,
     recolour,
     synthesise,
@@ -144,19 +145,28 @@ class Pairs:
         images, truths = zip(*pairs, strict=True)
         return torch.stack(images), torch.stack(truths)
 
-    def validation(
-        self, synthetic: int = 32, size: int = 256
-    ) -> Iterator[tuple[str, Tensor, Tensor]]:
-        """``("real" | "synthetic", I, T)`` one by one, ``[1 3 h w]``, the same in every run."""
+    def validation(self, count: int = 32, size: int = 256) -> Iterator[tuple[str, Tensor, Tensor]]:
+        """``(kind, I, T)`` one by one, ``[1 3 h w]``, the same in every run.
+
+        Kinds: ``real``; ``synthetic``, of the first ``count`` photographs held back; ``clean``, the
+        last ``count`` as they are; ``blurred_2`` and ``blurred_5``, these out of focus, σ in
+        pixels. For the last three T is I: whatever the network takes from them is harm.
+        """
         for blended, truth in map(self.pair, self.real_held_back):
             yield "real", shrunk(blended, 512), shrunk(truth, 512)
-        for i, path in enumerate(self.held_back[:synthetic]):
+        for i, path in enumerate(self.held_back[:count]):
             rng = np.random.default_rng([20250512, i])
             other = self.held_back[(i + 1) % len(self.held_back)]
             t, r = (
                 self.crop([self.picture(p)], size, rng, 10**9)[0].clamp(0, 1) for p in (path, other)
             )
             yield "synthetic", synthesise(t, r, rng, self.synthesis)[None], t[None]
+        for path in self.held_back[-count:]:
+            photo = shrunk(self.picture(path), size)
+            yield "clean", photo, photo
+            for sigma in (2, 5):
+                soft = gaussian(photo[0], 33, sigma)[None]
+                yield f"blurred_{sigma}", soft, soft
 
 
 def no_harm_pictures(photos: list[Path]) -> list[Path]:

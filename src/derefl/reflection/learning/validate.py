@@ -1,5 +1,7 @@
-"""Validation on held-back pairs during training, with pictures to look at."""
+"""Validation on what training holds back, with pictures to look at."""
 
+import itertools
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,25 +15,37 @@ from derefl.reflection.model import DeRefl
 
 
 @torch.inference_mode()
-def validate(model: DeRefl, pairs: Pairs, sheet: Path, rows: int = 8) -> dict[str, float]:
-    """Mean PSNR in dB of input and output on the held-back real and synthetic pairs.
+def held_back_scores(estimate: Callable[[Tensor], Tensor], pairs: Pairs) -> dict[str, float]:
+    """Mean PSNR in dB on the pictures that training holds back, the higher the better.
 
-    Also writes a sheet of I | T̂ | T | R̂_low + R̂_high (grey is zero), ``rows`` pairs of it.
+    Args:
+        estimate: T̂ of I, both float ``[1 3 h w]`` on the CPU.
+        pairs: gives the pictures, see :meth:`~derefl.reflection.learning.pairs.Pairs.validation`.
+
+    Returns:
+        ``KIND_psnr`` of T̂ against T for each kind of picture, and ``KIND_input`` of I against T.
+    """
+    scores: dict[str, list[float]] = {}
+    for kind, image, truth in pairs.validation():
+        scores.setdefault(f"{kind}_psnr", []).append(psnr(estimate(image).clamp(0, 1), truth))
+        scores.setdefault(f"{kind}_input", []).append(psnr(image, truth))
+    return {name: round(float(np.mean(values)), 3) for name, values in scores.items()}
+
+
+@torch.inference_mode()
+def validate(model: DeRefl, pairs: Pairs, sheet: Path, rows: int = 8) -> dict[str, float]:
+    """:func:`held_back_scores` of the network at one size, and a sheet to look at.
+
+    The sheet has I | T̂ | T | R̂_low + R̂_high (grey is zero), ``rows`` pictures, every fourth.
     """
     device = next(model.parameters()).device
-    scores: dict[str, list[float]] = {}
     strips: list[np.ndarray] = []
-    for index, (kind, image, truth) in enumerate(pairs.validation()):
-        layers = model(image.to(device))
-        estimate = layers.transmission.clamp(0, 1).cpu().float()
-        scores.setdefault(f"{kind}_psnr", []).append(psnr(estimate, truth))
-        scores.setdefault(f"{kind}_input", []).append(psnr(image, truth))
-        if index % 4 == 0 and len(strips) < rows:
-            residual = (layers.residual_low + layers.residual_high).cpu().float() + 0.5
-            strips.append(strip([image, estimate, truth, residual.clamp(0, 1)]))
+    for _, image, truth in itertools.islice(pairs.validation(), 0, 4 * rows, 4):
+        estimate, low, high = (layer.cpu().float() for layer in model(image.to(device)))
+        strips.append(strip([image, estimate.clamp(0, 1), truth, (low + high + 0.5).clamp(0, 1)]))
     with atomic_path(sheet) as temporary:
         Image.fromarray(np.concatenate(strips)).save(temporary)
-    return {name: round(float(np.mean(values)), 3) for name, values in scores.items()}
+    return held_back_scores(lambda x: model(x.to(device)).transmission.cpu().float(), pairs)
 
 
 def psnr(a: Tensor, b: Tensor, most: float = 60.0) -> float:
