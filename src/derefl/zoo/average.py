@@ -1,0 +1,75 @@
+"""The mean of checkpoints: ``python -m derefl.zoo.average FILE FILE … --out FILE``.
+
+For maintainers. Runs that go on from the same weights and differ in their seeds end near each
+other, and the mean of their weights is often better than each of them (Wortsman et al., "Model
+soups", ICML 2022). Of runs that have nothing in common it is worth nothing.
+"""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from derefl.errors import CheckpointError, ConfigError
+from derefl.files import atomic_path
+from derefl.zoo.header import difference, read_header, read_metadata, some
+
+
+def average(checkpoints: Sequence[Path], out: Path, shares: Sequence[float] | None = None) -> None:
+    """Write the weighted mean of checkpoints of one architecture, in the dtype of the first.
+
+    Args:
+        checkpoints: files of one kind and config.
+        out: where the mean goes; it may be one of them.
+        shares: how much each counts, before they are divided by their sum; None: all alike.
+
+    Raises:
+        CheckpointError: one is none of ours, or of another architecture than the first.
+        ConfigError: not one share for each, or their sum is not above 0.
+    """
+    first = checkpoints[0]
+    header = read_header(first)
+    for other in checkpoints[1:]:
+        if differing := difference(header, read_header(other)):
+            raise CheckpointError(
+                f"{other} and {first} differ in {some(differing)}; only weights of one "
+                "architecture have a mean"
+            )
+    shares = [1.0] * len(checkpoints) if shares is None else shares
+    if len(shares) != len(checkpoints) or not sum(shares) > 0:
+        raise ConfigError(
+            f"got the shares {list(shares)} for {len(checkpoints)} checkpoints, expected one for "
+            "each and a sum above 0"
+        )
+    parts = [load_file(path) for path in checkpoints]
+    tensors = {name: mean([part[name] for part in parts], shares) for name in parts[0]}
+    with atomic_path(out) as temporary:
+        save_file(tensors, temporary, read_metadata(first))
+
+
+def mean(tensors: Sequence[Tensor], shares: Sequence[float]) -> Tensor:
+    """The weighted mean, summed in float64; of integers the first, since counters have none."""
+    first = tensors[0]
+    if not first.is_floating_point():
+        return first
+    total = torch.zeros_like(first, dtype=torch.float64)
+    for tensor, share in zip(tensors, shares, strict=True):
+        total += share / sum(shares) * tensor.double()
+    return total.to(first.dtype)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("checkpoints", metavar="FILE", nargs="+", type=Path)
+    parser.add_argument("--out", metavar="FILE", type=Path, required=True)
+    parser.add_argument("--shares", metavar="X", nargs="+", type=float, help="default: all alike")
+    args = parser.parse_args(argv)
+    average(args.checkpoints, args.out, args.shares)
+
+
+if __name__ == "__main__":
+    main()
