@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from derefl.commands import evaluate_big, evaluate_hashing, evaluate_online
+from derefl.commands import evaluate_big, evaluate_hashing, evaluate_names, evaluate_online
 
 DESCRIPTION = """Score a model on pictures whose truth is known (needs derefl[train]).
 
@@ -80,6 +80,7 @@ def add_parser(subparsers: Any) -> None:
 
     evaluate_big.add_parser(wings)
     evaluate_hashing.add_parser(wings)
+    evaluate_names.add_parser(wings)
     evaluate_online.add_parser(wings)
 
     for command in (reflection, clean):

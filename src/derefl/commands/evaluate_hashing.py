@@ -83,6 +83,11 @@ def add_data_options(command: argparse.ArgumentParser) -> None:
         "--queries", metavar="N", type=int, help="pictures that ask (default: a tenth)"
     )
     command.add_argument("--seed", type=int, default=0, help="of every draw (default: %(default)s)")
+    add_model_options(command)
+
+
+def add_model_options(command: argparse.ArgumentParser) -> None:
+    """Add the model, where it runs, and how its scores are printed."""
     command.add_argument(
         "--model",
         metavar="NAME",

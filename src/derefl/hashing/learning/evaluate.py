@@ -14,7 +14,7 @@ from derefl.hashing.learning.baselines import BASELINES, random_codes
 from derefl.hashing.learning.captions import CaptionData
 from derefl.hashing.learning.labelled import LabelledData, split_queries
 from derefl.hashing.learning.ranking import label_report
-from derefl.hashing.learning.recall import TIE_RULE, caption_recall
+from derefl.hashing.learning.recall import TIE_RULE, caption_recall, standing, summary
 
 if TYPE_CHECKING:
     from derefl.hashing.hasher import Hasher
@@ -132,6 +132,51 @@ def evaluate_labels(
         "tie_rule": TIE_RULE,
         "database": DATABASE,
         **results(hasher, data.paths, data.texts, features, pairs, bits, seed, progress, measure),
+    }
+
+
+def evaluate_names(
+    hasher: "Hasher",
+    paths: Sequence[Any],
+    texts: Sequence[str],
+    *,
+    bits: Sequence[int] = BITS,
+    seed: int = 0,
+    progress: bool = False,
+) -> dict[str, Any]:
+    """Recall of pictures by what their class is called, and the other way round.
+
+    Args:
+        hasher, bits, seed, progress: as for :func:`evaluate_captions`.
+        paths: pictures.
+        texts: for each picture what its class is called; each distinct text asks once.
+
+    Returns:
+        ``n_images``, ``n_texts`` (distinct), ``codes``, ``float`` and ``baselines`` (random codes)
+        as :func:`evaluate_captions` has them.
+
+    Raises:
+        ConfigError: a length that the hasher's codes do not reach.
+        ImageError: a picture cannot be read.
+    """
+    check_lengths(hasher, bits)
+    names, of = np.unique(np.array(texts), return_inverse=True)
+    distinct, numbers = names.tolist(), np.arange(len(names))
+
+    def measure(images: np.ndarray, texts: np.ndarray) -> dict[str, Any]:
+        return {
+            "text_to_image": summary(standing(texts, images, numbers, of)),
+            "image_to_text": summary(standing(images, texts, of, numbers)),
+        }
+
+    features = Features(
+        hasher.image_features(list(paths), progress=progress),
+        hasher.text_features(distinct, progress=progress),
+    )
+    return {
+        "n_images": len(paths),
+        "n_texts": len(distinct),
+        **results(hasher, paths, distinct, features, None, bits, seed, progress, measure),
     }
 
 
