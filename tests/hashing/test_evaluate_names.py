@@ -66,9 +66,9 @@ def test_the_command_takes_the_named_or_the_held_back_ones(evaluate, capsys):
         counts.append((report["n_images"], report["n_texts"]))
         assert "'a {}'" in captured.err
     assert counts == [(12, 2), (2, 1)]  # number 0 and 10 of the sorted ones are dogs
-    assert evaluate("--template", "{}, please", "--bits", "32") == 0
+    assert evaluate("--template", "{}, {please", "--bits", "32") == 0
     printed = capsys.readouterr().out
-    assert "12 pictures, 2 names, '{}, please'" in printed and "32 bits" in printed
+    assert "12 pictures, 2 names, '{}, {please'" in printed and "32 bits" in printed
 
 
 def test_mistakes_are_one_line(evaluate, tmp_path, capsys):

@@ -62,7 +62,7 @@ def run_names(args: argparse.Namespace) -> int:
             "expected names like n02084071_1.jpg"
         )
     hasher = load_lcdh_student(args.model, bits=max(args.bits), device=args.device)
-    texts = [args.template.format(name) for _, name in named]
+    texts = [args.template.replace("{}", name) for _, name in named]  # other braces are text
     report = evaluate_names(
         hasher, [path for path, _ in named], texts, bits=args.bits, seed=args.seed, progress=True
     )
