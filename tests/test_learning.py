@@ -24,6 +24,7 @@ from derefl.reflection.model import Layers
 from derefl.training.config import read_config
 from derefl.training.ema import EMA
 from derefl.training.schedule import cosine_with_warmup
+from derefl.zoo.manifest import find_model
 from tests.conftest import REPOSITORY, TINY
 
 
@@ -241,9 +242,9 @@ class TestPairs:
         pairs = self.make(photo_folder, pair_folder)
         plan = [(step, 2, 32) for step in range(4)]
         alone = list(batches(pairs, iter(plan), workers=0))
-        threaded = list(batches(self.make(photo_folder, pair_folder), iter(plan), workers=3))
+        worked = list(batches(self.make(photo_folder, pair_folder), iter(plan), workers=2))
         later = pairs.batch(3, 2, 32)
-        for a, b in zip(alone, threaded, strict=True):
+        for a, b in zip(alone, worked, strict=True):
             assert torch.equal(a[0], b[0]) and torch.equal(a[1], b[1])
         assert torch.equal(alone[3][0], later[0])
         assert not torch.equal(alone[0][0], alone[1][0])
@@ -278,16 +279,21 @@ class TestConfig:
         with pytest.raises(ConfigError, match=message):
             read_config(training.TrainConfig, None, [override])
 
-    def test_the_shipped_recipe_reads(self):
-        recipe = REPOSITORY / "configs" / "derefl-small.toml"
-        config = read_config(training.TrainConfig, recipe)
-        assert config.run.batch == 5
+    @pytest.mark.parametrize("name", ["derefl-small"])
+    def test_the_shipped_recipe_reads(self, name):
+        config = read_config(training.TrainConfig, REPOSITORY / "configs" / f"{name}.toml")
+        assert json.loads(json.dumps(dataclasses.asdict(config.model))) == find_model(name).config
 
 
 def test_schedule_rises_and_falls():
     rates = [cosine_with_warmup(step, 100, 10) for step in range(100)]
     assert rates[0] == pytest.approx(0.1) and max(rates) == rates[9] == 1.0
     assert rates[10:] == sorted(rates[10:], reverse=True) and rates[-1] < 0.03
+    assert cosine_with_warmup(12, 100, 10, spent=0.5) == pytest.approx(
+        0.51
+    )  # half the time is over
+    assert cosine_with_warmup(55, 100, 10, spent=0.1) == rates[55]
+    assert cosine_with_warmup(5, 100, 10, spent=0.5) == rates[5]
 
 
 def test_ema_follows_its_formula():
@@ -339,6 +345,18 @@ class TestRun:
         assert {"real_psnr", "synthetic_psnr"} <= log[-1].keys()
         sheet = Image.open(tmp_path / "parts/validation-000004.png")
         assert sheet.width == 4 * 192
+
+    def test_a_run_of_so_many_minutes_ends_when_they_are_over(self, config, tmp_path):
+        run = dataclasses.replace(config.run, minutes=1e-6)
+        for _ in range(2):  # and does not go on when it is asked to again
+            training.train(dataclasses.replace(config, run=run), tmp_path, torch.device("cpu"))
+        log = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+        assert [(r["event"], r["step"]) for r in log] == [
+            ("start", 0),
+            ("validation", 1),
+            ("start", 1),
+        ]
+        assert (tmp_path / "model.safetensors").exists()
 
     def test_a_state_of_another_network_is_refused(self, config, tmp_path):
         one = dataclasses.replace(config, run=dataclasses.replace(config.run, steps=1))

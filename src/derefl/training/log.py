@@ -5,6 +5,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 
 class JsonLog:
     """Append records with a time stamp to ``path``."""
@@ -19,13 +21,16 @@ class JsonLog:
 
 
 class Meter:
-    """Running means, and the pace, between two log lines."""
+    """Running means, and the pace, between two log lines.
+
+    Values may be tensors of one number: nothing waits for an accelerator before a mean is asked.
+    """
 
     def __init__(self) -> None:
-        self.values: dict[str, list[float]] = {}
+        self.values: dict[str, list[float | Tensor]] = {}
         self.pictures, self.since = 0, time.monotonic()
 
-    def add(self, pictures: int, **values: float) -> None:
+    def add(self, pictures: int, **values: float | Tensor) -> None:
         """Count a step of that many pictures."""
         self.pictures += pictures
         for name, value in values.items():
@@ -33,7 +38,7 @@ class Meter:
 
     def mean(self, name: str) -> float:
         """The mean since the last :meth:`take`."""
-        return sum(self.values[name]) / len(self.values[name])
+        return float(sum(self.values[name]) / len(self.values[name]))
 
     def take(self) -> dict[str, float]:
         """The means and the pace, rounded; starts anew."""

@@ -34,7 +34,7 @@ class LossConfig:
 
 def decomposition_loss(
     layers: Layers, image: Tensor, transmission: Tensor, kernel: int, config: LossConfig
-) -> tuple[Tensor, dict[str, float]]:
+) -> tuple[Tensor, dict[str, Tensor]]:
     """The weighted sum, and its unweighted terms for the log.
 
     Args:
@@ -58,7 +58,7 @@ def decomposition_loss(
         (getattr(config, name) * term for name, term in terms.items()),
         torch.zeros((), device=image.device),
     )
-    return total, {name: float(term.detach()) for name, term in terms.items()}
+    return total, {name: term.detach() for name, term in terms.items()}
 
 
 def log_error(estimate: Tensor, target: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import os
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
@@ -32,7 +33,9 @@ class RunConfig:
     """The run itself; everything here is our choice.
 
     Attributes:
-        steps: length of the run.
+        steps: length of the run …
+        minutes: … which ends, and lowers its learning rate, after this time if that is sooner; 0
+            for no such end. For a machine that is lent by the minute.
         batch, size: pairs a step and their side in pixels …
         late_from, late_batch, late_size: … and from this fraction of the run on. 256 divides into
             windows of 8 tokens at every stride; 288 does not, and its padding costs a third more.
@@ -42,11 +45,12 @@ class RunConfig:
         seed: of the initial weights and of every pair.
         validate_every: steps.
         save_every: seconds between resumable states.
-        workers: threads that make pairs while an accelerator trains; on a CPU there are none.
+        workers: processes that make pairs while an accelerator trains; on a CPU there are none.
         keep_memory: see :func:`~derefl.training.memory.keep_freed_memory`.
     """
 
     steps: int = 20_000
+    minutes: float = 0.0
     batch: int = 8
     size: int = 192
     late_from: float = 0.75
@@ -96,7 +100,7 @@ def train(
         CheckpointError: ``out`` holds the state of another architecture.
     """
     run = config.run
-    if run.keep_memory:
+    if run.keep_memory and device.type == "cpu":
         keep_freed_memory()
     torch.manual_seed(run.seed)
     pairs = Pairs(config.pairs, config.synthesis, run.seed)
@@ -115,34 +119,39 @@ def train(
     log = JsonLog(out / "log.jsonl")
     log.write(event="start", step=progress.step, device=str(device), config=asdict(config))
 
+    if run.minutes and progress.seconds >= 60 * run.minutes:
+        return ema.model
     started = saved = time.monotonic()
-    workers = 0
-    if device.type != "cpu":
-        workers = run.workers
-        torch.set_num_threads(1)  # each worker is a thread of its own
+    workers = 0 if device.type == "cpu" else min(run.workers, os.cpu_count() or 1)
     meter = Meter()
     with tqdm(total=run.steps, initial=progress.step, unit="step", smoothing=0.05) as bar:
         steps = enumerate(batches(pairs, plan(run, progress.step), workers), progress.step)
-        for step, (image, truth) in steps:
-            terms = take_step(model, optimiser, image.to(device), truth.to(device), step, config)
+        for step, batch in steps:
+            image, truth = (x.to(device, non_blocking=True) for x in batch)
+            seconds = progress.seconds + time.monotonic() - started
+            spent = min(1.0, seconds / (60 * run.minutes)) if run.minutes else 0.0
+            terms = take_step(model, optimiser, image, truth, step, config, spent)
             ema.update(model, step)
             meter.add(len(image), **terms)
             done = step + 1
+            last = done == run.steps or spent == 1.0
             bar.update()
-            bar.set_postfix(loss=f"{meter.mean('loss'):.4f}", refresh=False)
             if done % 50 == 0:
-                log.write(event="train", step=done, **meter.take())
-            if done % run.validate_every == 0 or done == run.steps:
+                means = meter.take()
+                log.write(event="train", step=done, **means)
+                bar.set_postfix(loss=f"{means['loss']:.4f}", refresh=False)
+            if done % run.validate_every == 0 or last:
                 scores = validate(ema.model, pairs, out / f"validation-{done:06d}.png")
                 log.write(event="validation", step=done, **scores)
                 save_checkpoint(
                     ema.model, out / "model.safetensors", kind="derefl", config=asdict(config.model)
                 )
                 bar.write(f"step {done}: " + json.dumps(scores))
-            if time.monotonic() - saved > run.save_every or done == run.steps:
+            if time.monotonic() - saved > run.save_every or last:
                 saved = time.monotonic()
-                seconds = progress.seconds + saved - started
                 save_state(state, model, ema, optimiser, Progress(done, seconds))
+            if last:
+                break
     return ema.model
 
 
@@ -153,11 +162,16 @@ def take_step(
     truth: Tensor,
     step: int,
     config: TrainConfig,
-) -> dict[str, float]:
-    """One step of the optimiser; returns loss, gradient norm and the loss terms for the log."""
+    spent: float = 0.0,
+) -> dict[str, Tensor]:
+    """One step of the optimiser, ``spent`` being the share of ``run.minutes`` that has passed.
+
+    Returns loss, gradient norm and the loss terms for the log, all on the device.
+    """
     run = config.run
     for group in optimiser.param_groups:
-        group["lr"] = group["rate"] * cosine_with_warmup(step, run.steps, run.warmup)
+        factor = cosine_with_warmup(step, run.steps, run.warmup, spent=spent)
+        group["lr"] = group["rate"] * factor
     dtype = autocast_dtype(image.device)
     with torch.autocast(image.device.type, dtype, enabled=dtype is not None):
         layers = model(image.contiguous(memory_format=torch.channels_last))
@@ -168,7 +182,7 @@ def take_step(
     norm = clip_grad_norm_(model.parameters(), run.clip)
     if torch.isfinite(norm):  # one broken batch must not end a night's run
         optimiser.step()
-    return {"loss": float(loss.detach()), "norm": float(norm), **terms}
+    return {"loss": loss.detach(), "norm": norm, **terms}
 
 
 def plan(run: RunConfig, first: int) -> Iterator[tuple[int, int, int]]:
@@ -194,5 +208,6 @@ def make_optimiser(model: DeRefl, run: RunConfig) -> torch.optim.AdamW:
                 "weight_decay": run.weight_decay if decays else 0.0,
             }
             for (in_backbone, decays), parameters in groups.items()
-        ]
+        ],
+        fused=next(model.parameters()).is_cuda,
     )
