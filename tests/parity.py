@@ -14,7 +14,7 @@ from derefl.hashing.tokenizer import padded, tokenize
 FIXTURES = Path(__file__).parent / "fixtures"
 
 
-def store_derefl_small() -> None:
+def store_derefl(name: str) -> None:
     """Input and layers of one 40×56 picture: smooth colours, edges, noise."""
     generator = torch.Generator().manual_seed(0)
     coarse = torch.rand(1, 3, 5, 7, generator=generator)
@@ -22,10 +22,10 @@ def store_derefl_small() -> None:
     x[:, :, 10:30, 20:40] = 1 - x[:, :, 10:30, 20:40]
     x = (x + 0.05 * torch.rand(x.shape, generator=generator)).clamp(0, 1)
     with torch.inference_mode():
-        layers = load_derefl("derefl-small")(x)
+        layers = load_derefl(name)(x)
     tensors = {"input": x, **layers._asdict()}
     tensors = {name: tensor.contiguous() for name, tensor in tensors.items()}
-    save_file(tensors, FIXTURES / "derefl-small.safetensors")
+    save_file(tensors, FIXTURES / f"{name}.safetensors")
 
 
 TEXTS = ["a dog runs on the beach", "two people in red jackets", "", "zzyzx"]
@@ -70,6 +70,7 @@ def store_lcdh_teacher() -> None:
 
 if __name__ == "__main__":
     FIXTURES.mkdir(exist_ok=True)
-    store_derefl_small()
+    store_derefl("derefl-small")
+    store_derefl("derefl-base")
     store_lcdh_student()
     store_lcdh_teacher()

@@ -279,7 +279,7 @@ class TestConfig:
         with pytest.raises(ConfigError, match=message):
             read_config(training.TrainConfig, None, [override])
 
-    @pytest.mark.parametrize("name", ["derefl-small"])
+    @pytest.mark.parametrize("name", ["derefl-small", "derefl-base"])
     def test_the_shipped_recipe_reads(self, name):
         config = read_config(training.TrainConfig, REPOSITORY / "configs" / f"{name}.toml")
         assert json.loads(json.dumps(dataclasses.asdict(config.model))) == find_model(name).config

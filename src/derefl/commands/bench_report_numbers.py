@@ -44,15 +44,16 @@ PEERS = (
 )
 
 
-def reflection_score(
+def reflection_scores(
     entries: "Sequence[ModelEntry]",
-) -> "tuple[ModelEntry, dict[str, Any]] | None":
-    """Our first model with a score on Real20, and the score; None if there is none."""
-    for entry in entries:
-        for score in entry.scores:
-            if (score["dataset"], score["protocol"]) == ("Real20", PROTOCOL):
-                return entry, score
-    return None
+) -> "list[tuple[ModelEntry, dict[str, Any]]]":
+    """Our models that have a score on Real20, each with it."""
+    return [
+        (entry, score)
+        for entry in entries
+        for score in entry.scores
+        if (score["dataset"], score["protocol"]) == ("Real20", PROTOCOL)
+    ]
 
 
 WAYS = ("text_to_image", "image_to_text")

@@ -12,7 +12,7 @@ from derefl.commands.bench_report_numbers import (
     SOURCES,
     Peer,
     mean_recalls,
-    reflection_score,
+    reflection_scores,
     searches,
 )
 
@@ -84,34 +84,40 @@ def ratios(rows: list[dict[str, Any]]) -> str:
 def quality_section(entries: "Sequence[ModelEntry]") -> str:
     """Reflection removal: ours beside the peers."""
     head = "## Removing reflections: quality against size\n\n"
-    found = reflection_score(entries)
-    if found is None:
+    found = reflection_scores(entries)
+    if not found:
         return f"{head}No model of the manifest has a score on Real20.\n"
-    entry, score = found
+    first = found[0][1]
     sizes = sorted(peer.parameters for peer in PEERS if peer.parameters)
-    own = entry.parameters / 1e6
-    ours = Peer(f"**{entry.name}**", score["psnr"], score["ssim"], own)
+    ours = [
+        Peer(f"**{entry.name}**", score["psnr"], score["ssim"], entry.parameters / 1e6)
+        for entry, score in found
+    ]
+    named = [
+        f"{entry.name} with {entry.parameters / 1e6:.1f} has {score['psnr']:.2f} dB"
+        for entry, score in found
+    ]
+    largest = max(entry.parameters / 1e6 for entry, _ in found)
     rows = [
         (
             peer.name,
             f"{peer.psnr:.2f}",
             f"{peer.ssim:.3f}",
-            "–" if peer.parameters is None else f"{peer.parameters:,.{1 if peer is ours else 0}f}",
+            "–" if peer.parameters is None else f"{peer.parameters:,.{1 if peer in ours else 0}f}",
             "–" if peer.gflops is None else f"{peer.gflops:.0f}",
         )
-        for peer in sorted((ours, *PEERS), key=lambda peer: peer.psnr)
+        for peer in sorted((*ours, *PEERS), key=lambda peer: peer.psnr)
     ]
     return head + (
-        f"![PSNR on Real20 against millions of parameters on a logarithmic axis: {entry.name} with "
-        f"{own:.1f} has {ours.psnr:.2f} dB, the photo left as it is "
-        f"{score['input_psnr']:.2f}, peers have {sizes[0]:,} to {sizes[-1]:,} and the PSNR of the "
-        "table](pictures/quality.svg)\n\n"
-        f"Real20, {score['n']} pictures; the photo left as it is: {score['input_psnr']:.2f} dB, "
-        f"SSIM {score['input_ssim']:.3f}. Ours by `{score['command']}`, protocol "
-        f"`{score['protocol']}`; the others {SOURCES}. GFLOPs are as their authors count them.\n\n"
+        f"![PSNR on Real20 against millions of parameters on a logarithmic axis: "
+        f"{', '.join(named)}, the photo left as it is {first['input_psnr']:.2f}, peers have "
+        f"{sizes[0]:,} to {sizes[-1]:,} and the PSNR of the table](pictures/quality.svg)\n\n"
+        f"Real20, {first['n']} pictures; the photo left as it is: {first['input_psnr']:.2f} dB, "
+        f"SSIM {first['input_ssim']:.3f}. Ours by `{first['command']} --model NAME`, protocol "
+        f"`{first['protocol']}`; the others {SOURCES}. GFLOPs are as their authors count them.\n\n"
         f"{markdown(('', 'PSNR, dB', 'SSIM', 'M parameters', 'GFLOPs'), rows)}\n"
-        f"The peers that say their size are {sizes[0] / own:,.0f} to "
-        f"{sizes[-1] / own:,.0f} times as large. LightRR (9.5 M parameters, 9.6 "
+        f"The peers that say their size are {sizes[0] / largest:,.0f} to "
+        f"{sizes[-1] / largest:,.0f} times as large as ours. LightRR (9.5 M parameters, 9.6 "
         "GFLOPs) gives only a mean over all of its sets, 25.88 dB, which compares with nothing "
         "here.\n"
     )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from derefl.commands.bench_report_numbers import (
     PEERS,
     mean_recalls,
-    reflection_score,
+    reflection_scores,
     searches,
 )
 from derefl.errors import MissingExtraError
@@ -36,7 +36,7 @@ def plots(
 ) -> dict[str, Callable[[Path], None]]:
     """What can be drawn of these results: names of files, and what draws them."""
     made: dict[str, Callable[[Path], None]] = {"recall": partial(recall, entries, results)}
-    if reflection_score(entries):
+    if reflection_scores(entries):
         made["quality"] = partial(quality, entries)
     if "search" in results:
         made["search"] = partial(search, results["search"])
@@ -67,22 +67,25 @@ def drawn(path: Path, x: str, y: str) -> "Iterator[Axes]":
 
 def quality(entries: "Sequence[ModelEntry]", path: Path) -> None:
     """PSNR against parameters."""
-    ours = reflection_score(entries)
-    assert ours is not None
-    entry, score = ours
+    ours = reflection_scores(entries)
+    left_alone = ours[0][1]["input_psnr"]
     with drawn(path, "parameters, millions", "PSNR on Real20, dB") as axes:
         axes.set_xscale("log")
-        points = [(p.name, p.parameters, p.psnr, THEIRS) for p in PEERS if p.parameters]
-        points.append((entry.name, entry.parameters / 1e6, score["psnr"], OURS))
-        for name, parameters, psnr, colour in points:
+        points = [(p.name, p.parameters, p.psnr, THEIRS, 3) for p in PEERS if p.parameters]
+        for i, (entry, score) in enumerate(ours):
+            # Ours lie side by side: one name above its point, the next one below.
+            points.append(
+                (entry.name, entry.parameters / 1e6, score["psnr"], OURS, (3, -12)[i % 2])
+            )
+        for name, parameters, psnr, colour, up in points:
             axes.plot(parameters, psnr, "o", color=colour)
             axes.annotate(
-                name, (parameters, psnr), (6, 3), textcoords="offset points", color=colour
+                name, (parameters, psnr), (6, up), textcoords="offset points", color=colour
             )
-        axes.axhline(score["input_psnr"], color=THEIRS, linestyle="--", linewidth=1)
+        axes.axhline(left_alone, color=THEIRS, linestyle="--", linewidth=1)
         axes.annotate(
             "photo left as it is",
-            (4, score["input_psnr"]),
+            (4, left_alone),
             (0, 4),
             textcoords="offset points",
             color=THEIRS,
