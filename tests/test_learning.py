@@ -237,6 +237,8 @@ class TestPairs:
         pairs.photos[0].write_bytes(b"not a picture")
         with pytest.raises(DataError, match=f"{pairs.photos[0].name} cannot be read"):
             pairs.picture(pairs.photos[0])
+        with pytest.raises(DataError, match=f"^[^\n]*{pairs.photos[0].name} cannot be read"):
+            next(batches(pairs, [(0, 1, 32)], workers=1))  # said here, not by a worker's traceback
 
     def test_a_batch_depends_on_seed_and_step_alone(self, photo_folder, pair_folder):
         pairs = self.make(photo_folder, pair_folder)
@@ -289,9 +291,8 @@ def test_schedule_rises_and_falls():
     rates = [cosine_with_warmup(step, 100, 10) for step in range(100)]
     assert rates[0] == pytest.approx(0.1) and max(rates) == rates[9] == 1.0
     assert rates[10:] == sorted(rates[10:], reverse=True) and rates[-1] < 0.03
-    assert cosine_with_warmup(12, 100, 10, spent=0.5) == pytest.approx(
-        0.51
-    )  # half the time is over
+    half = cosine_with_warmup(12, 100, 10, spent=0.5)  # of the time, but hardly any steps
+    assert half == pytest.approx(0.51)
     assert cosine_with_warmup(55, 100, 10, spent=0.1) == rates[55]
     assert cosine_with_warmup(5, 100, 10, spent=0.5) == rates[5]
 

@@ -95,6 +95,16 @@ class Pairs:
         self.real = [pair for i, pair in enumerate(real) if i % EVERY_PAIR]
         self.picture, self.pair = Decoded(read_rgb), Decoded(read_pair)
 
+    def decode(self, threads: int) -> None:
+        """Read all pictures now, not when they are first drawn.
+
+        Raises:
+            DataError: one cannot be read.
+        """
+        with ThreadPoolExecutor(threads) as pool:
+            list(pool.map(self.picture, self.photos))
+            list(pool.map(self.pair, self.real))
+
     def crop(
         self, pictures: Sequence[np.ndarray], size: int, rng: Generator, least: int
     ) -> list[Tensor]:
@@ -218,10 +228,7 @@ def batches(
     if not workers:
         yield from (pairs.batch(*step) for step in plan)
         return
-    # A forked worker shares the pictures decoded before; a spawned one gets copies.
-    with ThreadPoolExecutor(workers) as pool:
-        for _ in pool.map(pairs.picture, pairs.photos), pool.map(pairs.pair, pairs.real):
-            pass
+    pairs.decode(workers)  # a forked worker shares what is decoded before; a spawned one copies it
     start = "fork" if "fork" in multiprocessing.get_all_start_methods() else None
     yield from DataLoader(
         Steps(pairs),
