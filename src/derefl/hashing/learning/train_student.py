@@ -4,7 +4,7 @@ The same step as :class:`~derefl.hashing.learning.online.OnlineHasher` takes on 
 of a whole corpus, with the upper part of the image tower tuned too.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from tqdm import tqdm
 
-from derefl.errors import ConfigError, DataError
+from derefl.errors import DataError
 from derefl.files import atomic_path
 from derefl.hashing.encoders import StandInEncoder
 from derefl.hashing.hasher import KIND
@@ -88,9 +88,9 @@ def train_student(
 
     Args:
         config: all settings.
-        out: folder for ``features.safetensors`` (the encoder's) and ``lower.safetensors`` (the
-            fixed part of the image tower), computed once, ``state.safetensors``, ``log.jsonl``
-            and ``model.safetensors``, the averaged student.
+        out: folder for the features of each encoder and ``lower.safetensors`` (the fixed part of
+            the image tower), computed once, ``state.safetensors``, ``log.jsonl`` and
+            ``model.safetensors``, the averaged student.
         device: where to train.
         teachers: what to learn from; of several, from the mean of their similarities and from the
             first one's codes.
@@ -101,7 +101,6 @@ def train_student(
 
     Raises:
         DataError: a source is missing or wrong.
-        ConfigError: the teachers have different encoders.
         CheckpointError: ``out`` holds the state of another architecture.
     """
     run = config.run
@@ -156,13 +155,10 @@ def prepared(
     count: int,
 ) -> Items:
     """All that does not change during the run, from ``out`` where it is there already."""
-    encoder, *others = {teacher.config.encoder for teacher in teachers}
-    if others:
-        raise ConfigError(
-            f"the teachers look through {encoder} and {others[0]}, expected one encoder; train "
-            "them on the same one"
-        )
-    features = cached_features(out / "features.safetensors", encoder, corpus, device)
+    features = {
+        name: cached_features(out, name, corpus, device, count)
+        for name in dict.fromkeys(teacher.config.encoder for teacher in teachers)
+    }
     path = out / "lower.safetensors"
     if not path.exists():
         pictures = tqdm(corpus.paths, unit="picture", desc="lower part")
@@ -180,16 +176,23 @@ def prepared(
 
 @torch.no_grad()
 def seen_by(
-    teachers: Sequence[LCDHTeacher], features: Features, device: torch.device
+    teachers: Sequence[LCDHTeacher], features: Mapping[str, Features], device: torch.device
 ) -> tuple[Tensor, Tensor]:
-    """The teachers' unit vectors of pictures (mean of both views) and texts, side by side."""
-    views, texts = features.images.to(device), features.texts.to(device)
-    images = [F.normalize(teacher.image(views).mean(dim=0), dim=-1) for teacher in teachers]
+    """The teachers' unit vectors of pictures (mean of all views) and texts, side by side.
+
+    Args:
+        teachers: what to see with.
+        features: of each encoder that a teacher names.
+        device: of the teachers.
+    """
+    images, texts = [], []
+    for teacher in teachers:
+        seen = features[teacher.config.encoder]
+        views = [teacher.image(view.to(device)) for view in seen.images]
+        images.append(F.normalize(torch.stack(views).mean(dim=0), dim=-1))
+        texts.append(teacher.text(seen.texts.to(device)))
     scale = len(teachers) ** -0.5
-    return (
-        scale * torch.cat(images, dim=1),
-        scale * torch.cat([teacher.text(texts) for teacher in teachers], dim=1),
-    )
+    return scale * torch.cat(images, dim=1), scale * torch.cat(texts, dim=1)
 
 
 def start_text_tower(student: LCDHStudent, corpus: Corpus) -> None:
