@@ -70,6 +70,9 @@ class TestStudent:
         tower = tiny_hasher().image
         x = torch.rand(2, 3, 64, 64)
         whole = tower.project(tower.backbone(2 * x - 1))
+        for stages in (0, 5, 6, 7):
+            cut = tower.upper(tower.lower(x, stages), stages)
+            torch.testing.assert_close(cut, F.normalize(whole, dim=-1), atol=1e-5, rtol=1e-4)
         torch.testing.assert_close(tower(x), F.normalize(whole, dim=-1), atol=1e-5, rtol=1e-4)
 
     def test_batch_norms_stay_as_they_are_while_training(self):

@@ -4,9 +4,11 @@ import json
 
 import numpy as np
 import pytest
+import timm
 import torch
 from PIL import Image
 from safetensors.torch import load_file
+from torch import nn
 
 from derefl import load_lcdh_student, load_lcdh_teacher
 from derefl.cli import main
@@ -21,6 +23,7 @@ from derefl.hashing.teacher import similarity
 from derefl.hashing.teaching import TeacherHasher, Teaching
 from derefl.training import loop
 from derefl.training.config import read_config
+from derefl.training.imagenet import load_imagenet_weights
 from tests.conftest import REPOSITORY
 from tests.hashing.fake import COLOURS
 from tests.hashing.test_online import ColourEncoder
@@ -239,6 +242,28 @@ def test_teachers_with_different_encoders(data, tmp_path):
         for teacher, f in ((a, mine), (b, yours))
     ]
     torch.testing.assert_close(image @ text.T, torch.stack(expected).mean(dim=0))
+
+
+@pytest.mark.parametrize("fixed", [5, 6])
+def test_only_the_stages_above_the_fixed_ones_are_tuned(data, tmp_path, fixed):
+    teacher, out = tmp_path / "teacher", tmp_path / "student"
+    arguments = [*options(data), "--out", str(teacher), "--set", *TEACHER, "run.steps=1"]
+    assert main(["train", "teacher", *arguments]) == 0
+    arguments = [*options(data), "--teacher", str(teacher / "model.safetensors"), "--out", str(out)]
+    arguments += ["--set", *STUDENT, "run.tune=0.5", "run.steps=2", f"run.fixed={fixed}"]
+    assert main(["train", "student", *arguments]) == 0
+    learned = load_lcdh_student(out / "model.safetensors").image.backbone
+    begun = timm.create_model("tf_efficientnet_lite0", num_classes=0)
+    load_imagenet_weights(begun, "tf_efficientnet_lite0", num_classes=0)
+    changed = [
+        any(not torch.equal(a, b.half().float()) for a, b in zip(*both, strict=True))
+        for both in zip(
+            map(nn.Module.parameters, learned.blocks),
+            map(nn.Module.parameters, begun.blocks),
+            strict=True,
+        )
+    ]
+    assert changed == [stage >= fixed for stage in range(7)]
 
 
 def test_the_shipped_recipes_read():

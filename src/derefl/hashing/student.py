@@ -69,8 +69,8 @@ class ImageTower(nn.Module):
     keeps what the fixed lower part gives, and only runs the upper one.
     """
 
-    CUT = 6
-    """Stages of the backbone in the lower part; its output has a 32nd of the sides."""
+    FIXED = 6
+    """Stages of the backbone in the lower part, where nothing else is said."""
 
     def __init__(self, config: LCDHStudentConfig) -> None:
         super().__init__()
@@ -85,14 +85,14 @@ class ImageTower(nn.Module):
                 module.eval()
         return self
 
-    def lower(self, x: Tensor) -> Tensor:
-        """``[b 3 s s]`` in [0, 1] → ``[b c s/32 s/32]``."""
+    def lower(self, x: Tensor, stages: int = FIXED) -> Tensor:
+        """``[b 3 s s]`` in [0, 1] → what the first stages give, six of them ``[b c s/32 s/32]``."""
         x = (2 * x - 1).contiguous(memory_format=torch.channels_last)
-        return self.backbone.blocks[: self.CUT](self.backbone.bn1(self.backbone.conv_stem(x)))
+        return self.backbone.blocks[:stages](self.backbone.bn1(self.backbone.conv_stem(x)))
 
-    def upper(self, x: Tensor) -> Tensor:
+    def upper(self, x: Tensor, stages: int = FIXED) -> Tensor:
         """What :meth:`lower` gives → unit vectors ``[b feature_dim]``."""
-        x = self.backbone.blocks[self.CUT :](x.contiguous(memory_format=torch.channels_last))
+        x = self.backbone.blocks[stages:](x.contiguous(memory_format=torch.channels_last))
         x = self.backbone.bn2(self.backbone.conv_head(x))
         return F.normalize(self.project(x.mean(dim=(2, 3))), dim=-1)
 

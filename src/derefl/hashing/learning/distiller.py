@@ -19,7 +19,7 @@ from derefl.hashing.learning.distil import (
     student_loss,
 )
 from derefl.hashing.pictures import batches, read, square, tensor
-from derefl.hashing.student import LCDHStudent
+from derefl.hashing.student import ImageTower, LCDHStudent
 from derefl.hashing.teacher import LCDHTeacher
 from derefl.hashing.tokenizer import padded, tokenize
 from derefl.training.precision import autocast_dtype
@@ -65,6 +65,7 @@ class Distiller:
         tune: float,
         weight_decay: float,
         word_dropout: float = 0.0,
+        fixed: int = ImageTower.FIXED,
     ) -> None:
         """
         Args:
@@ -75,12 +76,15 @@ class Distiller:
             tune: that of the upper part of the image tower, as a share of it; 0 leaves it as it is.
             weight_decay: of matrices other than the word pieces.
             word_dropout: share of the word pieces that a step does not get to see.
+            fixed: stages in the lower part of the image tower, whose output items hold.
         """
         self.student, self.teacher, self.config = student, teacher, config
-        self.word_dropout = word_dropout
+        self.word_dropout, self.fixed = word_dropout, fixed
         self.module = StudentRun(student)
         self.optimiser = torch.optim.AdamW(
-            parameter_groups(student, self.module.temperatures, learning_rate, tune, weight_decay)
+            parameter_groups(
+                student, self.module.temperatures, learning_rate, tune, weight_decay, fixed
+            )
         )
 
     def look(self, lower: Tensor, tokens: Sequence[Sequence[int]]) -> StudentView:
@@ -89,7 +93,7 @@ class Distiller:
         dtype = autocast_dtype(device)
         with torch.autocast(device.type, dtype, enabled=dtype is not None):
             # Kept in half the room, but without autocast the weights take float32 only.
-            image = student.image.upper(lower.permute(0, 3, 1, 2).float())
+            image = student.image.upper(lower.permute(0, 3, 1, 2).float(), self.fixed)
             text = student.text(torch.from_numpy(padded(tokens)).to(device))
         image, text = F.normalize(image.float(), dim=-1), F.normalize(text.float(), dim=-1)
         return StudentView(image, text, student.image_hash(image), student.text_hash(text))
@@ -153,13 +157,18 @@ class Distiller:
 
 
 def parameter_groups(
-    student: LCDHStudent, temperatures: nn.Module, rate: float, tune: float, decay: float
+    student: LCDHStudent,
+    temperatures: nn.Module,
+    rate: float,
+    tune: float,
+    decay: float,
+    stages: int = ImageTower.FIXED,
 ) -> list[dict[str, Any]]:
     """What is trained, how fast, and what decays: matrices, but not the word pieces."""
-    fixed = student.image.backbone.requires_grad_(False)
+    backbone = student.image.backbone.requires_grad_(False)
     upper: list[Tensor] = []
     if tune:
-        for part in (fixed.blocks[student.image.CUT :], fixed.conv_head, fixed.bn2):
+        for part in (backbone.blocks[stages:], backbone.conv_head, backbone.bn2):
             upper += part.requires_grad_(True).parameters()
     kinds: dict[tuple[bool, bool], list[Tensor]] = {}
     ours = {id(p) for p in upper}
@@ -179,13 +188,20 @@ def parameter_groups(
 
 
 @torch.inference_mode()
-def lower_features(student: LCDHStudent, images: Iterable[Any], *, count: int = 2) -> Tensor:
+def lower_features(
+    student: LCDHStudent,
+    images: Iterable[Any],
+    *,
+    count: int = 2,
+    stages: int = ImageTower.FIXED,
+) -> Tensor:
     """What the fixed part of the image tower makes of views of pictures.
 
     Args:
         student: its tower.
         images: PIL pictures or paths.
         count: of views; see :func:`views`.
+        stages: in the fixed part.
 
     Returns:
         bfloat16 ``[views n h w c]``.
@@ -201,7 +217,7 @@ def lower_features(student: LCDHStudent, images: Iterable[Any], *, count: int = 
         for view in zip(*looks, strict=True):
             x = tensor([square(picture, side) for picture in view]).to(weight.device)
             with torch.autocast(weight.device.type, dtype, enabled=dtype is not None):
-                lower = student.image.lower(x)
+                lower = student.image.lower(x, stages)
             seen.append(lower.permute(0, 2, 3, 1).bfloat16())
         found.append(torch.stack(seen))
     return torch.cat(found, dim=1).clone()

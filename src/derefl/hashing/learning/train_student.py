@@ -30,7 +30,7 @@ from derefl.hashing.learning.distiller import (
     tokens_of,
 )
 from derefl.hashing.learning.offline import Features, cached_features
-from derefl.hashing.student import LCDHStudent, LCDHStudentConfig
+from derefl.hashing.student import ImageTower, LCDHStudent, LCDHStudentConfig
 from derefl.hashing.teacher import LCDHTeacher
 from derefl.hashing.tokenizer import word_pieces
 from derefl.training.imagenet import load_imagenet_weights
@@ -47,6 +47,7 @@ class StudentRunConfig:
         steps, batch: length of the run, pairs a step.
         learning_rate, weight_decay, warmup: AdamW and its schedule.
         tune: learning rate of the upper part of the image tower, as a share; 0 leaves it alone.
+        fixed: stages of the image tower below that part.
         word_dropout: share of the word pieces that a step does not get to see.
         views: of each picture, see :func:`~derefl.hashing.learning.distiller.views`.
         ema: decay of the averaged weights, which are what is saved.
@@ -60,6 +61,7 @@ class StudentRunConfig:
     weight_decay: float = 0.05
     warmup: int = 50
     tune: float = 0.1
+    fixed: int = ImageTower.FIXED
     word_dropout: float = 0.1
     views: int = 5
     ema: float = 0.99
@@ -88,8 +90,8 @@ def train_student(
 
     Args:
         config: all settings.
-        out: folder for the features of each encoder and ``lower.safetensors`` (the fixed part of
-            the image tower), computed once, ``state.safetensors``, ``log.jsonl`` and
+        out: folder for the features of each encoder and ``lower-STAGES.safetensors`` (the fixed
+            part of the image tower), computed once, ``state.safetensors``, ``log.jsonl`` and
             ``model.safetensors``, the averaged student.
         device: where to train.
         teachers: what to learn from; of several, from the mean of their similarities and from the
@@ -114,7 +116,7 @@ def train_student(
         student.load_state_dict(start.state_dict(), strict=True)
     teachers = [teacher.to(device).eval() for teacher in teachers]
     student.to(device)
-    items = prepared(student, teachers, corpus, out, device, run.views)
+    items = prepared(student, teachers, corpus, out, device, run)
     distiller = Distiller(
         student,
         teachers[0],
@@ -123,6 +125,7 @@ def train_student(
         tune=run.tune,
         weight_decay=run.weight_decay,
         word_dropout=run.word_dropout,
+        fixed=run.fixed,
     )
 
     def step(number: int) -> dict[str, float]:
@@ -152,23 +155,24 @@ def prepared(
     corpus: Corpus,
     out: Path,
     device: torch.device,
-    count: int,
+    run: StudentRunConfig,
 ) -> Items:
     """All that does not change during the run, from ``out`` where it is there already."""
     features = {
-        name: cached_features(out, name, corpus, device, count)
+        name: cached_features(out, name, corpus, device, run.views)
         for name in dict.fromkeys(teacher.config.encoder for teacher in teachers)
     }
-    path = out / "lower.safetensors"
+    path = out / f"lower-{run.fixed}.safetensors"
     if not path.exists():
         pictures = tqdm(corpus.paths, unit="picture", desc="lower part")
+        lower = lower_features(student, pictures, count=run.views, stages=run.fixed)
         with atomic_path(path) as temporary:
-            save_file({"lower": lower_features(student, pictures, count=count).cpu()}, temporary)
+            save_file({"lower": lower.cpu()}, temporary)
     lower = load_file(path)["lower"]
-    if lower.shape[:2] != (count, len(corpus.paths)):
+    if lower.shape[:2] != (run.views, len(corpus.paths)):
         raise DataError(
-            f"{path} holds {lower.shape[0]} views of {lower.shape[1]} pictures, expected {count} "
-            f"of {len(corpus.paths)}: delete it, or choose another --out"
+            f"{path} holds {lower.shape[0]} views of {lower.shape[1]} pictures, expected "
+            f"{run.views} of {len(corpus.paths)}: delete it, or choose another --out"
         )
     image, text = seen_by(teachers, features, device)
     return Items(lower.to(device), tokens_of(student, corpus.texts), image, text)
