@@ -17,6 +17,7 @@ from derefl.hashing.learning.losses import (
     contrastive_loss,
     decorrelation_loss,
     nested,
+    others,
     quantisation_loss,
     row_distillation,
     similarity_distillation,
@@ -57,6 +58,10 @@ class TestLosses:
         p, q = F.softmax(3 * t, 1).numpy(), F.softmax(5 * s, 1).numpy()
         expected = (p * np.log(p / q)).sum(1).mean()
         assert float(row_distillation(s, t, 5.0, 3.0)) == pytest.approx(expected, rel=1e-4)
+
+    def test_others_are_all_but_the_diagonal(self):
+        s = torch.arange(9.0).view(3, 3)
+        assert others(s).tolist() == [[1, 2], [3, 5], [6, 7]]
 
     def test_similarity_distillation(self):
         a, b = torch.tensor([[1.0, 1], [1, -1]]), torch.tensor([[1.0, 1]])
@@ -105,6 +110,21 @@ class TestStudentLoss:
         same = StudentView(*teacher[:4])
         terms = student_loss(same, teacher, torch.eye(6), Temperatures(), DistilConfig())[1]
         assert terms["rows"] == pytest.approx(0, abs=1e-5) and terms["regression"] == 0
+
+    def test_rows_of_one_modality_leave_out_that_all_are_like_themselves(self):
+        student, teacher = self.views()
+        config = DistilConfig(scale=5.0)
+        terms = student_loss(student, teacher, torch.eye(6), Temperatures(), config)[1]
+        expected = []
+        for a, b in ((0, 1), (1, 0), (0, 0), (1, 1)):
+            for i in range(6):
+                row = [j for j in range(6) if a != b or j != i]
+                logs = [
+                    F.log_softmax(5 * (view[a][i] @ view[b][row].T), dim=0)
+                    for view in (teacher, student)
+                ]
+                expected.append(float((logs[0].exp() * (logs[0] - logs[1])).sum()))
+        assert terms["rows"] == pytest.approx(np.mean(expected), rel=1e-4)
 
     def test_bits_beyond_the_lengths_that_are_trained_do_not_matter(self):
         student, teacher = self.views()

@@ -16,8 +16,8 @@ from derefl.errors import DataError
 from derefl.hashing.codes import hamming
 from derefl.hashing.learning import offline, train_student
 from derefl.hashing.learning.captions import read_captions
-from derefl.hashing.learning.corpus import EVERY_NAMED, CorpusConfig, read_corpus
-from derefl.hashing.learning.distiller import views
+from derefl.hashing.learning.corpus import EVERY_NAMED, Corpus, CorpusConfig, read_corpus
+from derefl.hashing.learning.distiller import Distiller, views
 from derefl.hashing.learning.evaluate import evaluate_captions
 from derefl.hashing.teacher import similarity
 from derefl.hashing.teaching import TeacherHasher, Teaching
@@ -124,6 +124,17 @@ class TestCorpus:
         ):
             pictures, _ = corpus.batch(500, 0.5, np.random.default_rng(0))
             assert sorted(pictures) == list(range(len(corpus.paths)))
+
+    def test_folds_part_the_pictures_and_a_batch_keeps_to_one(self, data):
+        corpus = read_corpus(config(data))
+        folds = [corpus.in_fold(k, 3) for k in range(3)]
+        assert (sum(fold.astype(int) for fold in folds) == 1).all()
+        pictures, texts = corpus.batch(12, 0.5, np.random.default_rng(0), folds[1])
+        assert len({*pictures}) == 12 and folds[1][pictures].all()
+        assert (pictures < corpus.captioned).sum() == 6
+        assert all(t in corpus.of[p] for p, t in zip(pictures, texts, strict=True))
+        every, _ = corpus.batch(500, 0.5, np.random.default_rng(0), folds[2])
+        assert sorted(every) == list(np.flatnonzero(folds[2]))
 
     def test_nothing_to_learn_from(self, data):
         with pytest.raises(DataError, match="--images and --captions belong together"):
@@ -242,6 +253,76 @@ def test_teachers_with_different_encoders(data, tmp_path):
         for teacher, f in ((a, mine), (b, yours))
     ]
     torch.testing.assert_close(image @ text.T, torch.stack(expected).mean(dim=0))
+
+
+def test_a_student_learns_of_a_fold_from_teachers_who_left_it_out(data, tmp_path, monkeypatch):
+    drawn, taught = [], []
+    batch, step = Corpus.batch, Distiller.step
+
+    def spy_batch(self, *args):
+        found = batch(self, *args)
+        drawn.append(found[0])
+        return found
+
+    def spy_step(self, items, *args, **more):
+        taught.append(items.teacher_image)
+        return step(self, items, *args, **more)
+
+    monkeypatch.setattr(Corpus, "batch", spy_batch)
+    monkeypatch.setattr(Distiller, "step", spy_step)
+    corpus = read_corpus(config(data))
+    teachers = []
+    for fold in range(3):
+        drawn.clear()
+        out = tmp_path / f"fold{fold}"
+        settings = [*TEACHER, "run.steps=4", "run.folds=3", f"run.fold={fold}", f"run.seed={fold}"]
+        arguments = [*options(data), "--out", str(out), "--set", *settings]
+        assert main(["train", "teacher", *arguments]) == 0
+        assert not corpus.in_fold(fold, 3)[np.concatenate(drawn)].any()
+        teachers.append(out / "model.safetensors")
+
+    drawn.clear()
+    out = tmp_path / "student"
+    arguments = [*options(data), "--out", str(out), "--teacher", *map(str, teachers)]
+    settings = [*STUDENT, "run.steps=5", "run.folds=3", "loss.regression=0"]
+    assert main(["train", "student", *arguments, "--set", *settings]) == 0
+    features = offline.Features(**load_file(out / "features-stand-in.safetensors"))
+    features = offline.Features(features.images.float(), features.texts.float())
+    assert len(drawn) == len(taught) == 5
+    for number, (pictures, image) in enumerate(zip(drawn, taught, strict=True)):
+        assert corpus.in_fold(number % 3, 3)[pictures].all()
+        teacher = load_lcdh_teacher(teachers[number % 3])
+        expected, _ = train_student.seen_by([teacher], {"stand-in": features}, torch.device("cpu"))
+        torch.testing.assert_close(image, expected)
+
+
+@pytest.mark.parametrize(
+    "settings, message",
+    [
+        (["run.folds=2"], "got 1 teachers for run.folds=2"),
+        (["run.folds=0"], "got 1 teachers for run.folds=0"),
+    ],
+)
+def test_teachers_that_do_not_come_in_folds(data, tmp_path, capsys, settings, message):
+    arguments = [*options(data), "--out", str(tmp_path / "out"), "--set", *STUDENT, *settings]
+    assert main(["train", "student", *arguments]) == 1
+    assert message in capsys.readouterr().err
+
+
+def test_teachers_of_folds_have_no_codes_in_common(data, tmp_path, capsys):
+    arguments = [*options(data), "--teacher", "lcdh-teacher", "lcdh-teacher", "--out"]
+    arguments += [str(tmp_path / "out"), "--set", *STUDENT, "run.folds=2"]
+    assert main(["train", "student", *arguments]) == 1
+    assert "set loss.regression=0" in capsys.readouterr().err
+
+
+def test_a_teacher_without_codes_learns_from_features_alone(data, tmp_path):
+    off = [f"run.{name}=0" for name in ("codes", "code_rows", "joint", "lambda1", "lambda2")]
+    out = tmp_path / "teacher"
+    arguments = [*options(data), "--out", str(out), "--set", *TEACHER, *off]
+    assert main(["train", "teacher", *arguments]) == 0
+    log = [json.loads(line) for line in (out / "log.jsonl").open()]
+    assert log[1]["loss"] == log[1]["features"] and "codes" not in log[1]
 
 
 @pytest.mark.parametrize("fixed", [5, 6])

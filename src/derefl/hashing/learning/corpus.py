@@ -63,23 +63,31 @@ class Corpus:
     groups: np.ndarray
     captioned: int
 
-    def batch(self, count: int, share: float, rng: Generator) -> tuple[np.ndarray, np.ndarray]:
+    def batch(
+        self, count: int, share: float, rng: Generator, among: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Rows of ``count`` distinct pictures and of one text for each: long ``[count]``, twice.
 
         Args:
             count: size of the batch; it is smaller where there are not as many pictures.
             share: how many of them are captioned ones, where there are both kinds.
             rng: NumPy generator.
+            among: bool ``[pictures]``, those to draw from; None draws from all.
         """
-        others = len(self.paths) - self.captioned
-        first = min(self.captioned, round(share * count) if others else count)
+        rows = np.arange(len(self.paths)) if among is None else np.flatnonzero(among)
+        with_captions, others = rows[rows < self.captioned], rows[rows >= self.captioned]
+        first = min(len(with_captions), round(share * count) if len(others) else count)
         pictures = np.concatenate(
             [
-                rng.choice(self.captioned, first, replace=False),
-                self.captioned + rng.choice(others, min(others, count - first), replace=False),
+                rng.choice(with_captions, first, replace=False),
+                rng.choice(others, min(len(others), count - first), replace=False),
             ]
         ).astype(np.int64)
         return pictures, np.array([rng.choice(self.of[i]) for i in pictures])
+
+    def in_fold(self, fold: int, folds: int) -> np.ndarray:
+        """Bool ``[pictures]``: every ``folds``-th of them, from number ``fold`` on."""
+        return np.arange(len(self.paths)) % folds == fold
 
 
 class CorpusBuilder:

@@ -13,6 +13,7 @@ from derefl.hashing.learning.losses import (
     decorrelation_loss,
     length_weights,
     nested,
+    others,
     quantisation_loss,
     row_distillation,
     similarity_distillation,
@@ -144,12 +145,13 @@ def distillation(
     share = length_weights(config.lengths).to(teacher.image)
     joint = teacher.joint_code @ teacher.joint_code.T / teacher.joint_code.shape[1]
     for a, b in ((0, 1), (1, 0), (0, 0), (1, 1)):
-        target = teacher[a] @ teacher[b].T
-        rows.append(row_distillation(student[a] @ student[b].T, target, config.scale, config.scale))
+        among = others if a == b else torch.Tensor.contiguous
+        target, at = among(teacher[a] @ teacher[b].T), config.scale
+        rows.append(row_distillation(among(student[a] @ student[b].T), target, at, at))
         for bits, part in zip(config.lengths, share, strict=True):
             x, y = codes[a][:, :bits], codes[b][:, :bits]
             scale = temperatures.of_codes(bits)
-            code_rows.append(part * row_distillation(x @ y.T / bits, target, scale, config.scale))
+            code_rows.append(part * row_distillation(among(x @ y.T / bits), target, scale, at))
             matrices.append(part * similarity_distillation(x, y, joint))
     return {
         "rows": torch.stack(rows).mean(),

@@ -46,6 +46,15 @@ def row_distillation(student: Tensor, teacher: Tensor, scale: Tensor | float, at
     return F.kl_div(F.log_softmax(scale * student, 1), target, reduction="batchmean")
 
 
+def others(similarity: Tensor) -> Tensor:
+    """The matrix without its diagonal, ``[n n]`` → ``[n n−1]``: that all are like themselves.
+
+    Beside its 1 a softmax over the rest of the row would be next to nothing.
+    """
+    n = len(similarity)
+    return similarity.flatten()[1:].view(n - 1, n + 1)[:, :-1].reshape(n, n - 1)
+
+
 def similarity_distillation(a: Tensor, b: Tensor, teacher: Tensor) -> Tensor:
     """‖B_a B_bᵀ/K − S_T‖² / n², S_T = H_T H_Tᵀ/K (paper: approximates similarity matrices).
 

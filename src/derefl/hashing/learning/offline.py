@@ -2,7 +2,7 @@
 
 import itertools
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -26,6 +26,7 @@ from derefl.hashing.learning.losses import (
     alignment_loss,
     contrastive_loss,
     nested,
+    others,
     quantisation_loss,
     row_distillation,
     straight_through_sign,
@@ -51,6 +52,10 @@ class TeacherRunConfig:
         lambda1, lambda2: weights of h_v ≈ h_t for a pair, and of quantisation.
         joint: weight of InfoNCE between the joint code of a pair and the unimodal codes.
         views: of each picture, see :func:`~derefl.hashing.learning.distiller.views`.
+        folds, fold: of ``folds`` equal parts of the pictures, number ``fold`` is not learned from,
+            for a student that shall be told of pictures what they are like to someone who has
+            never seen them; see :func:`~derefl.hashing.learning.train_student.train_student`.
+            1 learns from all.
         ema: decay of the averaged weights, which are what is saved.
         seed: of weights and batches.
         save_every: steps between resumable states.
@@ -67,6 +72,8 @@ class TeacherRunConfig:
     lambda2: float = 0.01
     joint: float = 0.25
     views: int = 5
+    folds: int = 1
+    fold: int = 0
     ema: float = 0.99
     seed: int = 0
     save_every: int = 300
@@ -127,9 +134,11 @@ def train_teacher(config: TeacherTrainConfig, out: Path, device: torch.device) -
     optimiser = make_optimiser(module, run)
     images, texts = features.images.to(device), features.texts.to(device)
 
+    seen = ~corpus.in_fold(run.fold, run.folds) if run.folds > 1 else None
+
     def step(number: int) -> dict[str, float]:
         rng = np.random.default_rng([run.seed, number])
-        picture_rows, text_rows = corpus.batch(run.batch, config.corpus.caption_share, rng)
+        picture_rows, text_rows = corpus.batch(run.batch, config.corpus.caption_share, rng, seen)
         for group in optimiser.param_groups:
             group["lr"] = run.learning_rate * cosine_with_warmup(number, run.steps, run.warmup)
         loss, terms = teacher_loss(
@@ -177,17 +186,25 @@ def teacher_loss(
         return contrastive_loss(a @ b.T / bits, positives, temperatures.of_codes(bits))
 
     codes = [straight_through_sign(h) for h in (image_code, text_code, joint)]
-    terms = {
-        "features": contrastive_loss(image @ text.T, positives, temperatures.of_features()),
-        "codes": nested(contrast, codes[0], codes[1]),
-        "code_rows": self_distillation(image.detach(), text.detach(), codes[:2], temperatures),
-        "joint": nested(contrast, codes[0], codes[2]) + nested(contrast, codes[2], codes[1]),
-        "lambda1": alignment_loss(image_code, text_code),
-        "lambda2": quantisation_loss(image_code) + quantisation_loss(text_code),
+    terms: dict[str, Callable[[], Tensor]] = {
+        "codes": lambda: nested(contrast, codes[0], codes[1]),
+        "code_rows": lambda: self_distillation(
+            image.detach(), text.detach(), codes[:2], temperatures
+        ),
+        "joint": lambda: (
+            nested(contrast, codes[0], codes[2]) + nested(contrast, codes[2], codes[1])
+        ),
+        "lambda1": lambda: alignment_loss(image_code, text_code),
+        "lambda2": lambda: quantisation_loss(image_code) + quantisation_loss(text_code),
     }
-    weights = {"features": 1.0, **{name: getattr(run, name) for name in list(terms)[1:]}}
-    total = torch.stack([weights[name] * term for name, term in terms.items()]).sum()
-    return total, {name: float(term.detach()) for name, term in terms.items()}
+    total = contrastive_loss(image @ text.T, positives, temperatures.of_features())
+    log = {"features": float(total.detach())}
+    for name, of in terms.items():
+        if weight := getattr(run, name):  # what weighs nothing would cost as much
+            term = of()
+            total = total + weight * term
+            log[name] = float(term.detach())
+    return total, log
 
 
 def self_distillation(
@@ -206,7 +223,8 @@ def self_distillation(
         for bits in LENGTHS:
             similarity = x[:, :bits] @ y[:, :bits].T / bits
             scale = temperatures.of_codes(bits)
-            terms.append(row_distillation(similarity, a @ b.T, scale, at))
+            among = others if a is b else torch.Tensor.contiguous
+            terms.append(row_distillation(among(similarity), among(a @ b.T), scale, at))
     return torch.stack(terms).mean()
 
 

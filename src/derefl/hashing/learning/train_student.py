@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from tqdm import tqdm
 
-from derefl.errors import DataError
+from derefl.errors import ConfigError, DataError
 from derefl.files import atomic_path
 from derefl.hashing.encoders import StandInEncoder
 from derefl.hashing.hasher import KIND
@@ -50,6 +50,9 @@ class StudentRunConfig:
         fixed: stages of the image tower below that part.
         word_dropout: share of the word pieces that a step does not get to see.
         views: of each picture, see :func:`~derefl.hashing.learning.distiller.views`.
+        folds: 1, or the number of folds that the teachers left out, each one of them: of teacher
+            number i it is fold i mod ``folds``. Each step learns from the pictures of one fold, by
+            the teachers that have never seen them.
         ema: decay of the averaged weights, which are what is saved.
         seed: of weights and batches.
         save_every: steps between resumable states.
@@ -64,6 +67,7 @@ class StudentRunConfig:
     fixed: int = ImageTower.FIXED
     word_dropout: float = 0.1
     views: int = 5
+    folds: int = 1
     ema: float = 0.99
     seed: int = 0
     save_every: int = 300
@@ -95,7 +99,7 @@ def train_student(
             ``model.safetensors``, the averaged student.
         device: where to train.
         teachers: what to learn from; of several, from the mean of their similarities and from the
-            first one's codes.
+            first one's codes. With ``run.folds`` of those of a fold, and from no codes.
         start: weights to start from instead of ImageNet's and MiniLM's; ignored when resuming.
 
     Returns:
@@ -103,9 +107,11 @@ def train_student(
 
     Raises:
         DataError: a source is missing or wrong.
+        ConfigError: the teachers do not come in so many folds, or codes of theirs are asked for.
         CheckpointError: ``out`` holds the state of another architecture.
     """
     run = config.run
+    check_folds(config, len(teachers))
     torch.manual_seed(run.seed)
     corpus = read_corpus(config.corpus)
     student = LCDHStudent(config.model)
@@ -116,7 +122,7 @@ def train_student(
         student.load_state_dict(start.state_dict(), strict=True)
     teachers = [teacher.to(device).eval() for teacher in teachers]
     student.to(device)
-    items = prepared(student, teachers, corpus, out, device, run)
+    folds = prepared(student, teachers, corpus, out, device, run)
     distiller = Distiller(
         student,
         teachers[0],
@@ -130,7 +136,9 @@ def train_student(
 
     def step(number: int) -> dict[str, float]:
         rng = np.random.default_rng([run.seed, number])
-        pictures, texts = corpus.batch(run.batch, config.corpus.caption_share, rng)
+        fold = number % run.folds
+        items, among = folds[fold], corpus.in_fold(fold, run.folds)
+        pictures, texts = corpus.batch(run.batch, config.corpus.caption_share, rng, among)
         return distiller.step(
             items,
             pictures,
@@ -156,8 +164,12 @@ def prepared(
     out: Path,
     device: torch.device,
     run: StudentRunConfig,
-) -> Items:
-    """All that does not change during the run, from ``out`` where it is there already."""
+) -> list[Items]:
+    """All that does not change during the run, from ``out`` where it is there already.
+
+    Returns:
+        One for each fold; they differ in what the teachers see.
+    """
     features = {
         name: cached_features(out, name, corpus, device, run.views)
         for name in dict.fromkeys(teacher.config.encoder for teacher in teachers)
@@ -174,8 +186,26 @@ def prepared(
             f"{path} holds {lower.shape[0]} views of {lower.shape[1]} pictures, expected "
             f"{run.views} of {len(corpus.paths)}: delete it, or choose another --out"
         )
-    image, text = seen_by(teachers, features, device)
-    return Items(lower.to(device), tokens_of(student, corpus.texts), image, text)
+    lower, tokens = lower.to(device), tokens_of(student, corpus.texts)
+    return [
+        Items(lower, tokens, *seen_by(teachers[fold :: run.folds], features, device))
+        for fold in range(run.folds)
+    ]
+
+
+def check_folds(config: StudentTrainConfig, teachers: int) -> None:
+    """Raise ConfigError unless the teachers come in the folds that the run has."""
+    folds = config.run.folds
+    if folds < 1 or teachers % folds:
+        raise ConfigError(
+            f"got {teachers} teachers for run.folds={folds}, expected as many for each fold; list "
+            "those of fold 0, 1, … in turn"
+        )
+    if folds > 1 and config.loss.teacher and (config.loss.regression or config.loss.matrices):
+        raise ConfigError(
+            "teachers of several folds have no codes in common; set loss.regression=0 and "
+            "loss.matrices=0"
+        )
 
 
 @torch.no_grad()
