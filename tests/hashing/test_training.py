@@ -309,6 +309,13 @@ def test_teachers_that_do_not_come_in_folds(data, tmp_path, capsys, settings, me
     assert message in capsys.readouterr().err
 
 
+def test_a_teacher_of_no_fold(data, tmp_path, capsys):
+    arguments = [*options(data), "--out", str(tmp_path / "out"), "--set", *TEACHER]
+    for wrong in (["run.fold=1"], ["run.folds=3", "run.fold=3"], ["run.folds=0"]):
+        assert main(["train", "teacher", *arguments, *wrong]) == 1
+        assert "expected a number from 0 below it" in capsys.readouterr().err
+
+
 def test_teachers_of_folds_have_no_codes_in_common(data, tmp_path, capsys):
     arguments = [*options(data), "--teacher", "lcdh-teacher", "lcdh-teacher", "--out"]
     arguments += [str(tmp_path / "out"), "--set", *STUDENT, "run.folds=2"]
@@ -350,6 +357,7 @@ def test_only_the_stages_above_the_fixed_ones_are_tuned(data, tmp_path, fixed):
 def test_the_shipped_recipes_read():
     for kind, name in (
         (offline.TeacherTrainConfig, "lcdh-teacher"),
+        (offline.TeacherTrainConfig, "lcdh-fold"),
         (train_student.StudentTrainConfig, "lcdh-student"),
     ):
         recipe = read_config(kind, REPOSITORY / "configs" / f"{name}.toml")

@@ -18,9 +18,8 @@ averaged model, renewed at every validation; use it with --model, or go on from 
 HASHING_EXAMPLES = """examples:
   derefl train teacher --config configs/lcdh-teacher.toml --images flickr8k/images \\
       --captions flickr8k/captions.csv --split flickr8k/train.txt --out runs/teacher
-  derefl train student --config configs/lcdh-student.toml --images flickr8k/images \\
-      --captions flickr8k/captions.csv --split flickr8k/train.txt \\
-      --teacher runs/teacher/model.safetensors --out runs/student
+  derefl train student --images flickr8k/images --captions flickr8k/captions.csv \\
+      --split flickr8k/train.txt --teacher runs/teacher/model.safetensors --out runs/student
 
 The same command takes up a run that was stopped. The encoder's features are kept in OUT.
 """

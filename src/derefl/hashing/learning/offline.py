@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_
 from tqdm import tqdm
 
-from derefl.errors import DataError
+from derefl.errors import ConfigError, DataError
 from derefl.files import atomic_path
 from derefl.hashing.encoders import Encoder, load_encoder
 from derefl.hashing.learning.corpus import Corpus, CorpusConfig, read_corpus
@@ -122,9 +122,14 @@ def train_teacher(config: TeacherTrainConfig, out: Path, device: torch.device) -
 
     Raises:
         DataError: a source is missing or wrong.
+        ConfigError: there is no such fold.
         CheckpointError: ``out`` holds the state of another architecture.
     """
     run = config.run
+    if not 0 <= run.fold < run.folds:
+        raise ConfigError(
+            f"got run.fold={run.fold} of run.folds={run.folds}, expected a number from 0 below it"
+        )
     torch.manual_seed(run.seed)
     corpus = read_corpus(config.corpus)
     features = cached_features(out, config.model.encoder, corpus, device, run.views)
