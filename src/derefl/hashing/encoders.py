@@ -125,11 +125,15 @@ class StandInEncoder:
         self.languages = [self.language]
         if second is not None:
             try:
-                self.languages.append(SentenceTransformer(second, device=str(device)))
+                self.languages.append(
+                    SentenceTransformer(
+                        second, device=str(device), model_kwargs={"use_safetensors": True}
+                    )
+                )
             except (OSError, ValueError) as error:
                 raise ConfigError(
                     f"sentence-transformers cannot load {second!r}: {error}; expected a repo of "
-                    "the Hub, or a folder with such a model"
+                    "the Hub, or a folder with such a model, its weights as safetensors"
                 ) from error
         self.device = torch.device(device)
         self.image_dim = 1280

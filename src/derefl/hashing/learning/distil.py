@@ -13,7 +13,6 @@ from derefl.hashing.learning.losses import (
     decorrelation_loss,
     length_weights,
     nested,
-    others,
     quantisation_loss,
     row_distillation,
     similarity_distillation,
@@ -29,7 +28,8 @@ class DistilConfig:
         contrastive: InfoNCE between codes of pictures and texts, mean over code lengths …
         float_contrastive: … and between their real-valued features.
         rows: distillation of the rows of the teacher's similarity matrices, picture–text,
-            picture–picture and text–text, into the student's features …
+            picture–picture and text–text, these two without their diagonal, into the student's
+            features …
         code_rows: … and into its codes, mean over code lengths.
         matrices: squared distance of the code similarity matrices to the teacher's.
         regression: squared distance of the real-valued codes to the teacher's own.
@@ -145,13 +145,16 @@ def distillation(
     share = length_weights(config.lengths).to(teacher.image)
     joint = teacher.joint_code @ teacher.joint_code.T / teacher.joint_code.shape[1]
     for a, b in ((0, 1), (1, 0), (0, 0), (1, 1)):
-        among = others if a == b else torch.Tensor.contiguous
-        target, at = among(teacher[a] @ teacher[b].T), config.scale
-        rows.append(row_distillation(among(student[a] @ student[b].T), target, at, at))
+        target, at, across = teacher[a] @ teacher[b].T, config.scale, a != b
+        similarity = student[a] @ student[b].T
+        rows.append(row_distillation(similarity, target, at, at, diagonal=across))
         for bits, part in zip(config.lengths, share, strict=True):
             x, y = codes[a][:, :bits], codes[b][:, :bits]
             scale = temperatures.of_codes(bits)
-            code_rows.append(part * row_distillation(among(x @ y.T / bits), target, scale, at))
+            similarity = x @ y.T / bits
+            code_rows.append(
+                part * row_distillation(similarity, target, scale, at, diagonal=across)
+            )
             matrices.append(part * similarity_distillation(x, y, joint))
     return {
         "rows": torch.stack(rows).mean(),

@@ -34,25 +34,33 @@ def contrastive_loss(similarity: Tensor, positives: Tensor, scale: Tensor | floa
     return (rows.sum() + columns.sum()) / (2 * len(similarity))
 
 
-def row_distillation(student: Tensor, teacher: Tensor, scale: Tensor | float, at: float) -> Tensor:
+def without_diagonal(similarity: Tensor) -> Tensor:
+    """What is left of ``[n n]`` without its diagonal, ``[n n−1]``."""
+    n = len(similarity)
+    return similarity.flatten()[1:].view(n - 1, n + 1)[:, :-1].reshape(n, n - 1)
+
+
+def row_distillation(
+    student: Tensor,
+    teacher: Tensor,
+    scale: Tensor | float,
+    at: float,
+    *,
+    diagonal: bool = True,
+) -> Tensor:
     """KL(softmax(t·S_T) ‖ softmax(s·S)), mean over rows: who is near whom, as the teacher sees it.
 
     Args:
         student, teacher: similarities in [−1, 1], ``[n m]``.
         scale: inverse temperature s of the student's.
         at: that of the teacher's, t.
+        diagonal: False leaves it out, where a set is compared with itself: that everything is like
+            itself needs no learning, and beside its 1 the rest of a row is next to nothing.
     """
+    if not diagonal:
+        student, teacher = without_diagonal(student), without_diagonal(teacher)
     target = F.softmax(at * teacher, dim=1)
     return F.kl_div(F.log_softmax(scale * student, 1), target, reduction="batchmean")
-
-
-def others(similarity: Tensor) -> Tensor:
-    """The matrix without its diagonal, ``[n n]`` → ``[n n−1]``: that all are like themselves.
-
-    Beside its 1 a softmax over the rest of the row would be next to nothing.
-    """
-    n = len(similarity)
-    return similarity.flatten()[1:].view(n - 1, n + 1)[:, :-1].reshape(n, n - 1)
 
 
 def similarity_distillation(a: Tensor, b: Tensor, teacher: Tensor) -> Tensor:

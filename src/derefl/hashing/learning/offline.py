@@ -26,7 +26,6 @@ from derefl.hashing.learning.losses import (
     alignment_loss,
     contrastive_loss,
     nested,
-    others,
     quantisation_loss,
     row_distillation,
     straight_through_sign,
@@ -228,8 +227,7 @@ def self_distillation(
         for bits in LENGTHS:
             similarity = x[:, :bits] @ y[:, :bits].T / bits
             scale = temperatures.of_codes(bits)
-            among = others if a is b else torch.Tensor.contiguous
-            terms.append(row_distillation(among(similarity), among(a @ b.T), scale, at))
+            terms.append(row_distillation(similarity, a @ b.T, scale, at, diagonal=a is not b))
     return torch.stack(terms).mean()
 
 

@@ -199,7 +199,7 @@ def check_folds(config: StudentTrainConfig, teachers: int) -> None:
     if folds < 1 or teachers % folds:
         raise ConfigError(
             f"got {teachers} teachers for run.folds={folds}, expected as many for each fold; list "
-            "those of fold 0, 1, … in turn"
+            "those of fold 0, 1, … in turn, or set run.folds=1 for teachers who saw everything"
         )
     if folds > 1 and config.loss.teacher and (config.loss.regression or config.loss.matrices):
         raise ConfigError(
