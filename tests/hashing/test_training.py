@@ -1,6 +1,7 @@
 """``derefl train teacher`` and ``student``: corpus, a run that is stopped and taken up, a file."""
 
 import json
+from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from derefl import load_lcdh_student, load_lcdh_teacher
 from derefl.cli import main
 from derefl.errors import DataError
 from derefl.hashing.codes import hamming
-from derefl.hashing.learning import offline, train_student
+from derefl.hashing.learning import offline, train_heads, train_student
 from derefl.hashing.learning.captions import read_captions
 from derefl.hashing.learning.corpus import EVERY_NAMED, Corpus, CorpusConfig, read_corpus
 from derefl.hashing.learning.distiller import Distiller, views
@@ -24,9 +25,12 @@ from derefl.hashing.teaching import TeacherHasher, Teaching
 from derefl.training import loop
 from derefl.training.config import read_config
 from derefl.training.imagenet import load_imagenet_weights
+from derefl.zoo.checkpoint import save_checkpoint
 from tests.conftest import REPOSITORY
 from tests.hashing.fake import COLOURS
 from tests.hashing.test_online import ColourEncoder
+from tests.hashing.tiny import STUDENT as TINY
+from tests.hashing.tiny import tiny_hasher
 
 TEACHER = ["model.dim=64", "run.steps=60", "run.batch=12", "run.warmup=5", "run.save_every=20"]
 STUDENT = [
@@ -354,7 +358,62 @@ def test_only_the_stages_above_the_fixed_ones_are_tuned(data, tmp_path, fixed):
     assert changed == [stage >= fixed for stage in range(7)]
 
 
+HEADS = ["run.steps=60", "run.batch=12", "run.warmup=5", "run.save_every=20"]
+
+
+@pytest.fixture
+def student(tmp_path):
+    """The file of a random student."""
+    path = tmp_path / "tiny.safetensors"
+    save_checkpoint(tiny_hasher(), path, kind="lcdh-student", config=asdict(TINY))
+    return path
+
+
+def test_heads_learn_who_is_near_in_the_features(data, tmp_path, student):
+    """Stopped and taken up; codes rank what the features rank, and the towers stay as they are."""
+    runs = {}
+    for name, stops in (("whole", [60]), ("parts", [20, 60])):
+        out = tmp_path / name
+        arguments = [*options(data), "--start", str(student), "--out", str(out), "--set", *HEADS]
+        for stop in stops:
+            if stop < 60:
+                stopped_after(stop, lambda a=arguments: main(["train", "heads", *a]))
+            else:
+                assert main(["train", "heads", *arguments]) == 0
+        runs[name] = load_file(out / "model.safetensors")
+    begun, learned = load_file(student), runs["whole"]
+    for name, tensor in learned.items():
+        assert torch.equal(tensor, runs["parts"][name])
+        if "_hash" not in name:
+            assert torch.equal(tensor, begun[name])
+    assert not torch.equal(learned["image_hash.project.weight"], begun["image_hash.project.weight"])
+
+    captions = read_captions(data / "images", data / "captions.csv")
+
+    def agreement(path):
+        """Correlation of the codes' similarities with the features', pictures by texts."""
+        hasher = load_lcdh_student(path, bits=64)
+        paths, texts = list(captions.paths), captions.captions
+        near = hasher.image_features(paths) @ hasher.text_features(texts).T
+        far = hamming(hasher.encode_image(paths), hasher.encode_text(texts))
+        return np.corrcoef(near.ravel(), -far.ravel().astype(float))[0, 1]
+
+    assert agreement(tmp_path / "whole" / "model.safetensors") > agreement(student) + 0.2
+
+
+def test_features_of_another_student_are_refused(data, tmp_path, student, capsys):
+    out = tmp_path / "heads"
+    arguments = [*options(data), "--out", str(out), "--set", *HEADS, "run.steps=1"]
+    assert main(["train", "heads", "--start", str(student), *arguments]) == 0
+    other = tmp_path / "other.safetensors"
+    save_checkpoint(tiny_hasher(seed=1), other, kind="lcdh-student", config=asdict(TINY))
+    assert main(["train", "heads", "--start", str(other), *arguments]) == 1
+    assert "features of another student" in capsys.readouterr().err
+
+
 def test_the_shipped_recipes_read():
+    heads = read_config(train_heads.HeadsTrainConfig, REPOSITORY / "configs" / "lcdh-heads.toml")
+    assert heads.corpus.caption_share == 0.7
     for kind, name in (
         (offline.TeacherTrainConfig, "lcdh-teacher"),
         (offline.TeacherTrainConfig, "lcdh-fold"),

@@ -20,8 +20,10 @@ HASHING_EXAMPLES = """examples:
       --captions flickr8k/captions.csv --split flickr8k/train.txt --out runs/teacher
   derefl train student --images flickr8k/images --captions flickr8k/captions.csv \\
       --split flickr8k/train.txt --teacher runs/teacher/model.safetensors --out runs/student
+  derefl train heads --images flickr8k/images --captions flickr8k/captions.csv \\
+      --split flickr8k/train.txt --start runs/student/model.safetensors --out runs/heads
 
-The same command takes up a run that was stopped. The encoder's features are kept in OUT.
+The same command takes up a run that was stopped. Features are kept in OUT.
 """
 
 CORPUS_OPTIONS = (
@@ -74,10 +76,11 @@ def add_parser(subparsers: Any) -> None:
 
 
 def add_hashing(wings: Any) -> None:
-    """Add ``teacher`` and ``student``."""
+    """Add ``teacher``, ``student`` and ``heads``."""
     for name, what, run in (
         ("teacher", "the hashing teacher, offline", run_teacher),
         ("student", "the hashing student, from a teacher", run_student),
+        ("heads", "a student's hash heads once more, from its own features", run_heads),
     ):
         command = wings.add_parser(
             name,
@@ -100,6 +103,13 @@ def add_hashing(wings: Any) -> None:
                 "(default: lcdh-teacher)",
             )
             command.add_argument("--start", metavar="NAME", help="a student to start from")
+        if name == "heads":
+            command.add_argument(
+                "--start",
+                metavar="NAME",
+                default="lcdh-student",
+                help="the student (default: lcdh-student)",
+            )
         command.add_argument(
             "--set", metavar="KEY=VALUE", nargs="+", default=[], help="settings over the file's"
         )
@@ -156,6 +166,22 @@ def run_student(args: argparse.Namespace) -> int:
     teachers = [load_lcdh_teacher(name) for name in args.teacher]
     start = load_lcdh_student(args.start) if args.start else None
     train_student(config, args.out, torch.device(args.device), teachers, start)
+    print(f"trained: {args.out / 'model.safetensors'}", file=sys.stderr)
+    return 0
+
+
+def run_heads(args: argparse.Namespace) -> int:
+    """Read the settings and train."""
+    import torch
+
+    from derefl.hashing.hasher import load_lcdh_student
+    from derefl.hashing.learning.train_heads import HeadsTrainConfig, train_heads
+    from derefl.training.config import read_config
+    from derefl.zoo import check_device
+
+    check_device(args.device)
+    config = read_config(HeadsTrainConfig, args.config, [*corpus_settings(args), *args.set])
+    train_heads(config, args.out, torch.device(args.device), load_lcdh_student(args.start))
     print(f"trained: {args.out / 'model.safetensors'}", file=sys.stderr)
     return 0
 

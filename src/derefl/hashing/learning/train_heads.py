@@ -1,0 +1,248 @@
+"""Training the student's hash heads once more, alone: ``derefl train heads``.
+
+Who is near whom in the student's own features is distilled into its codes, on batches larger than
+its towers could be trained with. Only the nearest count: at the temperature that features are
+distilled at, codes learn much of what is half alike, which no search asks for.
+"""
+
+import copy
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.nn.utils import clip_grad_norm_
+from tqdm import tqdm
+
+from derefl.errors import DataError
+from derefl.files import atomic_path
+from derefl.hashing.hasher import KIND
+from derefl.hashing.learning.corpus import Corpus, CorpusConfig, read_corpus
+from derefl.hashing.learning.distil import Temperatures
+from derefl.hashing.learning.distiller import views
+from derefl.hashing.learning.losses import (
+    LENGTHS,
+    alignment_loss,
+    decorrelation_loss,
+    length_weights,
+    quantisation_loss,
+    row_distillation,
+    straight_through_sign,
+)
+from derefl.hashing.learning.offline import Features
+from derefl.hashing.pictures import batches, read
+from derefl.hashing.student import HashHead, LCDHStudent
+from derefl.training.loop import Loop, run_loop
+from derefl.training.schedule import cosine_with_warmup
+from derefl.zoo.checkpoint import save_checkpoint
+
+if TYPE_CHECKING:
+    from derefl.hashing.hasher import Hasher
+
+
+@dataclass(frozen=True)
+class HeadsLossConfig:
+    """Weights of the losses; all our choice.
+
+    Attributes:
+        across: distillation of the rows of picture–text similarities, both ways …
+        within: … and of picture–picture and text–text ones, without their diagonal.
+        scale: inverse temperature of the features' similarities.
+        lambda1: h_v ≈ h_t for a pair.
+        lambda2: quantisation.
+        decorrelation: of the bits of pictures' codes and of texts'.
+    """
+
+    across: float = 1.5
+    within: float = 0.15
+    scale: float = 90.0
+    lambda1: float = 0.1
+    lambda2: float = 0.01
+    decorrelation: float = 0.05
+
+
+@dataclass(frozen=True)
+class HeadsRunConfig:
+    """The run itself; everything here is our choice.
+
+    Attributes:
+        steps, batch: length of the run, pairs a step.
+        learning_rate, weight_decay, warmup: AdamW and its schedule.
+        views: of each picture, see :func:`~derefl.hashing.learning.distiller.views`.
+        ema: decay of the averaged weights, which are what is saved.
+        seed: of the batches.
+        save_every: steps between resumable states.
+    """
+
+    steps: int = 200
+    batch: int = 1024
+    learning_rate: float = 2e-3
+    weight_decay: float = 0.05
+    warmup: int = 20
+    views: int = 3
+    ema: float = 0.95
+    seed: int = 0
+    save_every: int = 100
+
+
+@dataclass(frozen=True)
+class HeadsTrainConfig:
+    """One TOML file: a table for each part."""
+
+    corpus: CorpusConfig = field(default_factory=CorpusConfig)
+    loss: HeadsLossConfig = field(default_factory=HeadsLossConfig)
+    run: HeadsRunConfig = field(default_factory=HeadsRunConfig)
+
+
+class HeadsRun(nn.Module):
+    """What is trained together: both heads and the temperatures of the codes."""
+
+    STARTS = (8.0, 10.0, 13.0, 17.0)
+    """Inverse temperatures of 16, 32, 64 and 128 bits; sharper ones make worse codes."""
+
+    def __init__(self, image: HashHead, text: HashHead) -> None:
+        super().__init__()
+        self.image, self.text, self.temperatures = image, text, Temperatures()
+        self.temperatures.log.data[1:] = torch.tensor(self.STARTS).log()
+
+
+def train_heads(
+    config: HeadsTrainConfig, out: Path, device: torch.device, student: "Hasher"
+) -> LCDHStudent:
+    """Train, or go on with the run that ``out`` holds.
+
+    Args:
+        config: all settings.
+        out: folder for the student's features (``features-student.safetensors``, computed once),
+            ``state.safetensors``, ``log.jsonl`` and ``model.safetensors``, the student with the
+            averaged heads.
+        device: where to train.
+        student: gives the features, and the heads to start from; it gets the averaged ones.
+
+    Returns:
+        The student with the averaged heads, in evaluation mode.
+
+    Raises:
+        DataError: a source is missing or wrong, or ``out`` holds features of other data or of
+            another student.
+        CheckpointError: ``out`` holds the state of another architecture.
+    """
+    run = config.run
+    torch.manual_seed(run.seed)
+    corpus = read_corpus(config.corpus)
+    student.to(device)
+    features = student_features(out, student, corpus, run.views)
+    images, texts = features.images.to(device), features.texts.to(device)
+    heads = copy.deepcopy((student.image_hash, student.text_hash))
+    module = HeadsRun(*heads).to(device).train().requires_grad_(True)
+    optimiser = torch.optim.AdamW(
+        [
+            {"params": [p for p in module.parameters() if p.ndim > 1]},
+            {"params": [p for p in module.parameters() if p.ndim <= 1], "weight_decay": 0.0},
+        ],
+        weight_decay=run.weight_decay,
+    )
+
+    def step(number: int) -> dict[str, float]:
+        rng = np.random.default_rng([run.seed, number])
+        picture_rows, text_rows = corpus.batch(run.batch, config.corpus.caption_share, rng)
+        for group in optimiser.param_groups:
+            group["lr"] = run.learning_rate * cosine_with_warmup(number, run.steps, run.warmup)
+        view = rng.integers(len(images), size=len(picture_rows))
+        loss, terms = heads_loss(module, images[view, picture_rows], texts[text_rows], config.loss)
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        clip_grad_norm_(module.parameters(), 5.0)
+        optimiser.step()
+        return {"loss": float(loss.detach()), **terms}
+
+    def save(average: HeadsRun) -> None:
+        path = out / "model.safetensors"
+        save_checkpoint(
+            with_heads(student, average), path, kind=KIND, config=asdict(student.config)
+        )
+
+    loop = Loop(out, run.steps, run.batch, run.ema, run.save_every)
+    return with_heads(student, run_loop(loop, module, optimiser, step, save, config))
+
+
+def heads_loss(
+    module: HeadsRun, images: Tensor, texts: Tensor, config: HeadsLossConfig
+) -> tuple[Tensor, dict[str, float]]:
+    """The weighted sum, and its unweighted terms for the log.
+
+    Args:
+        module: heads and temperatures.
+        images, texts: the student's features of pairs, unit vectors ``[n d]`` each.
+        config: weights.
+    """
+    image_code, text_code = module.image(images), module.text(texts)
+    codes = [straight_through_sign(h) for h in (image_code, text_code)]
+    share = length_weights(LENGTHS).to(images)
+
+    def rows(a: int, b: int) -> Tensor:
+        target = (images, texts)[a] @ (images, texts)[b].T
+        terms = []
+        for bits in LENGTHS:
+            similarity = codes[a][:, :bits] @ codes[b][:, :bits].T / bits
+            scale = module.temperatures.of_codes(bits)
+            terms.append(row_distillation(similarity, target, scale, config.scale, diagonal=a != b))
+        return torch.stack(terms) @ share
+
+    terms = {
+        "across": (rows(0, 1) + rows(1, 0)) / 2,
+        "within": (rows(0, 0) + rows(1, 1)) / 2,
+        "lambda1": alignment_loss(image_code, text_code),
+        "lambda2": quantisation_loss(image_code) + quantisation_loss(text_code),
+        "decorrelation": decorrelation_loss(codes[0]) + decorrelation_loss(codes[1]),
+    }
+    total = torch.stack([getattr(config, name) * term for name, term in terms.items()]).sum()
+    return total, {name: float(term.detach()) for name, term in terms.items()}
+
+
+def student_features(out: Path, student: "Hasher", corpus: Corpus, count: int) -> Features:
+    """The student's features of a corpus, from their file in ``out``; they are put there first.
+
+    Args:
+        out: folder of the run.
+        student: its towers.
+        corpus: pictures and texts.
+        count: of views of each picture.
+
+    Raises:
+        DataError: the file belongs to another corpus, student or number of views.
+    """
+    path = out / "features-student.safetensors"
+    if not path.exists():
+        rng = np.random.default_rng(0)
+        images = []
+        for part in tqdm(list(batches(corpus.paths, 64)), unit="batch", desc="pictures"):
+            looks = [views(read(path), count, rng) for path in part]
+            images.append([student.image_features(view) for view in zip(*looks, strict=True)])
+        texts = student.text_features(corpus.texts, progress=True)
+        found = {"images": np.concatenate(images, axis=1), "texts": texts}
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_path(path) as temporary:
+            save_file({name: torch.from_numpy(x) for name, x in found.items()}, temporary)
+    features = Features(**load_file(path))
+    shapes = [*features.images.shape[:-1], len(features.texts)]
+    some = torch.from_numpy(student.text_features(corpus.texts[:16]))
+    if shapes != [count, len(corpus.paths), len(corpus.texts)] or not torch.allclose(
+        features.texts[:16], some, atol=1e-2
+    ):
+        raise DataError(
+            f"{path} has features of another student or of other data than the "
+            f"{count} × {len(corpus.paths)} pictures and {len(corpus.texts)} texts here: delete "
+            "it, or choose another --out"
+        )
+    return features
+
+
+def with_heads(student: LCDHStudent, heads: HeadsRun) -> LCDHStudent:
+    """The student itself, with these heads put into it, in evaluation mode."""
+    student.image_hash.load_state_dict(heads.image.state_dict())
+    student.text_hash.load_state_dict(heads.text.state_dict())
+    return student.eval()
