@@ -135,7 +135,7 @@ def train_teacher(config: TeacherTrainConfig, out: Path, device: torch.device) -
     image_dim, text_dim = features.images.shape[-1], features.texts.shape[-1]
     model = replace(config.model, image_dim=image_dim, text_dim=text_dim)
     module = TeacherRun(LCDHTeacher(model)).to(device).train()
-    optimiser = make_optimiser(module, run)
+    optimiser = make_optimiser(module, run.weight_decay)
     images, texts = features.images.to(device), features.texts.to(device)
 
     seen = ~corpus.in_fold(run.fold, run.folds) if run.folds > 1 else None
@@ -279,13 +279,13 @@ def encode(encoder: Encoder, corpus: Corpus, count: int, device: torch.device) -
     return Features(torch.cat(images, dim=1), torch.cat(texts))
 
 
-def make_optimiser(module: TeacherRun, run: TeacherRunConfig) -> torch.optim.AdamW:
+def make_optimiser(module: nn.Module, weight_decay: float) -> torch.optim.AdamW:
     """AdamW; vectors (norms, biases, temperatures) do not decay."""
     matrices = [p for p in module.parameters() if p.ndim > 1]
     vectors = [p for p in module.parameters() if p.ndim <= 1]
     return torch.optim.AdamW(
         [
-            {"params": matrices, "weight_decay": run.weight_decay},
+            {"params": matrices, "weight_decay": weight_decay},
             {"params": vectors, "weight_decay": 0.0},
         ]
     )

@@ -32,7 +32,7 @@ from derefl.hashing.learning.losses import (
     row_distillation,
     straight_through_sign,
 )
-from derefl.hashing.learning.offline import Features
+from derefl.hashing.learning.offline import Features, make_optimiser
 from derefl.hashing.pictures import batches, read
 from derefl.hashing.student import HashHead, LCDHStudent
 from derefl.training.loop import Loop, run_loop
@@ -138,13 +138,7 @@ def train_heads(
     images, texts = features.images.to(device), features.texts.to(device)
     heads = copy.deepcopy((student.image_hash, student.text_hash))
     module = HeadsRun(*heads).to(device).train().requires_grad_(True)
-    optimiser = torch.optim.AdamW(
-        [
-            {"params": [p for p in module.parameters() if p.ndim > 1]},
-            {"params": [p for p in module.parameters() if p.ndim <= 1], "weight_decay": 0.0},
-        ],
-        weight_decay=run.weight_decay,
-    )
+    optimiser = make_optimiser(module, run.weight_decay)
 
     def step(number: int) -> dict[str, float]:
         rng = np.random.default_rng([run.seed, number])
