@@ -8,7 +8,6 @@ distilled at, codes learn much of what is half alike, which no search asks for.
 import copy
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -19,7 +18,7 @@ from tqdm import tqdm
 
 from derefl.errors import DataError
 from derefl.files import atomic_path
-from derefl.hashing.hasher import KIND
+from derefl.hashing.hasher import KIND, Hasher
 from derefl.hashing.learning.corpus import Corpus, CorpusConfig, read_corpus
 from derefl.hashing.learning.distil import Temperatures
 from derefl.hashing.learning.distiller import views
@@ -38,9 +37,6 @@ from derefl.hashing.student import HashHead, LCDHStudent
 from derefl.training.loop import Loop, run_loop
 from derefl.training.schedule import cosine_with_warmup
 from derefl.zoo.checkpoint import save_checkpoint
-
-if TYPE_CHECKING:
-    from derefl.hashing.hasher import Hasher
 
 
 @dataclass(frozen=True)
@@ -110,7 +106,7 @@ class HeadsRun(nn.Module):
 
 
 def train_heads(
-    config: HeadsTrainConfig, out: Path, device: torch.device, student: "Hasher"
+    config: HeadsTrainConfig, out: Path, device: torch.device, student: Hasher
 ) -> LCDHStudent:
     """Train, or go on with the run that ``out`` holds.
 
@@ -197,7 +193,7 @@ def heads_loss(
     return total, {name: float(term.detach()) for name, term in terms.items()}
 
 
-def student_features(out: Path, student: "Hasher", corpus: Corpus, count: int) -> Features:
+def student_features(out: Path, student: Hasher, corpus: Corpus, count: int) -> Features:
     """The student's features of a corpus, from their file in ``out``; they are put there first.
 
     Args:
