@@ -1,4 +1,4 @@
-"""``derefl train teacher``, ``student`` and ``heads``: corpus, a run that is stopped and taken up, a file."""
+"""``derefl train teacher``, ``student``, ``heads``: corpus, a run stopped and taken up, a file."""
 
 import json
 from dataclasses import asdict
