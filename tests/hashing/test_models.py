@@ -58,6 +58,19 @@ class TestStudent:
         torch.testing.assert_close(head(x), torch.tanh(head.project(head.gain * x) + hidden))
         assert HashHead(8, 0, 2).bend is None
 
+    @pytest.mark.parametrize("hidden", [0, 4])
+    @torch.inference_mode()
+    def test_a_wider_hash_head_gives_the_same_codes_and_can_learn_more(self, hidden):
+        head = HashHead(8, hidden, 2)
+        for parameter in head.parameters():
+            nn.init.normal_(parameter)
+        x = units(5, 8)
+        wide = head.widened(6)
+        torch.testing.assert_close(wide(x), head(x))
+        assert wide.bend[2].weight.shape == (2, 6)
+        wide.bend[2].weight[:, hidden:] = 1.0
+        assert not torch.allclose(wide(x), head(x))
+
     def test_codes_lie_between_minus_one_and_one_and_differ(self):
         student = tiny_hasher()
         images, texts = student(torch.rand(3, 3, 64, 64), torch.tensor([[5, 6, 0], [7, 8, 9]]))

@@ -20,6 +20,7 @@ from derefl.hashing.learning.captions import read_captions
 from derefl.hashing.learning.corpus import EVERY_NAMED, Corpus, CorpusConfig, read_corpus
 from derefl.hashing.learning.distiller import Distiller, views
 from derefl.hashing.learning.evaluate import evaluate_captions
+from derefl.hashing.learning.phrases import loose_phrases
 from derefl.hashing.teacher import similarity
 from derefl.hashing.teaching import TeacherHasher, Teaching
 from derefl.training import loop
@@ -358,7 +359,10 @@ def test_only_the_stages_above_the_fixed_ones_are_tuned(data, tmp_path, fixed):
     assert changed == [stage >= fixed for stage in range(7)]
 
 
-HEADS = ["run.steps=60", "run.batch=12", "run.warmup=5", "run.save_every=20"]
+HEADS = [
+    *("run.steps=60", "run.batch=12", "run.warmup=5", "run.save_every=20"),
+    *("run.hidden=520", "run.phrases=8"),
+]
 
 
 @pytest.fixture
@@ -386,6 +390,7 @@ def test_heads_learn_who_is_near_in_the_features(data, tmp_path, student):
         assert torch.equal(tensor, runs["parts"][name])
         if "_hash" not in name:
             assert torch.equal(tensor, begun[name])
+    assert learned["image_hash.bend.0.weight"].shape == (520, TINY.feature_dim)
     assert not torch.equal(learned["image_hash.project.weight"], begun["image_hash.project.weight"])
 
     captions = read_captions(data / "images", data / "captions.csv")
@@ -401,10 +406,55 @@ def test_heads_learn_who_is_near_in_the_features(data, tmp_path, student):
     assert agreement(tmp_path / "whole" / "model.safetensors") > agreement(student) + 0.2
 
 
+def test_a_mixture_of_pairs_is_a_pair():
+    turn = torch.linalg.qr(torch.randn(32, 32)).Q
+    pictures, texts = torch.eye(32), turn  # whose mixtures show what they are made of
+    rng = np.random.default_rng(0)
+    image, text = train_heads.mixed(pictures, texts, 0.5, rng)
+    torch.testing.assert_close(image @ turn, text)
+    torch.testing.assert_close(image.norm(dim=1), torch.ones(32))
+    own, of_all = image.diagonal(), image.sum(dim=1)
+    share = 1 - own / of_all
+    assert share.min() >= 0 and share.max() <= 0.5 and share.std() > 0.1
+    assert ((image > 0).sum(dim=1) <= 2).all() and (image > 0).sum() > 50
+    same, _ = train_heads.mixed(pictures, texts, 0.0, rng)
+    torch.testing.assert_close(same, pictures)
+
+
+def test_heads_learn_from_phrases_and_align_pairs_only():
+    hasher = tiny_hasher()
+    run = train_heads.HeadsRun(hasher.image_hash, hasher.text_hash)
+    unit = nn.functional.normalize(torch.randn(3, 10, TINY.feature_dim), dim=-1)
+    texts = torch.cat([unit[1], unit[2]])
+    weights = train_heads.HeadsLossConfig()
+    _, alone = train_heads.heads_loss(run, unit[0], unit[1], weights)
+    _, more = train_heads.heads_loss(run, unit[0], texts, weights)
+    assert more["lambda1"] == alone["lambda1"]
+    for term in ("across", "within", "decorrelation"):
+        assert more[term] != pytest.approx(alone[term], rel=0.001)
+
+
+def test_phrases_are_spans_of_captions_and_names(data):
+    corpus = read_corpus(config(data))
+    phrases = loose_phrases(corpus)
+    captions = [corpus.texts[i] for rows in corpus.of[: corpus.captioned] for i in rows]
+    text = " | ".join(f" {caption} " for caption in captions)
+    spans = phrases[: next(i for i, phrase in enumerate(phrases) if f" {phrase} " not in text)]
+    assert len(set(spans)) == len(spans) > 10
+    assert {len(span.split()) for span in spans} == {1, 2, 3}
+    names = " | ".join(phrases[len(spans) :])
+    assert all(name in names for name in ("teapot", "rocket", "golden retriever", "a photo of a "))
+    assert phrases == loose_phrases(corpus)
+
+
 def test_features_of_another_student_are_refused(data, tmp_path, student, capsys):
     out = tmp_path / "heads"
     arguments = [*options(data), "--out", str(out), "--set", *HEADS, "run.steps=1"]
     assert main(["train", "heads", "--start", str(student), *arguments]) == 0
+    features = load_file(out / "features-student.safetensors")
+    phrases = loose_phrases(read_corpus(config(data)))
+    expected = load_lcdh_student(student).text_features(phrases[:50])
+    np.testing.assert_allclose(features["phrases"][:50].numpy(), expected, atol=1e-5)
     other = tmp_path / "other.safetensors"
     save_checkpoint(tiny_hasher(seed=1), other, kind="lcdh-student", config=asdict(TINY))
     assert main(["train", "heads", "--start", str(other), *arguments]) == 1
@@ -413,7 +463,7 @@ def test_features_of_another_student_are_refused(data, tmp_path, student, capsys
 
 def test_the_shipped_recipes_read():
     heads = read_config(train_heads.HeadsTrainConfig, REPOSITORY / "configs" / "lcdh-heads.toml")
-    assert heads.corpus.caption_share == 0.7
+    assert (heads.corpus.caption_share, heads.run.seed) == (0.7, 1)
     for kind, name in (
         (offline.TeacherTrainConfig, "lcdh-teacher"),
         (offline.TeacherTrainConfig, "lcdh-fold"),

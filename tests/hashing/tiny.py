@@ -6,7 +6,9 @@ from derefl.hashing.hasher import Hasher
 from derefl.hashing.student import LCDHStudentConfig
 from derefl.hashing.teacher import LCDHTeacher, LCDHTeacherConfig
 
-STUDENT = LCDHStudentConfig(image_size=64, vocabulary=24_000, token_dim=16, feature_dim=128)
+STUDENT = LCDHStudentConfig(
+    image_size=64, vocabulary=24_000, token_dim=16, feature_dim=128, hash_hidden=512
+)
 TEACHER = LCDHTeacherConfig(image_dim=12, text_dim=8, dim=64, heads=4, dropout=0.0)
 
 

@@ -40,7 +40,7 @@ class LCDHStudentConfig:
     text_heads: int = 4
     max_tokens: int = 64
     feature_dim: int = 256
-    hash_hidden: int = 512
+    hash_hidden: int = 1024
     bits: int = 128
 
     def __post_init__(self) -> None:
@@ -143,13 +143,25 @@ class HashHead(nn.Module):
         self.project = nn.Linear(dim, bits)
         nn.init.orthogonal_(self.project.weight)
         nn.init.zeros_(self.project.bias)
-        self.gain = dim**0.5
+        self.gain, self.hidden = dim**0.5, hidden
         self.bend: nn.Sequential | None = None
         if hidden:
             last = nn.Linear(hidden, bits)
             nn.init.zeros_(last.weight)
             nn.init.zeros_(last.bias)
             self.bend = nn.Sequential(nn.Linear(dim, hidden), nn.GELU(), last)
+
+    def widened(self, hidden: int) -> "HashHead":
+        """A head with a hidden layer of this width, at least as wide, that gives the same codes.
+
+        The units that are new have random planes and no weight yet.
+        """
+        bits, dim = self.project.weight.shape
+        wide = HashHead(dim, hidden, bits).to(self.project.weight)
+        corners = wide.state_dict()
+        for name, tensor in self.state_dict().items():
+            corners[name][tuple(map(slice, tensor.shape))].copy_(tensor)
+        return wide
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.gain * x

@@ -2,15 +2,19 @@
 
 Who is near whom in the student's own features is distilled into its codes, on batches larger than
 its towers could be trained with. Only the nearest count: at the temperature that features are
-distilled at, codes learn much of what is half alike, which no search asks for.
+distilled at, codes learn much of what is half alike, which no search asks for. Since the targets
+are computed from the features, any point on their sphere can be learned from: mixtures of pairs,
+which the student doesn't know by heart as it does the pairs, and texts that have no picture.
 """
 
-import copy
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
+import torch.nn.functional as F
+from numpy.random import Generator
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_
@@ -31,7 +35,8 @@ from derefl.hashing.learning.losses import (
     row_distillation,
     straight_through_sign,
 )
-from derefl.hashing.learning.offline import Features, make_optimiser
+from derefl.hashing.learning.offline import make_optimiser
+from derefl.hashing.learning.phrases import loose_phrases
 from derefl.hashing.pictures import batches, read
 from derefl.hashing.student import HashHead, LCDHStudent
 from derefl.training.loop import Loop, run_loop
@@ -65,7 +70,12 @@ class HeadsRunConfig:
     """The run itself; everything here is our choice.
 
     Attributes:
+        hidden: width of the heads' hidden layer; a student with less gets units that change
+            nothing at first, one with more keeps what it has.
         steps, batch: length of the run, pairs a step.
+        mix: every pair is mixed with another, whose share is between 0 and this.
+        phrases: texts without a picture a step, see
+            :func:`~derefl.hashing.learning.phrases.loose_phrases`.
         learning_rate, weight_decay, warmup: AdamW and its schedule.
         views: of each picture, see :func:`~derefl.hashing.learning.distiller.views`.
         ema: decay of the averaged weights, which are what is saved.
@@ -73,8 +83,11 @@ class HeadsRunConfig:
         save_every: steps between resumable states.
     """
 
-    steps: int = 200
+    hidden: int = 1024
+    steps: int = 500
     batch: int = 1024
+    mix: float = 0.5
+    phrases: int = 512
     learning_rate: float = 2e-3
     weight_decay: float = 0.05
     warmup: int = 20
@@ -91,6 +104,20 @@ class HeadsTrainConfig:
     corpus: CorpusConfig = field(default_factory=CorpusConfig)
     loss: HeadsLossConfig = field(default_factory=HeadsLossConfig)
     run: HeadsRunConfig = field(default_factory=HeadsRunConfig)
+
+
+class StudentFeatures(NamedTuple):
+    """What a student makes of a corpus: unit vectors.
+
+    Attributes:
+        images: ``[views n d]``.
+        texts: of the corpus, ``[m d]``.
+        phrases: of texts without a picture, ``[p d]``.
+    """
+
+    images: Tensor
+    texts: Tensor
+    phrases: Tensor
 
 
 class HeadsRun(nn.Module):
@@ -131,9 +158,10 @@ def train_heads(
     corpus = read_corpus(config.corpus)
     student.to(device)
     features = student_features(out, student, corpus, run.views)
-    images, texts = features.images.to(device), features.texts.to(device)
-    heads = copy.deepcopy((student.image_hash, student.text_hash))
-    module = HeadsRun(*heads).to(device).train().requires_grad_(True)
+    images, texts, phrases = (x.to(device) for x in features)
+    hidden = max(run.hidden, student.config.hash_hidden)
+    heads = (head.widened(hidden) for head in (student.image_hash, student.text_hash))
+    module = HeadsRun(*heads).to(device).train()
     optimiser = make_optimiser(module, run.weight_decay)
 
     def step(number: int) -> dict[str, float]:
@@ -142,7 +170,9 @@ def train_heads(
         for group in optimiser.param_groups:
             group["lr"] = run.learning_rate * cosine_with_warmup(number, run.steps, run.warmup)
         view = rng.integers(len(images), size=len(picture_rows))
-        loss, terms = heads_loss(module, images[view, picture_rows], texts[text_rows], config.loss)
+        pairs = mixed(images[view, picture_rows], texts[text_rows], run.mix, rng)
+        loose = phrases[rng.integers(len(phrases), size=run.phrases)]
+        loss, terms = heads_loss(module, pairs[0], torch.cat([pairs[1], loose]), config.loss)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         clip_grad_norm_(module.parameters(), 5.0)
@@ -151,12 +181,25 @@ def train_heads(
 
     def save(average: HeadsRun) -> None:
         path = out / "model.safetensors"
-        save_checkpoint(
-            with_heads(student, average), path, kind=KIND, config=asdict(student.config)
-        )
+        learned = with_heads(student, average)
+        save_checkpoint(learned, path, kind=KIND, config=asdict(learned.config))
 
     loop = Loop(out, run.steps, run.batch, run.ema, run.save_every)
     return with_heads(student, run_loop(loop, module, optimiser, step, save, config))
+
+
+def mixed(images: Tensor, texts: Tensor, most: float, rng: Generator) -> tuple[Tensor, Tensor]:
+    """Each pair mixed with another, pictures and texts alike, so that it still is a pair.
+
+    Args:
+        images, texts: unit vectors of pairs, ``[n d]`` each.
+        most: of the other pair; shares are uniform from 0 to it.
+        rng: NumPy generator.
+    """
+    other = rng.permutation(len(images))
+    share = torch.from_numpy(rng.uniform(0, most, (len(images), 1))).to(images)
+    image, text = (F.normalize(x.lerp(x[other], share), dim=-1) for x in (images, texts))
+    return image, text
 
 
 def heads_loss(
@@ -166,7 +209,8 @@ def heads_loss(
 
     Args:
         module: heads and temperatures.
-        images, texts: the student's features of pairs, unit vectors ``[n d]`` each.
+        images: features of pictures, unit vectors ``[n d]``.
+        texts: of their texts, and after them of texts without a picture, ``[m d]``, m ≥ n.
         config: weights.
     """
     image_code, text_code = module.image(images), module.text(texts)
@@ -185,7 +229,7 @@ def heads_loss(
     terms = {
         "across": (rows(0, 1) + rows(1, 0)) / 2,
         "within": (rows(0, 0) + rows(1, 1)) / 2,
-        "lambda1": alignment_loss(image_code, text_code),
+        "lambda1": alignment_loss(image_code, text_code[: len(image_code)]),
         "lambda2": quantisation_loss(image_code) + quantisation_loss(text_code),
         "decorrelation": decorrelation_loss(codes[0]) + decorrelation_loss(codes[1]),
     }
@@ -193,8 +237,10 @@ def heads_loss(
     return total, {name: float(term.detach()) for name, term in terms.items()}
 
 
-def student_features(out: Path, student: Hasher, corpus: Corpus, count: int) -> Features:
-    """The student's features of a corpus, from their file in ``out``; they are put there first.
+def student_features(out: Path, student: Hasher, corpus: Corpus, count: int) -> StudentFeatures:
+    """The student's features of a corpus and its loose phrases, from their file in ``out``.
+
+    Where there is none yet they are computed and put there.
 
     Args:
         out: folder of the run.
@@ -206,33 +252,38 @@ def student_features(out: Path, student: Hasher, corpus: Corpus, count: int) -> 
         DataError: the file belongs to another corpus, student or number of views.
     """
     path = out / "features-student.safetensors"
+    phrases = loose_phrases(corpus)
     if not path.exists():
         rng = np.random.default_rng(0)
         images = []
         for part in tqdm(list(batches(corpus.paths, 64)), unit="batch", desc="pictures"):
             looks = [views(read(path), count, rng) for path in part]
             images.append([student.image_features(view) for view in zip(*looks, strict=True)])
-        texts = student.text_features(corpus.texts, progress=True)
-        found = {"images": np.concatenate(images, axis=1), "texts": texts}
+        found = {
+            "images": np.concatenate(images, axis=1),
+            "texts": student.text_features(corpus.texts, progress=True),
+            "phrases": student.text_features(phrases, progress=True),
+        }
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_path(path) as temporary:
             save_file({name: torch.from_numpy(x) for name, x in found.items()}, temporary)
-    features = Features(**load_file(path))
-    shapes = [*features.images.shape[:-1], len(features.texts)]
+    features = StudentFeatures(**load_file(path))
+    shapes = [*features.images.shape[:-1], len(features.texts), len(features.phrases)]
     some = torch.from_numpy(student.text_features(corpus.texts[:16]))
-    if shapes != [count, len(corpus.paths), len(corpus.texts)] or not torch.allclose(
+    if shapes != [count, len(corpus.paths), len(corpus.texts), len(phrases)] or not torch.allclose(
         features.texts[:16], some, atol=1e-2
     ):
         raise DataError(
             f"{path} has features of another student or of other data than the "
-            f"{count} × {len(corpus.paths)} pictures and {len(corpus.texts)} texts here: delete "
-            "it, or choose another --out"
+            f"{count} × {len(corpus.paths)} pictures, {len(corpus.texts)} texts and "
+            f"{len(phrases)} phrases here: delete it, or choose another --out"
         )
     return features
 
 
 def with_heads(student: LCDHStudent, heads: HeadsRun) -> LCDHStudent:
-    """The student itself, with these heads put into it, in evaluation mode."""
-    student.image_hash.load_state_dict(heads.image.state_dict())
-    student.text_hash.load_state_dict(heads.text.state_dict())
-    return student.eval()
+    """The student itself, with copies of these heads put into it, in evaluation mode."""
+    hidden = heads.image.hidden
+    student.config = replace(student.config, hash_hidden=hidden)
+    student.image_hash, student.text_hash = heads.image.widened(hidden), heads.text.widened(hidden)
+    return student.eval().requires_grad_(False)

@@ -1,0 +1,34 @@
+"""Texts without a picture: what people type into a search is shorter than a caption."""
+
+import re
+
+import numpy as np
+
+from derefl.hashing.learning.corpus import TEMPLATES, Corpus
+
+SPANS = 2
+"""Spans of each caption."""
+
+LONGEST = 6
+"""Words of a span."""
+
+
+def loose_phrases(corpus: Corpus) -> list[str]:
+    """Spans of a corpus' captions, one to six words, and the names of ImageNet-22k (our choice).
+
+    Always the same ones in the same order for the same corpus; a span is there once.
+    """
+    from timm.data import ImageNetInfo
+
+    rng = np.random.default_rng(0)
+    spans = set()
+    for row in sorted({row for rows in corpus.of[: corpus.captioned] for row in rows}):
+        words = re.findall(r"[a-z][a-z'-]*", corpus.texts[row].lower())
+        for _ in range(SPANS if words else 0):
+            length = min(int(rng.integers(1, LONGEST + 1)), len(words))
+            start = int(rng.integers(len(words) - length + 1))
+            spans.add(" ".join(words[start : start + length]))
+    info = ImageNetInfo("imagenet-22k")
+    described = (info.label_name_to_description(label) for label in info.label_names())
+    names = sorted({text.split(",")[0].lower() for text in described})
+    return [*sorted(spans), *(TEMPLATES[rng.integers(len(TEMPLATES))].format(n) for n in names)]
