@@ -102,13 +102,11 @@ def add_hashing(wings: Any) -> None:
                 help="one or several; of several the mean similarities count "
                 "(default: lcdh-teacher)",
             )
-            command.add_argument("--start", metavar="NAME", help="a student to start from")
-        if name == "heads":
+        if name != "teacher":
+            start = "lcdh-student" if name == "heads" else None
+            default = f" (default: {start})" if start else ""
             command.add_argument(
-                "--start",
-                metavar="NAME",
-                default="lcdh-student",
-                help="the student (default: lcdh-student)",
+                "--start", metavar="NAME", default=start, help=f"a student to start from{default}"
             )
         command.add_argument(
             "--set", metavar="KEY=VALUE", nargs="+", default=[], help="settings over the file's"
