@@ -158,14 +158,21 @@ def read_tags(folder: Path, tags: Path) -> list[tuple[Path, str]]:
 
 def named_pictures(folder: Path) -> list[tuple[Path, str]]:
     """Pictures whose names begin with a WordNet synset that timm knows, and its first word."""
-    from timm.data import ImageNetInfo
-
-    info = ImageNetInfo("imagenet-22k")
-    known = set(info.label_names())
+    names = imagenet_names()
     found = []
     for path in find_pictures(folder).values():
         synset = re.match(r"n\d{8}(?=_)", path.name)
-        if synset and synset[0] in known:
-            description = info.label_name_to_description(synset[0])
-            found.append((path, description.split(",")[0].lower()))
+        if synset and synset[0] in names:
+            found.append((path, names[synset[0]]))
     return found
+
+
+def imagenet_names() -> dict[str, str]:
+    """The first word that timm has for each WordNet synset of ImageNet-22k."""
+    from timm.data import ImageNetInfo
+
+    info = ImageNetInfo("imagenet-22k")
+    return {
+        synset: info.label_name_to_description(synset).split(",")[0].lower()
+        for synset in info.label_names()
+    }

@@ -4,7 +4,7 @@ import re
 
 import numpy as np
 
-from derefl.hashing.learning.corpus import TEMPLATES, Corpus
+from derefl.hashing.learning.corpus import TEMPLATES, Corpus, imagenet_names
 
 SPANS = 2
 """Spans of each caption."""
@@ -18,8 +18,6 @@ def loose_phrases(corpus: Corpus) -> list[str]:
 
     Always the same ones in the same order for the same corpus; a span is there once.
     """
-    from timm.data import ImageNetInfo
-
     rng = np.random.default_rng(0)
     spans = set()
     for row in sorted({row for rows in corpus.of[: corpus.captioned] for row in rows}):
@@ -28,7 +26,5 @@ def loose_phrases(corpus: Corpus) -> list[str]:
             length = min(int(rng.integers(1, LONGEST + 1)), len(words))
             start = int(rng.integers(len(words) - length + 1))
             spans.add(" ".join(words[start : start + length]))
-    info = ImageNetInfo("imagenet-22k")
-    described = (info.label_name_to_description(label) for label in info.label_names())
-    names = sorted({text.split(",")[0].lower() for text in described})
+    names = sorted(set(imagenet_names().values()))
     return [*sorted(spans), *(TEMPLATES[rng.integers(len(TEMPLATES))].format(n) for n in names)]

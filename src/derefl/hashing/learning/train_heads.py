@@ -7,6 +7,7 @@ are computed from the features, any point on their sphere can be learned from: m
 which the student doesn't know by heart as it does the pairs, and texts that have no picture.
 """
 
+import copy
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -289,7 +290,6 @@ def from_student(features: StudentFeatures, student: Hasher, corpus: Corpus) -> 
 
 def with_heads(student: LCDHStudent, heads: HeadsRun) -> LCDHStudent:
     """The student itself, with copies of these heads put into it, in evaluation mode."""
-    hidden = heads.image.hidden
-    student.config = replace(student.config, hash_hidden=hidden)
-    student.image_hash, student.text_hash = heads.image.widened(hidden), heads.text.widened(hidden)
+    student.config = replace(student.config, hash_hidden=heads.image.hidden)
+    student.image_hash, student.text_hash = copy.deepcopy((heads.image, heads.text))
     return student.eval().requires_grad_(False)
