@@ -11,12 +11,13 @@ import torch
 from PIL import Image, ImageOps
 
 import derefl
-from derefl.errors import CheckpointError, ConfigError, ImageError
+from derefl.errors import CheckpointError, ConfigError, ImageError, ModelNotFoundError
 from derefl.imaging.files import open_picture, save_picture
 from derefl.imaging.tensors import from_tensor, to_tensor
 from derefl.reflection.model import DeRefl, Layers
-from derefl.reflection.pipeline import ReflectionRemover, load_derefl
+from derefl.reflection.pipeline import ReflectionRemover, Together, load_derefl
 from derefl.zoo import save_checkpoint
+from tests.conftest import TINY
 from tests.pictures import (
     EXIF_IFD,
     KINDS,
@@ -326,6 +327,57 @@ def test_load_derefl(checkpoint, remover):
     assert model.config == remover.config
     image = picture("RGB")
     assert same_pixels(model.dereflect(image), remover.dereflect(image))
+
+
+def shifted(by: float) -> ReflectionRemover:
+    """A tiny network with random weights that brightens by ``by``."""
+    torch.manual_seed(round(100 * by))
+    model = ReflectionRemover(TINY).eval()
+    model.last_t.project.bias.data.fill_(-by)
+    return model
+
+
+def test_together_is_the_mean_of_what_each_sees():
+    both = [shifted(0.1), shifted(0.3)]
+    x = torch.rand(2, 3, 40, 33)
+    with torch.inference_mode():
+        seen, apart = Together(both)(x), [model(x) for model in both]
+        for layer, a, b in zip(seen, *apart, strict=True):
+            assert torch.allclose(layer, (a + b) / 2, atol=1e-6)
+        assert (seen.transmission - x).mean() == pytest.approx(0.2, abs=0.01)
+        change = Together(both).transmission(x) - x  # in two sizes, as in use
+    assert change.mean() == pytest.approx(0.2, abs=0.01)
+
+
+def test_load_derefl_loads_several_together(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    both = [shifted(0.1), shifted(0.3)]
+    for name, model in zip("ab", both, strict=True):
+        save_checkpoint(model, tmp_path / f"{name}.safetensors", kind="derefl", config=asdict(TINY))
+    model = load_derefl("a.safetensors+b.safetensors", dtype="float32")
+    assert isinstance(model, Together) and not model.training
+    image = picture("RGB")
+    expected = Together(both).dereflect(image)
+    difference = np.asarray(model.dereflect(image)).astype(int) - np.asarray(expected)
+    assert np.abs(difference).max() <= 1  # saved in half precision
+    assert not same_pixels(model.dereflect(image), load_derefl("a.safetensors").dereflect(image))
+
+
+def test_load_derefl_takes_a_file_with_a_plus_for_itself(checkpoint, monkeypatch):
+    checkpoint.rename(checkpoint.parent / "a+b.safetensors")
+    monkeypatch.chdir(checkpoint.parent)
+    assert type(load_derefl("a+b.safetensors")) is ReflectionRemover
+
+
+@pytest.mark.parametrize("source", ["derefl-small+", "+derefl-small", "derefl-small++derefl-base"])
+def test_load_derefl_refuses_a_plus_with_nothing_beside_it(source):
+    with pytest.raises(ModelNotFoundError, match=r"both sides of each '\+'"):
+        load_derefl(source)
+
+
+def test_load_derefl_names_the_one_that_is_missing():
+    with pytest.raises(ModelNotFoundError, match=r"derefl-huge.*derefl-small"):
+        load_derefl("derefl-small+derefl-huge")
 
 
 def test_load_derefl_in_half_precision_on_a_device(checkpoint):

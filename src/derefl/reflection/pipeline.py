@@ -7,14 +7,15 @@ from typing import Any, NamedTuple, TypeVar, cast, overload
 import torch
 import torch.nn.functional as F
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
-from derefl.errors import ConfigError, ImageError
+from derefl.errors import ConfigError, ImageError, ModelNotFoundError
 from derefl.imaging.deep import DeepPicture, Picture
 from derefl.imaging.metadata import upright
 from derefl.imaging.strips import Rows, cut, joined
 from derefl.imaging.tensors import from_tensor
 from derefl.reflection.big import changes
+from derefl.reflection.checks import check_tensor, not_a_picture
 from derefl.reflection.memory import tile_side, within_memory
 from derefl.reflection.model import SMALLEST, DeRefl, DeReflConfig, Layers
 from derefl.zoo import load_model
@@ -37,9 +38,6 @@ class Separation(NamedTuple):
 
 
 DETAILS = ("auto", "full")
-
-TOLERANCE = 0.05
-"""How far beyond [0, 1] a tensor's values may lie: what resizing and half precision make of it."""
 
 Part = Callable[[Tensor, Tensor], Tensor]
 """What of I and T̂ is wanted as a picture."""
@@ -184,6 +182,27 @@ class ReflectionRemover(DeRefl):
         return change
 
 
+class Together(ReflectionRemover):
+    """Several removers as one: the mean of what each of them sees.
+
+    Two networks err in different ways, and their mean less than either (our choice).
+    """
+
+    def __init__(self, removers: Sequence[ReflectionRemover]) -> None:
+        """
+        Args:
+            removers: at least one; they may differ in size, not in device and dtype.
+        """
+        nn.Module.__init__(self)  # without a network of its own
+        self.config = max((r.config for r in removers), key=lambda config: config.dims[0])
+        self.removers = nn.ModuleList(removers)
+
+    def forward(self, x: Tensor) -> Layers:
+        """The mean of the :class:`~derefl.reflection.model.Layers` of all."""
+        layers = [remover.forward(x) for remover in self.removers]
+        return Layers(*(torch.stack(same).mean(dim=0) for same in zip(*layers, strict=True)))
+
+
 def load_derefl(
     source: str | Path = "derefl-small",
     *,
@@ -199,7 +218,8 @@ def load_derefl(
 
     Args:
         source: a name that ``derefl models`` lists, a ``.safetensors`` file, a folder, or a Hub
-            repo id ``org/name``.
+            repo id ``org/name``. Several with ``+`` between them, ``derefl-small+derefl-base``,
+            look at each picture together: better on average than each, and as slow as all.
         revision, cache_dir, token, local_files_only, force_download: as in huggingface_hub; of no
             effect on weights that are already here.
         device: where the model computes, for example ``"cuda"``; None is the CPU.
@@ -211,70 +231,43 @@ def load_derefl(
         CheckpointError: the weights are damaged or of another architecture.
         ConfigError: there is no such device or dtype.
     """
-    model = load_model(
-        source,
-        kind="derefl",
-        build=lambda config: ReflectionRemover(DeReflConfig(**config)),
-        revision=revision,
-        cache_dir=cache_dir,
-        token=token,
-        local_files_only=local_files_only,
-        force_download=force_download,
-        device=device,
-        dtype=dtype,
-    )
-    return cast(ReflectionRemover, model)
+    removers = [
+        load_model(
+            name,
+            kind="derefl",
+            build=lambda config: ReflectionRemover(DeReflConfig(**config)),
+            revision=revision,
+            cache_dir=cache_dir,
+            token=token,
+            local_files_only=local_files_only,
+            force_download=force_download,
+            device=device,
+            dtype=dtype,
+        )
+        for name in sources(source)
+    ]
+    several = cast(list[ReflectionRemover], removers)
+    return several[0] if len(several) == 1 else Together(several).eval()
+
+
+def sources(source: str | Path) -> list[str | Path]:
+    """What a source names: itself, or all that stand between its ``+``.
+
+    Raises:
+        ModelNotFoundError: nothing stands before, behind or between them.
+    """
+    if isinstance(source, Path) or "+" not in source or Path(source).expanduser().exists():
+        return [source]
+    names: list[str | Path] = [name.strip() for name in source.split("+")]
+    if "" in names:
+        raise ModelNotFoundError(
+            f"got {source!r}, expected a model on both sides of each '+', as in "
+            "'derefl-small+derefl-base'"
+        )
+    return names
 
 
 def check_detail(detail: str) -> None:
     """Refuse a detail that does not exist."""
     if detail not in DETAILS:
         raise ConfigError(f"got detail={detail!r}, expected one of {', '.join(DETAILS)}")
-
-
-def check_tensor(x: Any, weight: Tensor) -> None:
-    """Refuse what the network was not made for.
-
-    Args:
-        x: what it is called with.
-        weight: one of its own, whose type and device x must have.
-
-    Raises:
-        ImageError: says what is wrong with x, and what to type.
-    """
-    if not isinstance(x, Tensor):
-        raise ImageError(
-            f"got a {type(x).__name__}, expected a float tensor [b, 3, h, w]; pictures go through "
-            "model.dereflect(image)"
-        )
-    if x.ndim != 4 or x.shape[1] != 3 or x.shape[0] == 0 or min(x.shape[2:]) < SMALLEST:
-        raise ImageError(
-            f"got a tensor of shape {list(x.shape)}, expected [b, 3, h, w] with b of at least 1, h "
-            f"and w of at least {SMALLEST}; pictures of any size go through model.dereflect(image)"
-        )
-    if not x.is_floating_point():
-        raise ImageError(f"got a tensor of {x.dtype}, expected floats in [0, 1]; try x / 255")
-    if (x.dtype, x.device) != (weight.dtype, weight.device):
-        raise ImageError(
-            f"got a tensor of {x.dtype} on {x.device}, expected {weight.dtype} on {weight.device} "
-            "as the model's weights; try x.to(next(model.parameters()))"
-        )
-    low, high = (value.item() for value in x.detach().aminmax())
-    if not (low >= -TOLERANCE and high <= 1 + TOLERANCE):  # so that NaN is refused
-        raise ImageError(
-            f"got a tensor with values from {low:.4g} to {high:.4g}, expected sRGB in [0, 1] and "
-            "no NaN; divide 8-bit values by 255, or clip: x.clamp(0, 1)"
-        )
-
-
-def not_a_picture(image: Any) -> str:
-    """What to type instead of something that is no PIL picture."""
-    if isinstance(image, Tensor):
-        hint = "call model(x) on tensors"
-    elif isinstance(image, str | Path):
-        hint = f"open it first: Image.open({str(image)!r})"
-    elif hasattr(image, "__array_interface__"):
-        hint = "make a picture of it first: Image.fromarray(array)"
-    else:
-        hint = 'pass a picture, for example Image.open("window.jpg"), or a list of them'
-    return f"got a {type(image).__name__}, expected a PIL picture; {hint}"
