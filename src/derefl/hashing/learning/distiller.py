@@ -18,6 +18,7 @@ from derefl.hashing.learning.distil import (
     Temperatures,
     student_loss,
 )
+from derefl.hashing.learning.mixing import mixed
 from derefl.hashing.pictures import batches, read, square, tensor
 from derefl.hashing.student import ImageTower, LCDHStudent
 from derefl.hashing.teacher import LCDHTeacher
@@ -87,15 +88,21 @@ class Distiller:
             )
         )
 
-    def look(self, lower: Tensor, tokens: Sequence[Sequence[int]]) -> StudentView:
-        """The student's view of pictures ``[b h w c]`` and texts."""
+    def look(
+        self, lower: Tensor, tokens: Sequence[Sequence[int]], shares: Tensor | None = None
+    ) -> StudentView:
+        """The student's view of pictures ``[b h w c]`` and texts, mixed by ``shares [b b]``."""
         student, device = self.student, lower.device
+        lower = lower.float()  # kept in half the room, but without autocast weights take this only
+        if shares is not None:
+            lower = (shares @ lower.flatten(1)).view_as(lower)
         dtype = autocast_dtype(device)
         with torch.autocast(device.type, dtype, enabled=dtype is not None):
-            # Kept in half the room, but without autocast the weights take float32 only.
-            image = student.image.upper(lower.permute(0, 3, 1, 2).float(), self.fixed)
+            image = student.image.upper(lower.permute(0, 3, 1, 2), self.fixed)
             text = student.text(torch.from_numpy(padded(tokens)).to(device))
         image, text = F.normalize(image.float(), dim=-1), F.normalize(text.float(), dim=-1)
+        if shares is not None:
+            text = mixed(shares, text)
         return StudentView(image, text, student.image_hash(image), student.text_hash(text))
 
     def step(
@@ -107,6 +114,7 @@ class Distiller:
         view: int | np.ndarray,
         rate: float,
         extra: Callable[[Tensor, Tensor], Tensor] | None = None,
+        shares: Tensor | None = None,
     ) -> dict[str, float]:
         """Learn from pairs.
 
@@ -117,6 +125,9 @@ class Distiller:
             view: of the pictures: one for all, or one for each.
             rate: factor on the learning rates.
             extra: a further loss of the real-valued codes of pictures and texts.
+            shares: ``[n n]``, of :func:`~derefl.hashing.learning.mixing.mixing`, by which pairs are
+                mixed: what the fixed part of the image tower gives, and unit vectors of texts and
+                of the teacher's. None learns from the pairs as they are.
 
         Returns:
             The loss, its terms and the norm of the gradient.
@@ -124,8 +135,11 @@ class Distiller:
         for group in self.optimiser.param_groups:
             group["lr"] = rate * group["rate"]
         tokens = [self.some(items.tokens[i]) for i in texts]
-        seen = self.look(items.lower[view, pictures], tokens)
-        taught = self.taught(items, pictures, texts)
+        if shares is not None:
+            shares = shares.to(items.lower.device)
+            positives = shares @ positives @ shares.T
+        seen = self.look(items.lower[view, pictures], tokens, shares)
+        taught = self.taught(items, pictures, texts, shares)
         loss, terms = student_loss(seen, taught, positives, self.module.temperatures, self.config)
         if extra is not None:
             loss = loss + extra(seen.image_code, seen.text_code)
@@ -144,11 +158,19 @@ class Distiller:
         return [piece for piece, there in zip(pieces, stay, strict=True) if there] or pieces[:1]
 
     @torch.no_grad()
-    def taught(self, items: Items, pictures: np.ndarray, texts: np.ndarray) -> TeacherView | None:
-        """The teacher's view of the same pairs."""
+    def taught(
+        self,
+        items: Items,
+        pictures: np.ndarray,
+        texts: np.ndarray,
+        shares: Tensor | None = None,
+    ) -> TeacherView | None:
+        """The teacher's view of the same pairs, mixed alike."""
         if self.teacher is None or items.teacher_image is None or items.teacher_text is None:
             return None
         image, text = items.teacher_image[pictures].float(), items.teacher_text[texts].float()
+        if shares is not None:
+            image, text = mixed(shares, image), mixed(shares, text)
         teacher, dtype = self.teacher, autocast_dtype(image.device)
         own = [F.normalize(x[:, : teacher.config.dim], dim=-1) for x in (image, text)]
         with torch.autocast(image.device.type, dtype, enabled=dtype is not None):

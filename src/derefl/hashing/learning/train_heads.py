@@ -14,8 +14,6 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-import torch.nn.functional as F
-from numpy.random import Generator
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_
@@ -36,6 +34,7 @@ from derefl.hashing.learning.losses import (
     row_distillation,
     straight_through_sign,
 )
+from derefl.hashing.learning.mixing import mixed, mixing
 from derefl.hashing.learning.offline import make_optimiser
 from derefl.hashing.learning.phrases import loose_phrases
 from derefl.hashing.pictures import batches, read
@@ -171,9 +170,10 @@ def train_heads(
         for group in optimiser.param_groups:
             group["lr"] = run.learning_rate * cosine_with_warmup(number, run.steps, run.warmup)
         view = rng.integers(len(images), size=len(picture_rows))
-        pairs = mixed(images[view, picture_rows], texts[text_rows], run.mix, rng)
+        shares = mixing(len(picture_rows), run.mix, rng)
+        image, text = mixed(shares, images[view, picture_rows]), mixed(shares, texts[text_rows])
         loose = phrases[rng.integers(len(phrases), size=run.phrases)]
-        loss, terms = heads_loss(module, pairs[0], torch.cat([pairs[1], loose]), config.loss)
+        loss, terms = heads_loss(module, image, torch.cat([text, loose]), config.loss)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         clip_grad_norm_(module.parameters(), 5.0)
@@ -187,20 +187,6 @@ def train_heads(
 
     loop = Loop(out, run.steps, run.batch, run.ema, run.save_every)
     return with_heads(student, run_loop(loop, module, optimiser, step, save, config))
-
-
-def mixed(images: Tensor, texts: Tensor, most: float, rng: Generator) -> tuple[Tensor, Tensor]:
-    """Each pair mixed with another, pictures and texts alike, so that it still is a pair.
-
-    Args:
-        images, texts: unit vectors of pairs, ``[n d]`` each.
-        most: of the other pair; shares are uniform from 0 to it.
-        rng: NumPy generator.
-    """
-    other = rng.permutation(len(images))
-    share = torch.from_numpy(rng.uniform(0, most, (len(images), 1))).to(images)
-    image, text = (F.normalize(x.lerp(x[other], share), dim=-1) for x in (images, texts))
-    return image, text
 
 
 def heads_loss(

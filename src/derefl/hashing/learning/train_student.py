@@ -29,6 +29,7 @@ from derefl.hashing.learning.distiller import (
     positives_of,
     tokens_of,
 )
+from derefl.hashing.learning.mixing import mixing
 from derefl.hashing.learning.offline import Features, cached_features
 from derefl.hashing.student import ImageTower, LCDHStudent, LCDHStudentConfig
 from derefl.hashing.teacher import LCDHTeacher
@@ -49,6 +50,7 @@ class StudentRunConfig:
         tune: learning rate of the upper part of the image tower, as a share; 0 leaves it alone.
         fixed: stages of the image tower below that part.
         word_dropout: share of the word pieces that a step does not get to see.
+        mix: every pair is mixed with another, whose share is between 0 and this.
         views: of each picture, see :func:`~derefl.hashing.learning.distiller.views`.
         folds: 1, or the number of folds that the teachers left out, each one of them: of teacher
             number i it is fold i mod ``folds``. Each step learns from the pictures of one fold, by
@@ -66,6 +68,7 @@ class StudentRunConfig:
     tune: float = 0.1
     fixed: int = ImageTower.FIXED
     word_dropout: float = 0.1
+    mix: float = 0.0
     views: int = 5
     folds: int = 1
     ema: float = 0.99
@@ -145,6 +148,7 @@ def train_student(
             texts,
             positives_of(corpus.groups[pictures]).to(device),
             view=rng.integers(len(items.lower), size=len(pictures)),
+            shares=mixing(len(pictures), run.mix, rng) if run.mix else None,
             rate=cosine_with_warmup(number, run.steps, run.warmup),
         )
 
