@@ -80,6 +80,12 @@ def test_train_writes_a_model_that_the_others_load(
     assert (report["height"], report["width"]) == (32, 64)
     assert report["seconds"] > 0 and report["gmacs"] > 0
     assert main([*command[:-4], "--start", trained, "--photos", str(photo_folder)]) == 0
+    capsys.readouterr()
+    for other in ("derefl-small", f"{trained}+{trained}"):
+        assert main([*command, "--start", other]) == 1
+        error = capsys.readouterr().err
+        assert "expected one checkpoint of the same model config" in error
+        assert error.count("\n") == 1
 
 
 @pytest.mark.parametrize(

@@ -185,7 +185,7 @@ class ReflectionRemover(DeRefl):
 class Together(ReflectionRemover):
     """Several removers as one: the mean of what each of them sees.
 
-    Two networks err in different ways, and their mean less than either (our choice).
+    Networks err in different ways, and their mean less than either on average (our choice).
     """
 
     def __init__(self, removers: Sequence[ReflectionRemover]) -> None:

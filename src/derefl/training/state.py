@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.optim import AdamW
 
-from derefl.errors import CheckpointError
+from derefl.errors import CheckpointError, ConfigError
 from derefl.files import atomic_path
 from derefl.training.ema import EMA
 
@@ -22,6 +22,22 @@ class Progress:
 
     step: int = 0
     seconds: float = 0.0
+
+
+def start_from(model: nn.Module, start: nn.Module) -> None:
+    """Give a model the weights of another.
+
+    Raises:
+        ConfigError: they are of another architecture.
+    """
+    shapes = [{k: v.shape for k, v in m.state_dict().items()} for m in (model, start)]
+    if differ := [k for k in shapes[0] | shapes[1] if shapes[0].get(k) != shapes[1].get(k)]:
+        raise ConfigError(
+            f"the weights to start from differ from what [model] says in {len(differ)} tensors, "
+            f"the first is {differ[0]!r}: expected one checkpoint of the same model config; choose "
+            "another --start or --config"
+        )
+    model.load_state_dict(start.state_dict(), strict=True)
 
 
 def save_state(

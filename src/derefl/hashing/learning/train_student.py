@@ -37,6 +37,7 @@ from derefl.hashing.tokenizer import word_pieces
 from derefl.training.imagenet import load_imagenet_weights
 from derefl.training.loop import Loop, run_loop
 from derefl.training.schedule import cosine_with_warmup
+from derefl.training.state import start_from
 from derefl.zoo.checkpoint import save_checkpoint
 
 
@@ -110,7 +111,8 @@ def train_student(
 
     Raises:
         DataError: a source is missing or wrong.
-        ConfigError: the teachers do not come in so many folds, or codes of theirs are asked for.
+        ConfigError: the teachers do not come in so many folds, or codes of theirs are asked for;
+            ``start`` is of another architecture.
         CheckpointError: ``out`` holds the state of another architecture.
     """
     run = config.run
@@ -122,7 +124,7 @@ def train_student(
         load_imagenet_weights(student.image.backbone, config.model.backbone, num_classes=0)
         start_text_tower(student, corpus)
     else:
-        student.load_state_dict(start.state_dict(), strict=True)
+        start_from(student, start)
     teachers = [teacher.to(device).eval() for teacher in teachers]
     student.to(device)
     folds = prepared(student, teachers, corpus, out, device, run)

@@ -24,7 +24,7 @@ from derefl.training.log import JsonLog, Meter
 from derefl.training.memory import keep_freed_memory
 from derefl.training.precision import autocast_dtype
 from derefl.training.schedule import cosine_with_warmup
-from derefl.training.state import Progress, load_state, save_state
+from derefl.training.state import Progress, load_state, save_state, start_from
 from derefl.zoo.checkpoint import save_checkpoint
 
 
@@ -97,6 +97,7 @@ def train(
 
     Raises:
         DataError: a data folder is missing or wrong.
+        ConfigError: ``start`` is of another architecture.
         CheckpointError: ``out`` holds the state of another architecture.
     """
     run = config.run
@@ -109,7 +110,7 @@ def train(
         name = config.model.backbone
         load_imagenet_weights(model.backbone.features, name, features_only=True)
     else:
-        model.load_state_dict(start.state_dict(), strict=True)
+        start_from(model, start)
     model.to(device).to(memory_format=torch.channels_last).train()
     ema = EMA(model, run.ema)
     optimiser = make_optimiser(model, run)
