@@ -39,7 +39,6 @@ STUDENT = [
     "run.learning_rate=0.003",
     "run.tune=0.0",
     "run.word_dropout=0.0",
-    "run.mix=0.2",
     "run.views=3",
     "model.image_size=64",
     "model.token_dim=16",
@@ -262,7 +261,7 @@ def test_teachers_with_different_encoders(data, tmp_path):
 
 
 def test_a_student_learns_of_a_fold_from_teachers_who_left_it_out(data, tmp_path, monkeypatch):
-    drawn, taught = [], []
+    drawn, taught, shares = [], [], []
     batch, step = Corpus.batch, Distiller.step
 
     def spy_batch(self, *args):
@@ -272,6 +271,7 @@ def test_a_student_learns_of_a_fold_from_teachers_who_left_it_out(data, tmp_path
 
     def spy_step(self, items, *args, **more):
         taught.append(items.teacher_image)
+        shares.append(more["shares"])
         return step(self, items, *args, **more)
 
     monkeypatch.setattr(Corpus, "batch", spy_batch)
@@ -290,8 +290,11 @@ def test_a_student_learns_of_a_fold_from_teachers_who_left_it_out(data, tmp_path
     drawn.clear()
     out = tmp_path / "student"
     arguments = [*options(data), "--out", str(out), "--teacher", *map(str, teachers)]
-    settings = [*STUDENT, "run.steps=5", "run.folds=3", "loss.regression=0"]
+    settings = [*STUDENT, "run.steps=5", "run.folds=3", "loss.regression=0", "run.mix=0.3"]
+    shares.clear()
     assert main(["train", "student", *arguments, "--set", *settings]) == 0
+    own = torch.cat([share.diagonal() for share in shares])
+    assert own.min() >= 0.7 and own.std() > 0.05
     features = offline.Features(**load_file(out / "features-stand-in.safetensors"))
     features = offline.Features(features.images.float(), features.texts.float())
     assert len(drawn) == len(taught) == 5

@@ -118,7 +118,7 @@ def add_network_options(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         default="derefl-small",
         help="a name listed by 'derefl models', a .safetensors file, a folder or a Hub repo id; "
-        "derefl-small+derefl-base takes the mean of both, the best there is, 2.5 times as slow "
+        "derefl-small+derefl-base takes the mean of both, the best on average, in the time of both "
         "(default: %(default)s)",
     )
     group.add_argument(

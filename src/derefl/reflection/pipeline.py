@@ -231,23 +231,28 @@ def load_derefl(
         CheckpointError: the weights are damaged or of another architecture.
         ConfigError: there is no such device or dtype.
     """
-    removers = [
-        load_model(
-            name,
-            kind="derefl",
-            build=lambda config: ReflectionRemover(DeReflConfig(**config)),
-            revision=revision,
-            cache_dir=cache_dir,
-            token=token,
-            local_files_only=local_files_only,
-            force_download=force_download,
-            device=device,
-            dtype=dtype,
-        )
-        for name in sources(source)
-    ]
-    several = cast(list[ReflectionRemover], removers)
-    return several[0] if len(several) == 1 else Together(several).eval()
+    options: dict[str, Any] = {
+        "revision": revision,
+        "cache_dir": cache_dir,
+        "token": token,
+        "local_files_only": local_files_only,
+        "force_download": force_download,
+        "device": device,
+        "dtype": dtype,
+    }
+    removers = [load_one(name, **options) for name in sources(source)]
+    return removers[0] if len(removers) == 1 else Together(removers).eval()
+
+
+def load_one(source: str | Path, **options: Any) -> ReflectionRemover:
+    """The remover of one checkpoint; options as for :func:`~derefl.zoo.load_model`."""
+    model = load_model(
+        source,
+        kind="derefl",
+        build=lambda config: ReflectionRemover(DeReflConfig(**config)),
+        **options,
+    )
+    return cast(ReflectionRemover, model)
 
 
 def sources(source: str | Path) -> list[str | Path]:

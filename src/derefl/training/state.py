@@ -14,6 +14,7 @@ from torch.optim import AdamW
 from derefl.errors import CheckpointError, ConfigError
 from derefl.files import atomic_path
 from derefl.training.ema import EMA
+from derefl.zoo.checkpoint import misfits
 
 
 @dataclass(frozen=True)
@@ -30,14 +31,13 @@ def start_from(model: nn.Module, start: nn.Module) -> None:
     Raises:
         ConfigError: they are of another architecture.
     """
-    shapes = [{k: v.shape for k, v in m.state_dict().items()} for m in (model, start)]
-    if differ := [k for k in shapes[0] | shapes[1] if shapes[0].get(k) != shapes[1].get(k)]:
+    weights = start.state_dict()
+    if problems := misfits(model, weights):
         raise ConfigError(
-            f"the weights to start from differ from what [model] says in {len(differ)} tensors, "
-            f"the first is {differ[0]!r}: expected one checkpoint of the same model config; choose "
-            "another --start or --config"
+            f"the weights to start from do not fit [model] of the config; {problems}: expected one "
+            "checkpoint of the same model config; choose another --start or --config"
         )
-    model.load_state_dict(start.state_dict(), strict=True)
+    model.load_state_dict(weights, strict=True)
 
 
 def save_state(

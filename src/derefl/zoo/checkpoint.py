@@ -146,6 +146,15 @@ def built(
 
 def check_fit(module: nn.Module, tensors: dict[str, Tensor], path: Path) -> None:
     """What ``load_state_dict(strict=True)`` checks, with an error that fits a screen."""
+    if problems := misfits(module, tensors):
+        raise CheckpointError(
+            f"{path} does not hold the weights of its own config; {problems}. Its "
+            "config and weights come from different models: save it again with save_checkpoint"
+        )
+
+
+def misfits(module: nn.Module, tensors: dict[str, Tensor]) -> str:
+    """In what these are not the weights of a module, in a line; empty if they are."""
     expected = module.state_dict()
     problems = []
     if missing := expected.keys() - tensors.keys():
@@ -159,11 +168,7 @@ def check_fit(module: nn.Module, tensors: dict[str, Tensor], path: Path) -> None
     ]
     if shapes:
         problems.append(f"shapes: {some(shapes)}")
-    if problems:
-        raise CheckpointError(
-            f"{path} does not hold the weights of its own config; {'; '.join(problems)}. Its "
-            "config and weights come from different models: save it again with save_checkpoint"
-        )
+    return "; ".join(problems)
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
