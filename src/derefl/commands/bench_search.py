@@ -159,26 +159,10 @@ def measure_file(index: "HashIndex", queries: "Codes") -> dict[str, Any]:
             "save_seconds": save,
             "open_seconds": opening,
             "file_bytes": status.st_size,
-            "opened_bytes": resident_bytes(path),
         }
         opened.add(np.resize(queries, (1000, queries.shape[1])), len(index) + np.arange(1000))
         append, _ = timed(opened.save, path)
         return {**report, "append_seconds": append}
-
-
-def resident_bytes(path: Path) -> int | None:
-    """How much of a mapped file this process has touched; None where the system does not say."""
-    try:
-        lines = Path("/proc/self/smaps").read_text().splitlines()
-    except OSError:  # Linux only
-        return None
-    kilobytes, ours = 0, False
-    for line in lines:
-        if line.split(maxsplit=1)[0].endswith(":"):
-            kilobytes += int(line.split()[1]) if ours and line.startswith("Rss:") else 0
-        else:  # the first line of a mapping ends with its file
-            ours = line.endswith(str(path))
-    return kilobytes * 1024
 
 
 def search_times(
@@ -219,14 +203,12 @@ def timed(function: Callable[..., Any], *args: Any) -> tuple[float, Any]:
 
 def table(size: dict[str, Any]) -> str:
     """What was measured of one number of codes, in words."""
-    touched = size["opened_bytes"]
     lines = [
-        "{codes:,} codes of {bits} bits{4}: built in {build_seconds:.2f} s, saved in "
-        "{save_seconds:.2f} s ({0:,.0f} MB), opened in {1:.1f} ms{2}, 1,000 codes appended in "
-        "{3:.1f} ms; memory {memory_ratio:.2f} times the codes and ids".format(
+        "{codes:,} codes of {bits} bits{3}: built in {build_seconds:.2f} s, saved in "
+        "{save_seconds:.2f} s ({0:,.0f} MB), opened in {1:.1f} ms, 1,000 codes appended in "
+        "{2:.1f} ms; memory {memory_ratio:.2f} times the codes and ids".format(
             size["file_bytes"] / 1e6,
             1e3 * size["open_seconds"],
-            "" if touched is None else f" ({touched / 1e3:,.0f} kB of the file looked at)",
             1e3 * size["append_seconds"],
             ", clustered" if size["clustered"] else "",
             **size,

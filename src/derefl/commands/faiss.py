@@ -55,7 +55,7 @@ def run_export(args: argparse.Namespace) -> int:
     from derefl.hashing.index import HashIndex
 
     check_output(args)
-    index = HashIndex.load(args.input, verify=True)
+    index = HashIndex.load(args.input)
     export_faiss(index, args.output, args.kind, lists=args.lists, links=args.links)
     ids = "row numbers, since FAISS has no such ids" if index.integer_ids is None else "those of it"
     print(f"{len(index)} codes of {index.bits} bits in {args.output}, kind {args.kind}; ids: {ids}")

@@ -9,7 +9,16 @@ from tqdm import tqdm
 
 from derefl.errors import ConfigError, HashIndexError, OutputExistsError
 from derefl.hashing.codes import BITS
-from derefl.hashing.folder_index import absolute, gone, photo_id, update
+from derefl.hashing.folder_index import (
+    MODEL,
+    absolute,
+    missing,
+    model_of,
+    photo_id,
+    unsearchable,
+    update,
+)
+from derefl.hashing.index_file import replace
 from derefl.imaging.folders import find_pictures
 from derefl.imaging.formats import FORMATS
 
@@ -22,6 +31,7 @@ DESCRIPTION = f"""Make photos searchable by words and by pictures.
 Folders are searched for pictures ({" ".join(FORMATS)}), their subfolders too;
 hidden files and folders are passed over. A picture that cannot be read is reported at the end, the
 others are indexed all the same; the exit status is then 1.
+INDEX is saved as it grows. After Ctrl-C the same command goes on.
 Pictures below the folder of INDEX are named by their path from there, so that both can be moved
 together; others are named by their absolute path."""
 
@@ -31,7 +41,10 @@ EXAMPLES = """examples:
   derefl search photos.lcdh "a dog on a beach"
 """
 
-MODEL, LENGTH = "lcdh-student", 64
+LENGTH = 64
+
+UNFINISHED = "unfinished"
+"""The key in ``extra`` of an index that is being made."""
 
 
 def add_parser(subparsers: Any) -> None:
@@ -80,56 +93,108 @@ def add_parser(subparsers: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Check everything that can be checked, load the model, encode, and write the index."""
+    """Check everything that can be checked, load the model, encode, and save batch by batch."""
     output: Path = args.output
     if output.is_dir():
         raise HashIndexError(f"{output} is a folder, expected a file; write {output / 'it.lcdh'}")
-    if output.exists() and not (args.update or args.overwrite):
-        raise OutputExistsError(
-            f"{output} is there already; add --update to bring it up to date, --overwrite to "
-            "replace it, or choose another name"
-        )
+    target, index = begun(args)
     home = absolute(output).parent
-    paths = {photo_id(path, home): path for path, _ in find_pictures(args.inputs)}
-    index, hasher = prepare(args)
-    with tqdm(unit="picture") as bar:
+    closed: list[OSError] = []
+    found = find_pictures(args.inputs, unreadable=closed.append)
+    paths = {photo_id(path, home): path for path, _ in found}
+    index, hasher = prepare(args, index)
+    folders = [Path(error.filename) for error in closed]
+    drop, unknown = missing(index, paths, args.inputs, home, folders)
+    failures = [*map(unsearchable, folders, closed), *unknown]
+    try:
+        with tqdm(unit="picture") as bar:
 
-        def show(done: int, total: int) -> None:
-            bar.total = total
-            bar.update(done - bar.n)
+            def show(done: int, total: int) -> None:
+                bar.total = total
+                bar.update(done - bar.n)
 
-        result = update(index, hasher, paths, gone(index, paths, args.inputs, home), show)
-    index.save(output)
+            index.extra[UNFINISHED] = True
+            index.save(target)  # if that cannot be, it is said before the work
+            result = update(index, hasher, paths, drop, show, lambda: index.save(target))
+        del index.extra[UNFINISHED]
+        index.save(target)
+        if target != output:
+            replace(target, output)
+    except KeyboardInterrupt:
+        print(
+            f"derefl: interrupted; {len(index)} pictures are in {target}, the same command goes on",
+            file=sys.stderr,
+        )
+        return 130
     print(
         f"{len(index)} pictures in the index: {result.encoded} encoded, {result.as_before} as "
         f"before, {result.dropped} dropped, {len(result.failures)} failed"
     )
-    for failure in result.failures:
+    for failure in failures + result.failures:
         print(f"derefl: {' '.join(str(failure).splitlines())}", file=sys.stderr)
-    return 1 if result.failures else 0
+    return 1 if failures or result.failures else 0
 
 
-def prepare(args: argparse.Namespace) -> "tuple[HashIndex, Hasher]":
-    """The index to bring up to date, or an empty one, and the model that fits it.
+def begun(args: argparse.Namespace) -> "tuple[Path, HashIndex | None]":
+    """The file to write, and the index in it to go on with, if there is one.
+
+    A finished index is replaced when the new one is finished; until then that is in a file beside.
+
+    Raises:
+        OutputExistsError: there is a file that is not to be changed.
+        HashIndexError: the index to be updated is damaged.
+    """
+    from derefl.hashing.index import HashIndex
+
+    output: Path = args.output
+    if args.update and output.exists():
+        return output, HashIndex.load(output, verify=True)
+    target, index = output, unfinished(output)
+    if index is None and output.exists():
+        if not args.overwrite:
+            raise OutputExistsError(
+                f"{output} is there already; add --update to bring it up to date, --overwrite to "
+                "replace it, or choose another name"
+            )
+        target = output.with_name(f"{output.name}.part")
+        index = unfinished(target)
+    asked = (args.bits or LENGTH, lasting_name(args.model or MODEL))
+    if index is not None and args.overwrite and (index.bits, index.model) != asked:
+        index = None
+    return target, index
+
+
+def unfinished(path: Path) -> "HashIndex | None":
+    """The index that an interrupted command has left in a file."""
+    from derefl.hashing.index import HashIndex
+
+    try:
+        index = HashIndex.load(path, verify=True)
+    except HashIndexError:
+        return None
+    return index if UNFINISHED in index.extra else None
+
+
+def prepare(args: argparse.Namespace, index: "HashIndex | None") -> "tuple[HashIndex, Hasher]":
+    """The index to go on with, or an empty one, and the model that fits it.
 
     Raises:
         ConfigError: the index has codes of another length than asked for.
-        HashIndexError: it is damaged, or of another model than asked for.
+        HashIndexError: it is of another model than asked for.
     """
     from derefl.hashing.hasher import load_lcdh_student  # torch takes seconds
     from derefl.hashing.index import HashIndex
 
-    if not (args.update and args.output.exists()):
+    if index is None:
         model = args.model or MODEL
         hasher = load_lcdh_student(model, bits=args.bits or LENGTH, device=args.device)
         return HashIndex(hasher.bits, lasting_name(model), hasher.sha256), hasher
-    index = HashIndex.load(args.output, verify=True)
     if args.bits not in (None, index.bits):
         raise ConfigError(
             f"{args.output} has codes of {index.bits} bits, got --bits {args.bits}; leave --bits "
-            "out, or build the index anew with --overwrite"
+            "out, or make the index again with --overwrite"
         )
-    model = args.model or index.model or MODEL
+    model = args.model or model_of(index.model)
     hasher = load_lcdh_student(model, bits=index.bits, device=args.device)
     index.require(hasher)
     return index, hasher

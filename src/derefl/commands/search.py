@@ -7,9 +7,9 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from derefl.commands.index import MODEL
+from derefl.commands.index import UNFINISHED
 from derefl.errors import HashIndexError, ImageError, OutputExistsError
-from derefl.hashing.folder_index import absolute, photo_path
+from derefl.hashing.folder_index import absolute, model_of, photo_path
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -52,8 +52,8 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         "--model",
         metavar="NAME",
-        help="where the model of the index is now, if it is not found where it was: a name, a "
-        ".safetensors file, a folder or a Hub repo id",
+        help="the model of the index, if it does not come with derefl: a .safetensors file, a "
+        "folder or a Hub repo id",
     )
     parser.add_argument(
         "--device", choices=("cpu", "cuda", "mps"), default="cpu", help="default: %(default)s"
@@ -69,10 +69,16 @@ def run(args: argparse.Namespace) -> int:
         raise HashIndexError(f"got -k {args.k}, expected at least 1")
     if args.contact_sheet:
         check_sheet(args.contact_sheet, args.overwrite)
-    index = HashIndex.load(args.index, verify=True)  # a search reads all of it anyway
+    index = HashIndex.load(args.index)
+    if UNFINISHED in index.extra:
+        print(
+            f"derefl: {args.index} is not finished; the derefl index command that makes it goes on "
+            "when you repeat it",
+            file=sys.stderr,
+        )
     from derefl.hashing.hasher import load_lcdh_student  # after the checks: torch takes seconds
 
-    model = args.model or index.model or MODEL
+    model = args.model or model_of(index.model)
     hasher = load_lcdh_student(model, bits=index.bits, device=args.device)
     index.require(hasher)
     code = hasher.encode_image([args.image]) if args.image else hasher.encode_text([args.words])

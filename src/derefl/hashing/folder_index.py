@@ -1,6 +1,8 @@
 """Folders of photos and their index: which photos are due, encoding them, naming them."""
 
-from collections.abc import Callable
+import os
+import shlex
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,8 +16,11 @@ from derefl.hashing.index import HashIndex
 if TYPE_CHECKING:
     from derefl.hashing.hasher import Hasher  # torch takes seconds
 
+MODEL = "lcdh-student"
+"""The model of an index that names none."""
+
 BATCH = 16
-"""Pictures encoded in one go."""
+"""Pictures that are encoded and saved together."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +31,7 @@ class Update:
         encoded: pictures whose code is new in the index.
         as_before: pictures found unchanged.
         dropped: ids that went because their pictures are gone.
-        failures: why pictures could not be read; they are not in the index.
+        failures: why pictures could not be read; the index has the codes that it had of them.
     """
 
     encoded: int
@@ -41,46 +46,38 @@ def update(
     paths: dict[str, Path],
     drop: list[str],
     progress: Callable[[int, int], None],
+    save: Callable[[], None] = lambda: None,
 ) -> Update:
     """Encode the pictures that are new or changed.
 
     Args:
-        index: its ``extra["files"]`` has size and time of change of each file when it was encoded.
+        index: its stamps say how large and how old each file was when it was encoded.
         hasher: of the model whose codes the index has.
         paths: id to picture.
         drop: ids in the index that are to go.
         progress: told before the first and after each batch how many of how many are done.
-
-    Raises:
-        HashIndexError: ``extra["files"]`` is no object.
+        save: called after each batch.
     """
-    before = index.extra.get("files", {})
-    if not isinstance(before, dict):
-        raise HashIndexError(
-            "the index says nothing usable of its files, so what changed cannot be told; build it "
-            "again with derefl index --overwrite"
-        )
+    before = dict(zip(index.ids, map(tuple, index.stamps.tolist()), strict=True))
     stamps = {id: stamp(path) for id, path in paths.items()}
-    due = [id for id in paths if stamps[id] != before.get(id) or id not in index]
-    codes: dict[str, Codes] = {}
+    due = [id for id in paths if stamps[id] != before.get(id)]
+    index.remove(drop)
     failures: list[DereflError] = []
     progress(0, len(due))
     for start in range(0, len(due), BATCH):
+        codes: dict[str, Codes] = {}
         batch = due[start : start + BATCH]
         for id, code in zip(batch, encode(hasher, [paths[id] for id in batch]), strict=True):
             if isinstance(code, DereflError):
                 failures.append(code)
             else:
                 codes[id] = code
+        if codes:
+            found = np.array([stamps[id] or NO_STAMP for id in codes], np.int64)
+            index.upsert(np.stack(list(codes.values())), codes, found)
+        save()
         progress(start + len(batch), len(due))
-
-    stale = [id for id in due if id in index and id not in codes]
-    index.remove(drop + stale)
-    if codes:
-        index.upsert(np.stack(list(codes.values())), codes)
-    known = before | stamps
-    index.extra = {"files": {id: known[id] for id in map(str, index.ids) if id in known}}
-    return Update(len(codes), len(paths) - len(due), len(drop), failures)
+    return Update(len(due) - len(failures), len(paths) - len(due), len(drop), failures)
 
 
 def encode(hasher: "Hasher", paths: list[Path]) -> list[Codes | DereflError]:
@@ -93,37 +90,108 @@ def encode(hasher: "Hasher", paths: list[Path]) -> list[Codes | DereflError]:
         return [result for path in paths for result in encode(hasher, [path])]
 
 
-def gone(index: HashIndex, paths: dict[str, Path], inputs: list[Path], home: Path) -> list[str]:
+def missing(
+    index: HashIndex,
+    paths: Collection[str],
+    inputs: list[Path],
+    home: Path,
+    closed: list[Path],
+) -> tuple[list[str], list[DereflError]]:
     """The ids in the index that belong to the inputs, but of which no picture was found there.
 
     Args:
         index: to be updated.
-        paths: id to picture, all that were found.
+        paths: ids of all pictures that were found.
         inputs: files and folders that were looked at.
         home: the folder that ids are relative to.
+        closed: folders in the inputs that cannot be searched.
+
+    Returns:
+        The ids whose pictures are known to be gone; and why that is not known of others, an error
+        for each folder that is not one of ``closed``.
     """
     base, places = absolute(home), [absolute(path) for path in inputs]
-    return [
-        id
-        for id in index.ids
-        if isinstance(id, str)
-        and id not in paths
-        and any((base / id).is_relative_to(place) for place in places)
-    ]
+    unknown = {absolute(path) for path in closed}
+    dropped: list[str] = []
+    errors: list[DereflError] = []
+    for id in index.ids:
+        path = base / str(id)
+        if isinstance(id, int) or id in paths or not is_below(path, places):
+            continue
+        try:
+            if is_gone(path):
+                dropped.append(id)
+        except OSError as error:
+            if not is_below(path, unknown):
+                unknown.add(path.parent)
+                errors.append(unsearchable(path.parent, error))
+    return dropped, errors
 
 
-def stamp(path: Path) -> list[int]:
-    """What changes when a file does: size in bytes, time of change in ns; nothing if it is gone."""
+def is_gone(path: Path) -> bool:
+    """Whether a file is known to be gone.
+
+    Raises:
+        OSError: it is not known, because the file or its folder cannot be looked at.
+    """
+    try:
+        path.stat()
+        return False
+    except (FileNotFoundError, NotADirectoryError):
+        if path.is_symlink():
+            raise
+    folder = next(folder for folder in path.parents if os.path.lexists(folder))
+    os.scandir(folder).close()
+    return True
+
+
+def is_below(path: Path, places: Collection[Path]) -> bool:
+    """Whether the path is one of the places or in one of these folders."""
+    return any(place == path or place in path.parents for place in places)
+
+
+def unsearchable(folder: Path, error: OSError) -> HashIndexError:
+    """The error for a folder that cannot be searched during an update."""
+    return HashIndexError(
+        f"{folder} cannot be searched: {error.strerror}; its photos are neither added to the index "
+        "nor dropped from it"
+    )
+
+
+def model_of(name: str) -> str:
+    """The model that an index names, if its weights come with the package.
+
+    Others are loaded only when a user names them: a file must not decide what is downloaded.
+
+    Raises:
+        HashIndexError: another model.
+    """
+    from derefl.zoo import list_models
+
+    if name and name not in {entry.name for entry in list_models() if entry.where.bundled}:
+        raise HashIndexError(
+            f"the index names the model {name!r}, which does not come with derefl; if you trust "
+            f"it, add: --model {shlex.quote(name)}"
+        )
+    return name or MODEL
+
+
+NO_STAMP = (-1, -1)
+
+
+def stamp(path: Path) -> tuple[int, ...]:
+    """What changes when a file does: size in bytes, time of change in ns; empty if it is gone."""
     try:
         status = path.stat()
     except OSError:
-        return []
-    return [status.st_size, status.st_mtime_ns]
+        return ()
+    return status.st_size, status.st_mtime_ns
 
 
 def absolute(path: Path) -> Path:
     """The path without links and dots in its folders; a picture that is a link stays one."""
-    return path.resolve() if path.is_dir() else path.parent.resolve() / path.name
+    is_folder = os.path.isdir(path)  # noqa: PTH112 (Path's raises where a folder may not be read)
+    return path.resolve() if is_folder else path.parent.resolve() / path.name
 
 
 def photo_id(path: Path, home: Path) -> str:

@@ -9,14 +9,10 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from derefl.errors import ConfigError, HashIndexError
-from derefl.hashing import scan
+from derefl.errors import HashIndexError
+from derefl.hashing import index_file, scan
 from derefl.hashing.codes import Codes, check_bits, check_codes
-from derefl.hashing.growing import Growing
-from derefl.hashing.ids import Id, Ids, plain_id
-from derefl.hashing.index_file import VERSION, Head, IndexFile, open_index
-from derefl.hashing.index_write import append_index, write_index
-from derefl.hashing.lookup import Lookup
+from derefl.hashing.ids import Column, Id, Rows, StoredIds, as_column, plain_id, rises, to_file
 
 Where = Container[Any] | Callable[[Id], bool]
 
@@ -47,16 +43,17 @@ class HashIndex:
     Hits come by distance, and those equally far in the order in which they were added. Searches
     read only, so that several threads may search at once, but not while one changes the index.
 
-    In memory it takes the codes, 8 bytes an integer id, and the length of a string id + 9; adding
-    in many steps may take an eighth more. What looks ids up (``in``, ``upsert``, ``remove``,
-    ``where`` with a list or set, ``add`` to what is there, unless integers go on rising) needs
-    more when it is first done: nothing for integers that rise, 16 bytes each for other integers,
-    and a dictionary for strings, which is far larger.
+    In memory the index takes the codes, and 8 bytes an integer id or the length of a string id +
+    some 60 bytes. Looking ids up (``in``, ``upsert``, ``remove``, ``where`` with a list or set,
+    ``add``) takes a dictionary of some hundred bytes an id, unless all ids are integers that rise.
 
     Args:
         bits: length of the codes, one of :data:`~derefl.hashing.codes.BITS`.
         model: name of the model that makes the codes, for ``load_lcdh_student``.
         sha256: of its checkpoint; "" if that is not to be checked.
+
+    Attributes:
+        extra: any JSON values for the file to keep.
 
     Raises:
         ConfigError: there are no codes of this length.
@@ -65,21 +62,29 @@ class HashIndex:
     def __init__(self, bits: int = 64, model: str = "", sha256: str = "") -> None:
         check_bits(bits)
         self.bits, self.model, self.sha256 = bits, model, sha256
-        self._codes = Growing(np.empty((0, bits // 8), np.uint8))
-        self._ids = Ids.of([])
-        self._extra: dict[str, Any] | NDArray[np.uint8] = {}
-        self._known: Lookup | None = None
-        self._file: IndexFile | None = None
-        self._head: Head | None = None  # of a file that holds what the index begins with
+        self.extra: dict[str, Any] = {}
+        self._length = 0
+        self._codes: list[NDArray] = [np.empty((0, bits // 8), np.uint8)]  # see joined
+        self._ids: list[NDArray] = [np.empty(0, np.int64)]
+        self._stored: StoredIds | None = None  # takes the place of _ids until all are needed
+        self._rising = True  # as rises() of all ids
+        self._known: dict[Id, int] | None = None  # from id to row
+        self._stamps: NDArray[np.int64] | None = None
+        # The file that the index came from, and how the index differs from it.
+        self._path: Path | None = None
+        self._about: index_file.About = {}
+        self._bounds = np.zeros(1, np.int64)  # the first row of each block of the file
+        self._stale: set[int] = set()  # blocks that have changed
+        self._touched: list[Column] = []  # ids that were added, replaced or removed
 
     # what is in it
 
     def __len__(self) -> int:
-        return len(self._ids)
+        return self._length
 
     def __contains__(self, id: Any) -> bool:
         try:
-            return self._lookup().row(plain_id(id)) >= 0
+            return bool(self._rows(as_column([plain_id(id)]))[0] >= 0)
         except HashIndexError:
             return False
 
@@ -89,37 +94,24 @@ class HashIndex:
     @property
     def codes(self) -> Codes:
         """The codes in the order of insertion, uint8 ``[n bits/8]``; read-only."""
-        codes = self._codes.values.view()
-        codes.flags.writeable = False
-        return codes
+        return joined(self._codes)
 
     @property
     def ids(self) -> list[Id]:
         """The ids in the order of insertion."""
-        return list(self._ids)
+        return self._column().tolist()
 
     @property
     def integer_ids(self) -> NDArray[np.int64] | None:
         """The ids in the order of insertion as one array, if all are integers of 64 bits."""
-        return self._ids.numbers
+        column = self._column()
+        return column if column.dtype == np.int64 else None
 
     @property
-    def extra(self) -> dict[str, Any]:
-        """Any JSON values that the file is to keep; they are parsed when first asked for."""
-        if isinstance(self._extra, np.ndarray):
-            try:
-                extra = json.loads(self._extra.tobytes())
-                self._extra = {**extra}
-            except (ValueError, TypeError, RecursionError) as error:
-                raise HashIndexError(
-                    f"the index file is damaged, its extra values cannot be read ({error}); "
-                    "build it again"
-                ) from error
-        return self._extra
-
-    @extra.setter
-    def extra(self, values: dict[str, Any]) -> None:
-        self._extra = values
+    def stamps(self) -> NDArray[np.int64]:
+        """Size in bytes and time of change in ns of the files that were encoded, int64 ``[n 2]``;
+        −1 where :meth:`upsert` got none."""
+        return no_stamps(len(self)) if self._stamps is None else self._stamps
 
     def require(self, hasher: Coder) -> None:
         """Refuse a hasher whose codes mean something else than those in the index.
@@ -154,29 +146,29 @@ class HashIndex:
             HashIndexError: something does not fit; nothing is added then.
         """
         codes, new = self._checked(codes, ids)
-        if len(self) and not self._ids.all_below(new):  # else there is nothing to look up
-            known = np.flatnonzero(self._lookup().rows(new) >= 0)
-            if len(known):
-                id = new.take(known[:1])[0]
-                raise HashIndexError(
-                    f"the id {id!r} is in the index already; use upsert to replace its code, or "
-                    "give it another id"
-                )
-        self._append(codes, new)
+        known = np.flatnonzero(self._rows(new) >= 0)
+        if len(known):
+            raise HashIndexError(
+                f"the id {new.item(known[0])!r} is in the index already; use upsert to replace its "
+                "code, or give it another id"
+            )
+        self._append(codes, new, None)
 
-    def upsert(self, codes: Codes, ids: Iterable[Any]) -> None:
+    def upsert(
+        self, codes: Codes, ids: Iterable[Any], stamps: NDArray[np.int64] | None = None
+    ) -> None:
         """Add codes, and replace the codes of ids that are there, which keep their places.
 
         Args and raises: as :meth:`add`, but ids may be there.
+            stamps: see :attr:`stamps`; None means no files.
         """
         codes, new = self._checked(codes, ids)
-        rows = self._lookup().rows(new)
+        rows = self._rows(new)
         known = rows >= 0
         if known.any():
-            self._codes.replace(rows[known], codes[known])
-            self._head = None
-        if not known.all():
-            self._append(codes[~known], new.where(~known))
+            self._replace(rows[known], codes[known], None if stamps is None else stamps[known])
+            self._touched.append(new[known])
+        self._append(codes[~known], new[~known], None if stamps is None else stamps[~known])
 
     def remove(self, ids: Iterable[Any]) -> None:
         """Remove ids and their codes.
@@ -184,11 +176,11 @@ class HashIndex:
         Raises:
             HashIndexError: one is not there; nothing is removed then.
         """
-        gone = Ids.of(ids)
-        rows = self._lookup().rows(gone)
+        gone = as_column(ids)
+        rows = self._rows(gone)
         strangers = np.flatnonzero(rows < 0)
         if len(strangers):
-            id = gone.take(strangers[:1])[0]
+            id = gone.item(strangers[0])
             raise HashIndexError(
                 f"the id {id!r} is not in the index, expected one of its {len(self)} ids; ask "
                 f"first: {id!r} in index"
@@ -197,32 +189,81 @@ class HashIndex:
             return
         keep = np.ones(len(self), np.bool_)
         keep[rows] = False
-        self._codes = Growing(self._codes.values[keep])
-        self._ids = self._ids.where(keep)
-        self._known = self._head = None
+        self._mark(rows)
+        self._touched.append(gone)
+        self._bounds = self._bounds - np.searchsorted(np.unique(rows), self._bounds)
+        self._codes, self._ids = [self.codes[keep]], [self._column()[keep]]
+        self._stamps = None if self._stamps is None else self._stamps[keep]
+        self._length, self._known = int(keep.sum()), None
 
-    def _checked(self, codes: Codes, ids: Iterable[Any]) -> tuple[Codes, Ids]:
-        codes, new = check_codes(codes, self.bits), Ids.of(ids)
+    def _checked(self, codes: Codes, ids: Iterable[Any]) -> tuple[Codes, Column]:
+        codes, new = check_codes(codes, self.bits), as_column(ids)
         if len(codes) != len(new):
             raise HashIndexError(
                 f"got {len(codes)} codes and {len(new)} ids, expected one id a code"
             )
-        if new.has_duplicates():
+        if not rises(new) and len(set(new.tolist())) < len(new):
             raise HashIndexError("an id is given twice, expected each once; leave one out")
         return codes, new
 
-    def _append(self, codes: Codes, new: Ids) -> None:
-        start = len(self)
-        self._codes.append(codes)
-        self._ids.append(new)
+    def _append(self, codes: Codes, new: Column, stamps: NDArray[np.int64] | None) -> None:
+        if len(new) == 0:
+            return
+        self._rising = self._go_on(new)
         if self._known is not None:
-            self._known.extend(self._ids, start)
+            self._known.update(
+                zip(new.tolist(), range(len(self), len(self) + len(new)), strict=True)
+            )
+        if stamps is not None or self._stamps is not None:
+            stamps = no_stamps(len(new)) if stamps is None else stamps
+            self._stamps = np.concatenate([self.stamps, stamps])
+        if len(self) == 0:
+            self._codes, self._ids = [], []
+        self._codes.append(codes.copy())
+        self._ids.append(new)
+        self._length += len(new)
+        if self._path is not None:
+            self._touched.append(new)
 
-    def _lookup(self) -> Lookup:
-        """From an id to its row."""
+    def _replace(self, rows: Rows, codes: Codes, stamps: NDArray[np.int64] | None) -> None:
+        self._mark(rows)
+        changed = self.codes.copy()
+        changed[rows] = codes
+        self._codes = [changed]
+        if stamps is not None or self._stamps is not None:
+            self._stamps = self.stamps.copy()
+            self._stamps[rows] = -1 if stamps is None else stamps
+
+    def _mark(self, rows: Rows) -> None:
+        """Remember the blocks of the file that have these rows."""
+        rows = rows[rows < self._bounds[-1]]
+        self._stale.update((np.searchsorted(self._bounds, rows, "right") - 1).tolist())
+
+    def _column(self) -> Column:
+        """All ids."""
+        if self._stored is not None:
+            self._ids, self._stored = [self._stored.all()], None
+            self._rising = rises(self._ids[0])
+        return joined(self._ids)
+
+    def _go_on(self, new: Column) -> bool:
+        """Whether all ids and then the new ones are integers that rise: none can be there twice."""
+        if self._stored is not None:
+            self._column()
+        rising = self._rising and rises(new)
+        return rising and (len(self) == 0 or len(new) == 0 or self._ids[-1][-1] < new[0])
+
+    def _rows(self, ids: Column) -> Rows:
+        """The row of each id, −1 if the id is not there."""
+        if len(self) == 0 or self._go_on(ids):
+            return np.full(len(ids), -1, np.intp)
+        if self._known is None and self._rising and ids.dtype == np.int64:
+            column = self._column()
+            rows = np.minimum(np.searchsorted(column, ids), len(self) - 1)
+            return np.where(column[rows] == ids, rows, -1)
         if self._known is None:
-            self._known = Lookup(self._ids)
-        return self._known
+            self._known = dict(zip(self.ids, range(len(self)), strict=True))
+        return np.array([self._known.get(id, -1) for id in ids.tolist()], np.intp)
 
     # searching
 
@@ -245,7 +286,7 @@ class HashIndex:
         if k < 1:
             raise HashIndexError(f"got k={k}, expected at least 1")
         queries = check_codes(codes, self.bits, "query codes")
-        return self._hits(scan.nearest(self._codes.values, queries, k, self._chosen(where)))
+        return self._hits(scan.nearest(self.codes, queries, k, self._chosen(where)))
 
     def within(self, codes: Codes, radius: int, where: Where | None = None) -> list[list[Hit]]:
         """All codes that differ from a query in at most ``radius`` bits.
@@ -255,89 +296,134 @@ class HashIndex:
         if radius < 0:
             raise HashIndexError(f"got radius={radius}, expected at least 0")
         queries = check_codes(codes, self.bits, "query codes")
-        return self._hits(scan.within(self._codes.values, queries, radius, self._chosen(where)))
+        return self._hits(scan.within(self.codes, queries, radius, self._chosen(where)))
 
-    def _chosen(self, where: Where | None) -> scan.Rows | None:
+    def _chosen(self, where: Where | None) -> Rows | None:
         """The rows that a filter leaves."""
         if where is None:
             return None
         if isinstance(where, Iterable) and not callable(where):
-            rows = self._lookup().rows(Ids.of(where))
-            rows = np.sort(rows[rows >= 0])
-            return rows[np.diff(rows, prepend=-1) > 0]  # some ids may be given twice
+            rows = np.unique(self._rows(as_column(where)))
+            return rows[rows >= 0]
         allows = where if callable(where) else where.__contains__
-        return np.flatnonzero(np.fromiter(map(allows, self._ids), np.bool_, len(self)))
+        return np.flatnonzero(np.fromiter(map(allows, self.ids), np.bool_, len(self)))
 
     def _hits(self, found: list[scan.Found]) -> list[list[Hit]]:
         make = partial(tuple.__new__, Hit)  # Hit itself takes a tenth of a search among a million
         return [
-            list(map(make, zip(self._ids.take(rows), distances.tolist(), strict=True)))
+            list(map(make, zip(self._take(rows), distances.tolist(), strict=True)))
             for rows, distances in found
         ]
+
+    def _take(self, rows: Rows) -> list[Id]:
+        stored = self._stored
+        return stored.take(rows) if stored is not None else joined(self._ids)[rows].tolist()
 
     # files
 
     def save(self, path: str | Path) -> None:
-        """Write the index, whole or not at all, replacing a file that is there.
+        """Write the index to a file, whole or not at all.
 
-        It may be the file that the index was loaded from or last saved to. If codes were only added
-        since, they alone are written, as long as the file has room: it is written with room for an
-        eighth more. Whoever has the file open keeps what they see. Of two that save to one file,
-        the last one wins.
+        To the file that it was loaded from or last saved to, only the changes are written. If
+        another program has changed that file meanwhile, both changes count; of two changes of one
+        id, the later ``save``. Another file that is there is replaced.
 
         Raises:
-            HashIndexError: it cannot be written.
+            HashIndexError: the file cannot be written; it has what it had before.
         """
-        extra = self._extra
-        if isinstance(extra, dict):
-            extra = np.frombuffer(json.dumps(extra).encode(), np.uint8)
-        about = {"bits": self.bits, "model": self.model, "sha256": self.sha256, "count": len(self)}
-        contents = (about, {"codes": self._codes.values, **self._ids.columns}, extra)
-        head = append_index(path, self._head, *contents) if self._head else None
-        self._head = head or write_index(path, *contents)
+        path = Path(path).absolute()
+        if path != self._path or not path.exists() or not self._save_changes(path):
+            self._bounds, self._stale = np.zeros(1, np.int64), set()
+            blocks, bounds = self._blocks()
+            self._about = index_file.create(path, self._meta(), blocks)
+            self._path, self._bounds = path, bounds
+        self._stale, self._touched = set(), []
+
+    def _save_changes(self, path: Path) -> bool:
+        """Bring the file up to date; False if by now it is another one of the same name."""
+        with index_file.transaction(path, "BEGIN IMMEDIATE") as database:
+            there = index_file.read_meta(path, database)
+            if there["token"] != self._about["token"]:
+                return False
+            if there["version"] != self._about["version"]:
+                self._merge(index_file.read(path, database))
+            blocks, bounds = self._blocks()
+            about = {**self._about, **self._meta()}
+            if blocks or about != self._about:
+                about["version"] += 1
+                index_file.write(database, about, blocks)
+        self._about, self._bounds = about, bounds
+        return True
+
+    def _merge(self, theirs: index_file.Contents) -> None:
+        """Repeat the changes of this index on what another program has saved."""
+        merged = HashIndex._of(self._path, theirs)
+        ids = as_column(dict.fromkeys(id for ids in self._touched for id in ids.tolist()))
+        rows = self._rows(ids)
+        merged.remove(ids[(rows < 0) & (merged._rows(ids) >= 0)])
+        ids, rows = ids[rows >= 0], rows[rows >= 0]
+        stamps = None if self._stamps is None else self._stamps[rows]
+        merged.upsert(self.codes[rows], ids, stamps)
+        merged.model, merged.sha256 = self.model, self.sha256
+        if self._meta()["extra"] != self._about["extra"]:
+            merged.extra = self.extra
+        self.__dict__ = merged.__dict__
+
+    def _meta(self) -> index_file.About:
+        about = {"bits": self.bits, "model": self.model, "sha256": self.sha256}
+        return {**about, "extra": json.dumps(self.extra), "count": len(self)}
+
+    def _blocks(self) -> tuple[dict[int, index_file.Block], NDArray[np.int64]]:
+        """The blocks that the file does not have by number, and the bounds of all blocks."""
+        n, kept = len(self), self._bounds
+        if len(kept) > 1 and kept[-1] < n and kept[-1] - kept[-2] < index_file.ROWS:
+            kept = kept[:-1]  # the last block has room
+        bounds = np.array([*kept[:-1], *range(kept[-1], n, index_file.ROWS), n], np.int64)
+        changed = sorted(self._stale | set(range(len(kept) - 1, len(bounds) - 1)))
+        return {k: self._block(bounds[k], bounds[k + 1]) for k in changed}, bounds
+
+    def _block(self, start: int, end: int) -> index_file.Block:
+        stamps = None if self._stamps is None else self._stamps[start:end].astype("<i8").tobytes()
+        return self.codes[start:end].tobytes(), to_file(self._column()[start:end]), stamps
 
     @classmethod
     def load(cls, path: str | Path, *, verify: bool = False) -> "HashIndex":
-        """Open an index file of any size in milliseconds; pages are read when a search needs them.
-
-        Adding takes memory for what is new, while the file has room; other changes copy all into
-        memory. The file stays as it is until ``save``.
+        """Read an index file; later changes of the file by others do not matter.
 
         Args:
             path: what :meth:`save` or ``derefl index`` wrote.
-            verify: also read all of it and compare it with its checksums. Otherwise only the header
-                is checked, and that the file is as long as it says.
+            verify: also check the structure of the parts of the file that are not read. Checksums
+                of all that is read are compared in any case.
 
         Raises:
-            HashIndexError: no such file, of another kind or a newer format, damaged or cut short.
+            HashIndexError: no such file, of another kind or version, damaged or cut short.
         """
-        file = open_index(path)
-        if verify:
-            file.verify()
-        header, sections = file.head.fields, dict(file.sections)
-        try:
-            index = cls(header["bits"], header["model"], header["sha256"])
-            index._codes = sections.pop("codes")
-            check_codes(index.codes, index.bits)
-            index._extra = sections.pop("extra").values
-            index._ids = Ids.of_file(sections)
-            if {len(index), len(index.codes)} != {header["count"]} or index.codes.ndim != 2:
-                raise HashIndexError("the numbers of codes and ids differ")
-        except (KeyError, ConfigError, HashIndexError) as error:
-            raise HashIndexError(
-                f"{path} is damaged ({error}); build it again with derefl index"
-            ) from error
-        index._file = file
-        index._head = file.head if file.version == VERSION else None
+        path = Path(path).absolute()
+        return cls._of(path, index_file.load(path, verify))
+
+    @classmethod
+    def _of(cls, path: Path | None, contents: index_file.Contents) -> "HashIndex":
+        about = contents.about
+        index = cls(about["bits"], about["model"], about["sha256"])
+        index.extra = json.loads(about["extra"])
+        index._length, index._codes = about["count"], [contents.codes]
+        index._stored = StoredIds(contents.ids, contents.bounds)
+        index._stamps, index._bounds = contents.stamps, contents.bounds
+        index._path, index._about = path, about
         return index
 
-    def verify(self) -> None:
-        """Read the file that the index was loaded from and compare it with its checksum.
 
-        Of an index that was not loaded there is nothing to compare.
+def joined(pieces: list[NDArray]) -> NDArray:
+    """One read-only array of some arrays, which it replaces in the list.
 
-        Raises:
-            HashIndexError: the file is damaged.
-        """
-        if self._file is not None:
-            self._file.verify()
+    Arrays are joined when they are read, so that adding in many small steps takes no copies.
+    """
+    if len(pieces) > 1:
+        pieces[:] = [np.concatenate(pieces)]
+    pieces[0].flags.writeable = False
+    return pieces[0]
+
+
+def no_stamps(n: int) -> NDArray[np.int64]:
+    """The stamps of codes without files."""
+    return np.full((n, 2), -1, np.int64)

@@ -1,267 +1,314 @@
-"""The file of a :class:`~derefl.hashing.index.HashIndex`: arrays that are used where they lie.
+"""The file of a :class:`~derefl.hashing.index.HashIndex`: an SQLite database of two tables.
 
-Layout (all integers little-endian):
+``meta`` says what the codes are. ``block`` has the codes, up to :data:`ROWS` in a row of the table:
 
-- 24 bytes: the magic, format version (uint32), four zeros, the place of the header (uint64).
-- The sections, each at a multiple of 64 bytes: an array, and behind it room for more rows. The room
-  is a hole: on most file systems it takes none of the disk.
-- The header, at a multiple of 64 bytes: the length of its text and the CRC-32 of that (uint32
-  each), then the text, JSON: ``bits``, ``model``, ``sha256`` (of the checkpoint), ``count`` and
-  ``sections``: name to :data:`SECTION`.
-
-Rows are appended by writing them into the room, a new header behind all that is there, and last its
-place into the first 24 bytes. Those 8 bytes are written whole or not at all, and nothing that an
-older header speaks of is changed. So whoever opens the file finds the old index or the new one,
-also after a crash at any moment, and whoever has it open keeps what was there.
-
-Opening checks the header, and that the file is as long as it says, which takes a millisecond at any
-size. The sections are checked only when asked for, because that reads all of them.
-
-Format 1 is still read: there the header came first, at byte 12, and there was no room.
+- ``codes``: one code after the other.
+- ``ids``: a JSON array; a blob of little-endian int64 if all ids are integers of 64 bits.
+- ``stamps``: little-endian int64, two for each code: size in bytes and time of change in ns of the
+  file that was encoded. NULL if there are no files.
+- ``crc32``: of the three, because SQLite has no checksums of its own.
 """
 
-import hashlib
 import json
-import math
-import struct
+import os
+import secrets
+import sqlite3
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from derefl.errors import HashIndexError
-from derefl.hashing.growing import Growing
+from derefl.errors import ConfigError, HashIndexError
+from derefl.files import atomic_path
+from derefl.hashing.codes import Codes, check_bits
 
-MAGIC = b"\x89LCDH\r\n\x1a"
-"""Broken by whatever takes the file for text, as PNG's is."""
+APPLICATION_ID = int.from_bytes(b"LCDH", "big")
+VERSION = 3
 
-VERSION = 2
-PREFIX = struct.Struct("<8sI4xQ")
-SEAL = struct.Struct("<II")
-"""Before the text of the header: its length and CRC-32."""
+ROWS = 4096
+"""Codes in a block. Adding to a block writes the block again; small blocks are slow to read."""
 
-PLACE_1 = 12
-"""Where the header of format 1 is."""
+WAIT = 60.0
+"""Seconds to wait for another program that writes to the file."""
 
-ALIGNMENT = 64
+SETUP = f"""
+PRAGMA journal_mode = OFF;
+PRAGMA page_size = 16384;
+PRAGMA application_id = {APPLICATION_ID};
+PRAGMA user_version = {VERSION};
+CREATE TABLE meta(key TEXT PRIMARY KEY, value);
+CREATE TABLE block(number INTEGER PRIMARY KEY, codes BLOB, ids, stamps BLOB, crc32 INTEGER);
+BEGIN;
+"""
+"""For a new file; nobody else sees that before it is whole, so it needs no journal."""
 
-FIELDS = {"bits": int, "model": str, "sha256": str, "count": int, "sections": dict}
-HEADER = {1: {**FIELDS, "checksum": str, "body_bytes": int}, 2: FIELDS}
-"""The fields of the header by format, and their types. In format 1 one checksum is of all behind
-the header, and offsets count from there."""
+JOURNAL = "-journal"
+"""What SQLite appends to the name of the file for the name of its journal."""
 
-SECTION = ("dtype", "shape", "offset", "room", "checksums")
-"""What is said of a section: for how many rows there is room, and pairs of a number of rows and
-their sha256, which together are all rows."""
+LONGEST_NAME = 255 - len(JOURNAL)
 
-Checked = tuple[NDArray[np.uint8], str]
-"""Bytes of the file and their sha256."""
+META = {"bits": int, "model": str, "sha256": str, "extra": str, "count": int}
+META |= {"token": str, "version": int}
+"""The keys of ``meta`` and the types of their values; there is a crc32 of these, too. ``token``
+tells a file from another one of the same name, ``version`` counts its changes."""
 
-
-@dataclass(frozen=True)
-class Head:
-    """The header of a file.
-
-    Attributes:
-        place: where it begins in the file.
-        text: its JSON.
-        fields: what that says.
-    """
-
-    place: int
-    text: bytes
-    fields: dict[str, Any]
-
-    @property
-    def end(self) -> int:
-        """Where the next thing can be put behind it."""
-        return padded(self.place + SEAL.size + len(self.text))
-
-    def sealed(self) -> bytes:
-        """What stands in the file."""
-        return SEAL.pack(len(self.text), zlib.crc32(self.text)) + self.text
-
-    def is_in(self, file: IO[bytes]) -> bool:
-        """Whether it is still the header of this file."""
-        file.seek(0)
-        if file.read(PREFIX.size) != PREFIX.pack(MAGIC, VERSION, self.place):
-            return False
-        file.seek(self.place)
-        return file.read(SEAL.size + len(self.text)) == self.sealed()
+About = dict[str, Any]
+Block = tuple[bytes, bytes | str, bytes | None]
+"""Codes, ids and stamps as in the file."""
 
 
 @dataclass(frozen=True)
-class IndexFile:
-    """An opened file; the arrays are on disk until they are used, and writing changes no file.
+class Contents:
+    """All that is in a file.
 
     Attributes:
-        path: where it lay when it was opened.
-        version: of its format.
-        head: what it says of itself.
-        sections: the arrays by name, with their room.
-        checked: what can be compared with its checksum.
+        about: the values of :data:`META`.
+        codes: uint8 ``[n bits/8]``.
+        ids: of each block.
+        stamps: int64 ``[n 2]``, −1 where there is no file; None if there are no files.
+        bounds: int64 ``[blocks + 1]``, the first row of each block, and the number of rows.
     """
 
-    path: Path
-    version: int
-    head: Head
-    sections: dict[str, Growing]
-    checked: list[Checked]
-
-    def verify(self) -> None:
-        """Read all that there is a checksum of.
-
-        Raises:
-            HashIndexError: it is not what was written.
-        """
-        if any(sha256(values) != checksum for values, checksum in self.checked):
-            raise HashIndexError(
-                f"{self.path} is damaged: its contents do not match its checksum; build it again "
-                "with derefl index, or get it again"
-            )
+    about: About
+    codes: Codes
+    ids: list[bytes | str]
+    stamps: NDArray[np.int64] | None
+    bounds: NDArray[np.int64]
 
 
-def sha256(values: NDArray) -> str:
-    """The sha256 of the bytes of an array."""
-    return hashlib.sha256(np.ascontiguousarray(values).reshape(-1).view(np.uint8).data).hexdigest()
+def load(path: Path, verify: bool = False) -> Contents:
+    """Read a file.
 
-
-def padded(length: int) -> int:
-    """The next multiple of :data:`ALIGNMENT`."""
-    return -(-length // ALIGNMENT) * ALIGNMENT
-
-
-def open_index(path: str | Path) -> IndexFile:
-    """Map a file into memory.
+    Args:
+        path: what :func:`create` wrote.
+        verify: also check the structure of the parts that are not read, which takes longer.
 
     Raises:
-        HashIndexError: there is none, it is of another kind or of a newer format, its header is
-            damaged, or it is shorter than that says.
+        HashIndexError: no such file, of another kind or version, damaged or cut short.
     """
-    path = Path(path)
+    with transaction(path, "BEGIN") as database:
+        checks = database.execute("PRAGMA quick_check(1)").fetchone() if verify else ("ok",)
+        if checks != ("ok",):
+            raise damaged(path, checks[0])
+        return read(path, database)
+
+
+def create(path: Path, about: About, blocks: Mapping[int, Block]) -> About:
+    """Write a file, whole or not at all; it replaces a file that is there.
+
+    Returns:
+        The values of :data:`META`.
+
+    Raises:
+        HashIndexError: it cannot be written, the disk being full for example.
+    """
+    if len(os.fsencode(path.name)) > LONGEST_NAME:
+        raise HashIndexError(
+            f"{path} cannot be written: the name is longer than {LONGEST_NAME} bytes; choose a "
+            "shorter one"
+        )
+    about = {**about, "token": secrets.token_hex(8), "version": 0}
     try:
-        with path.open("rb") as file:
-            start = file.read(PREFIX.size)  # before mapping: what it speaks of is there by then
-            whole = mapped(file)
-    except FileNotFoundError as error:
+        with atomic_path(path) as temporary:
+            with closing(sqlite3.connect(temporary, isolation_level=None)) as database:
+                database.executescript(SETUP)
+                write(database, about, blocks)
+                database.execute("COMMIT")
+            forget_journal(path)
+    except (OSError, ValueError, sqlite3.Error) as error:  # ValueError: a null byte
+        raise unwritable(path, error) from error
+    return about
+
+
+def replace(finished: Path, path: Path) -> None:
+    """Rename a finished file; an index of that name is replaced.
+
+    Raises:
+        HashIndexError: the file cannot be renamed.
+    """
+    try:
+        forget_journal(path)
+        finished.replace(path)
+    except OSError as error:
+        raise unwritable(path, error) from error
+
+
+def forget_journal(path: Path) -> None:
+    """Remove what a crash may have left beside a file that is replaced next.
+
+    SQLite would otherwise undo the last change of the old file in the new one.
+    """
+    Path(f"{path}{JOURNAL}").unlink(missing_ok=True)
+
+
+@contextmanager
+def transaction(path: Path, begin: str) -> Iterator[sqlite3.Connection]:
+    """Open a file for one transaction: committed at the end of the block, undone by an error.
+
+    Args:
+        path: the file.
+        begin: ``"BEGIN"`` to read, ``"BEGIN IMMEDIATE"`` to write.
+
+    Raises:
+        HashIndexError: as :func:`load`; or the file cannot be written.
+    """
+    if not os.path.isfile(path):  # noqa: PTH113 (Path's raises where a folder may not be read)
+        if os.path.lexists(path):
+            raise HashIndexError(f"{path} is not a file, expected an index of derefl")
         raise HashIndexError(
             f"{path}: there is no such file; make it with: derefl index PHOTOS -o {path}"
-        ) from error
-    except (OSError, ValueError) as error:  # ValueError: it is empty
-        raise HashIndexError(f"{path} cannot be read as an index: {error}") from error
-    if not start.startswith(MAGIC[: len(start)]):
+        )
+    try:
+        uri = f"{path.absolute().as_uri()}?mode=rw"
+        with closing(
+            sqlite3.connect(uri, uri=True, timeout=WAIT, isolation_level=None)
+        ) as database:
+            database.execute("PRAGMA trusted_schema = OFF")  # the file may come from anybody
+            require_index(path, database)
+            database.execute(begin)
+            yield database
+            database.execute("COMMIT")
+    except sqlite3.Error as error:
+        if begin == "BEGIN" or type(error) is sqlite3.DatabaseError:
+            raise unreadable(path, error) from error
+        raise unwritable(path, error) from error
+
+
+def require_index(path: Path, database: sqlite3.Connection) -> None:
+    """Raise HashIndexError unless the file is an index of this version."""
+    try:
+        application, version = (
+            database.execute(f"PRAGMA {name}").fetchone()[0]
+            for name in ("application_id", "user_version")
+        )
+    except sqlite3.DatabaseError as error:
+        if "not a database" not in str(error):
+            raise
+        application = version = 0
+        with path.open("rb") as file:
+            if file.read(5) == b"\x89LCDH":
+                application, version = APPLICATION_ID, 2
+    if application != APPLICATION_ID:
         raise HashIndexError(
             f"{path} is no index of derefl; name a file that derefl index or HashIndex.save wrote"
         )
-    if len(start) < PREFIX.size:
-        raise cut_short(path, len(start), PREFIX.size)
-    _, version, place = PREFIX.unpack(start)
-    if version not in HEADER:
+    if version < VERSION:
         raise HashIndexError(
-            f"{path} is of format {version}, expected {VERSION}: another version of derefl wrote "
-            "it; update this one with: pip install --upgrade derefl"
+            f"{path} is an index of an older version of derefl, which this one does not read; "
+            f"make it again with: derefl index PHOTOS -o {path} --overwrite"
         )
-    head = read_head(path, whole, PLACE_1 if version == 1 else place, HEADER[version])
-    read = sections_1 if version == 1 else sections_2
-    try:
-        sections, checked = read(whole, head)
-    except (TypeError, ValueError, KeyError, IndexError, SyntaxError) as error:
+    if version > VERSION:
         raise HashIndexError(
-            f"{path} is damaged: a section does not lie within it ({error}); build it again"
-        ) from error
-    return IndexFile(path, version, head, sections, checked)
+            f"{path} is an index of a newer version of derefl (format {version}, this one reads "
+            f"{VERSION}); update with: pip install --upgrade derefl"
+        )
 
 
-def mapped(file: IO[bytes]) -> NDArray[np.uint8]:
-    """The bytes of a file. What is written there goes to memory, page by page, not to the file."""
-    try:
-        return np.memmap(file, np.uint8, "c").view(np.ndarray)
-    except OSError:  # a system that sets memory aside for it has less than the file's size
-        return np.memmap(file, np.uint8, "r").view(np.ndarray)
-
-
-def read_head(
-    path: Path, whole: NDArray[np.uint8], place: int, expected: Mapping[str, type]
-) -> Head:
-    """The header at a place.
+def read(path: Path, database: sqlite3.Connection) -> Contents:
+    """Read and check all contents within a transaction.
 
     Raises:
-        HashIndexError: it is cut off, damaged, or lacks a field.
+        HashIndexError: the contents are damaged.
     """
-    start = place + SEAL.size
-    if start > len(whole):
-        raise cut_short(path, len(whole), start)
-    length, checksum = SEAL.unpack(whole[place:start].tobytes())
-    text = whole[start : start + length].tobytes()
-    if len(text) < length or zlib.crc32(text) != checksum:
-        raise HashIndexError(
-            f"{path} is damaged or cut short: its header does not match its checksum; get it "
-            "again, or build it again with derefl index"
-        )
+    about = read_meta(path, database)
+    width, count = about["bits"] // 8, about["count"]
     try:
-        fields = json.loads(text)
-        wrong = [name for name, kind in expected.items() if type(fields[name]) is not kind]
-    except (ValueError, TypeError, KeyError, RecursionError) as error:
-        raise HashIndexError(f"{path} is damaged: no header of an index ({error})") from error
-    if wrong:
-        raise HashIndexError(f"{path} is damaged: {wrong[0]!r} in its header is of the wrong type")
-    if "body_bytes" in expected and len(whole) != start + length + fields["body_bytes"]:
-        raise cut_short(path, len(whole), start + length + fields["body_bytes"])
-    return Head(place, text, fields)
+        sizes = database.execute("SELECT count(*), total(length(codes)) FROM block")
+        blocks, size = sizes.fetchone()
+        if size != width * count:
+            raise ValueError(f"{count} codes of {width} bytes in {size:.0f} bytes")
+        codes, bounds = np.empty((count, width), np.uint8), np.zeros(blocks + 1, np.int64)
+        ids, stamps = [], []
+        rows = database.execute("SELECT number, codes, ids, stamps, crc32 FROM block ORDER BY 1")
+        for number, (expected, *block, checksum) in enumerate(rows):
+            if number != expected or checksum != crc32(block):
+                raise ValueError(f"block {number} does not match its checksum")
+            piece = np.frombuffer(block[0], np.uint8).reshape(-1, width)
+            start, end = bounds[number], bounds[number] + len(piece)
+            codes[start:end], bounds[number + 1] = piece, end
+            ids.append(block[1])
+            stamps.append(block[2])
+        if all(stamp is None for stamp in stamps):
+            return Contents(about, codes, ids, None, bounds)
+        joined = np.full((count, 2), -1, np.int64)
+        for stamp, start, end in zip(stamps, bounds[:-1], bounds[1:], strict=True):
+            if stamp is not None:
+                joined[start:end] = np.frombuffer(stamp, "<i8").reshape(-1, 2)
+        return Contents(about, codes, ids, joined, bounds)
+    except (ValueError, TypeError) as error:
+        raise damaged(path, error) from error
 
 
-def cut_short(path: Path, length: int, expected: int) -> HashIndexError:
-    """The error of a file that is not as long as it says."""
+def read_meta(path: Path, database: sqlite3.Connection) -> About:
+    """The values of :data:`META`.
+
+    Raises:
+        HashIndexError: they are damaged.
+    """
+    try:
+        about = dict(database.execute("SELECT key, value FROM meta ORDER BY key"))
+        checksum = about.pop("crc32")
+        if checksum != crc32([json.dumps(about)]):
+            raise ValueError("the table meta does not match its checksum")
+        if {key: type(value) for key, value in about.items()} != META or about["count"] < 0:
+            raise ValueError("the table meta has other values than expected")
+        check_bits(about["bits"])
+        if not isinstance(json.loads(about["extra"]), dict):
+            raise ValueError("the extra values are not an object")
+        return about
+    except (ValueError, TypeError, KeyError, RecursionError, ConfigError) as error:
+        raise damaged(path, error) from error
+
+
+def write(database: sqlite3.Connection, about: About, blocks: Mapping[int, Block]) -> None:
+    """Write some blocks by number, and all of :data:`META`, within a transaction."""
+    database.executemany(
+        "REPLACE INTO block VALUES (?, ?, ?, ?, ?)",
+        ((number, *block, crc32(block)) for number, block in blocks.items()),
+    )
+    about = {key: about[key] for key in sorted(META)}
+    rows = {**about, "crc32": crc32([json.dumps(about)])}
+    database.executemany("REPLACE INTO meta VALUES (?, ?)", rows.items())
+
+
+def crc32(parts: Iterable[bytes | str | None]) -> int:
+    """The CRC-32 of some values of the file."""
+    result = 0
+    for part in parts:
+        result = zlib.crc32(part.encode() if isinstance(part, str) else part or b"", result)
+    return result
+
+
+def unreadable(path: Path, error: sqlite3.Error) -> HashIndexError:
+    """The error for SQLite's error while a file is read."""
+    return in_use(path) if "locked" in str(error) else damaged(path, error)
+
+
+def unwritable(path: Path, error: Exception) -> HashIndexError:
+    """The error for a file that cannot be written."""
+    if "locked" in str(error):
+        return in_use(path)
     return HashIndexError(
-        f"{path} is {'cut short' if length < expected else 'damaged'}: it has {length} bytes, "
-        f"expected {expected}; get it again, or build it again with derefl index"
+        f"{path} cannot be written: {error}; free some space, or choose a folder that you may "
+        "write to"
     )
 
 
-def sections_1(whole: NDArray[np.uint8], head: Head) -> tuple[dict[str, Growing], list[Checked]]:
-    """The sections of format 1, and what is checked."""
-    body = whole[head.place + SEAL.size + len(head.text) :]
-    sections = {
-        name: section(body, **place, room=place["shape"][0])
-        for name, place in head.fields["sections"].items()
-    }
-    return sections, [(body, head.fields["checksum"])]
+def in_use(path: Path) -> HashIndexError:
+    """The error for a file that another program writes to for too long."""
+    return HashIndexError(
+        f"{path} is in use by another program; try again when that program is done"
+    )
 
 
-def sections_2(whole: NDArray[np.uint8], head: Head) -> tuple[dict[str, Growing], list[Checked]]:
-    """The sections of format 2, and what is checked."""
-    sections, checked = {}, []
-    for name, place in head.fields["sections"].items():
-        checksums = place["checksums"]
-        sections[name] = section(
-            whole[: head.place], **{key: place[key] for key in SECTION if key != "checksums"}
-        )
-        rows, start = sections[name].values, 0
-        for number, checksum in checksums:
-            if type(number) is not int or number < 0:
-                raise ValueError(f"a checksum of {number!r} rows, expected a whole number from 0")
-            checked.append((rows[start : start + number], checksum))
-            start += number
-        if not checksums or start != len(rows):
-            raise ValueError(f"checksums of {start} of {len(rows)} rows")
-    return sections, checked
-
-
-def section(
-    body: NDArray[np.uint8], dtype: str, shape: list[int], offset: int, room: int
-) -> Growing:
-    """A part of the body as an array; numpy itself would also go back from its beginning."""
-    kind = np.dtype(dtype)
-    if kind.kind not in "iu":  # objects would be addresses, to anywhere
-        raise ValueError(f"type {dtype}, expected integers")
-    length, *row = shape
-    if any(type(number) is not int or number < 0 for number in [offset, room, *shape]):
-        raise ValueError(f"shape {shape} at {offset}, expected whole numbers from 0")
-    end = offset + room * math.prod(row) * kind.itemsize
-    if end > len(body) or length > room:
-        raise ValueError(f"{length} of {room} rows at bytes {offset} to {end} of {len(body)}")
-    return Growing(body[offset:end].view(kind).reshape(room, *row), length)
+def damaged(path: Path, error: Exception | str) -> HashIndexError:
+    """The error for a damaged file."""
+    return HashIndexError(
+        f"{path} is damaged or cut short ({error}); get it again, or make it again with derefl "
+        "index"
+    )

@@ -51,7 +51,7 @@ def find_pictures(
             path
             for path in sorted(search(base, pattern, follow_links, unreadable))
             if path.suffix.lower() in suffixes
-            and path.is_file()
+            and os.path.isfile(path)  # noqa: PTH113 (Path's raises without the right to look)
             and not is_hidden(path.relative_to(base))
             and (earlier is None or not real_path(path.parent).is_relative_to(earlier))
         ]
