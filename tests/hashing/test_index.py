@@ -221,6 +221,7 @@ CODES = np.arange(16, dtype=np.uint8).reshape(2, 8)
         (lambda i: i.add(CODES, [7, 7]), "an id is given twice"),
         (lambda i: i.upsert(CODES, ["c", "c"]), "an id is given twice"),
         (lambda i: i.add(CODES, ["c"]), "got 2 codes and 1 ids"),
+        (lambda i: i.upsert(CODES, ["a", "b"], [1, 2]), "stamps of shape [2], expected [2, 2]"),
         (lambda i: i.add(CODES, "ab"), "expected a list of ids; write ['ab']"),
         (lambda i: i.add(CODES, 7), "expected a list of ids; write [7]"),
         (lambda i: i.add(CODES, ["c", 1.5]), "got the id 1.5 of type float"),

@@ -160,14 +160,19 @@ class HashIndex:
         """Add codes, and replace the codes of ids that are there, which keep their places.
 
         Args and raises: as :meth:`add`, but ids may be there.
-            stamps: see :attr:`stamps`; None means no files.
+            stamps: of the files that were encoded, see :attr:`stamps`; None means no files.
         """
         codes, new = self._checked(codes, ids)
+        if stamps is not None and np.shape(stamps) != (len(new), 2):
+            raise HashIndexError(
+                f"got stamps of shape {list(np.shape(stamps))}, expected [{len(new)}, 2]: size and "
+                "time of change of each file"
+            )
         rows = self._rows(new)
         known = rows >= 0
         if known.any():
+            self._mark(rows[known], new[known])
             self._replace(rows[known], codes[known], None if stamps is None else stamps[known])
-            self._touched.append(new[known])
         self._append(codes[~known], new[~known], None if stamps is None else stamps[~known])
 
     def remove(self, ids: Iterable[Any]) -> None:
@@ -189,8 +194,7 @@ class HashIndex:
             return
         keep = np.ones(len(self), np.bool_)
         keep[rows] = False
-        self._mark(rows)
-        self._touched.append(gone)
+        self._mark(rows, gone)
         self._bounds = self._bounds - np.searchsorted(np.unique(rows), self._bounds)
         self._codes, self._ids = [self.codes[keep]], [self._column()[keep]]
         self._stamps = None if self._stamps is None else self._stamps[keep]
@@ -221,12 +225,10 @@ class HashIndex:
             self._codes, self._ids = [], []
         self._codes.append(codes.copy())
         self._ids.append(new)
+        self._mark(np.empty(0, np.intp), new)
         self._length += len(new)
-        if self._path is not None:
-            self._touched.append(new)
 
     def _replace(self, rows: Rows, codes: Codes, stamps: NDArray[np.int64] | None) -> None:
-        self._mark(rows)
         changed = self.codes.copy()
         changed[rows] = codes
         self._codes = [changed]
@@ -234,10 +236,12 @@ class HashIndex:
             self._stamps = self.stamps.copy()
             self._stamps[rows] = -1 if stamps is None else stamps
 
-    def _mark(self, rows: Rows) -> None:
-        """Remember the blocks of the file that have these rows."""
-        rows = rows[rows < self._bounds[-1]]
-        self._stale.update((np.searchsorted(self._bounds, rows, "right") - 1).tolist())
+    def _mark(self, rows: Rows, ids: Column) -> None:
+        """Remember changes of the file: the ids, and the blocks that have these rows of it."""
+        if self._path is not None:
+            self._touched.append(ids)
+            rows = rows[rows < self._bounds[-1]]
+            self._stale.update((np.searchsorted(self._bounds, rows, "right") - 1).tolist())
 
     def _column(self) -> Column:
         """All ids."""
@@ -331,12 +335,12 @@ class HashIndex:
         Raises:
             HashIndexError: the file cannot be written; it has what it had before.
         """
-        path = Path(path).absolute()
-        if path != self._path or not path.exists() or not self._save_changes(path):
+        path = Path(path)
+        if path.absolute() != self._path or not path.exists() or not self._save_changes(path):
             self._bounds, self._stale = np.zeros(1, np.int64), set()
             blocks, bounds = self._blocks()
             self._about = index_file.create(path, self._meta(), blocks)
-            self._path, self._bounds = path, bounds
+            self._path, self._bounds = path.absolute(), bounds
         self._stale, self._touched = set(), []
 
     def _save_changes(self, path: Path) -> bool:
@@ -398,8 +402,7 @@ class HashIndex:
         Raises:
             HashIndexError: no such file, of another kind or version, damaged or cut short.
         """
-        path = Path(path).absolute()
-        return cls._of(path, index_file.load(path, verify))
+        return cls._of(Path(path).absolute(), index_file.load(Path(path), verify))
 
     @classmethod
     def _of(cls, path: Path | None, contents: index_file.Contents) -> "HashIndex":
