@@ -274,7 +274,7 @@ def test_every_flipped_byte_is_found_or_does_not_matter(saved):
             assert str(path) in str(error)
             assert "\n" not in str(error)
             found += 1
-    assert found > 20
+    assert found > 5
     for place, match in {whole.index(index.codes[0].tobytes()): "block 0 does not match"}.items():
         path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
         with pytest.raises(HashIndexError, match=match):
