@@ -66,9 +66,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("checkpoints", metavar="FILE", nargs="+", type=Path)
     parser.add_argument("--out", metavar="FILE", type=Path, required=True)
-    parser.add_argument(
-        "--shares", metavar="X", nargs="+", type=float, help="default: all equal"
-    )
+    parser.add_argument("--shares", metavar="X", nargs="+", type=float, help="default: all equal")
     args = parser.parse_args(argv)
     average(args.checkpoints, args.out, args.shares)
 
