@@ -30,7 +30,7 @@ def run(tmp_path, monkeypatch, capsys):
 
 def test_every_example_is_run_by_some_test():
     tests = "".join(path.read_text() for path in (REPOSITORY / "tests").rglob("*.py"))
-    for path in EXAMPLES.glob("*.py"):
+    for path in EXAMPLES.rglob("*.py"):
         assert path.stem in tests, path
 
 

@@ -72,8 +72,9 @@ def test_train_writes_a_model_that_the_others_load(
     trained = str(tmp_path / "run" / "model.safetensors")
     assert main(["bench", "--model", trained, "--size", "32", "64", "--runs", "1", "--json"]) == 0
     report = json.loads(capsys.readouterr().out)
-    assert (report["height"], report["width"]) == (32, 64)
-    assert report["seconds"] > 0 and report["gmacs"] > 0
+    (row,) = report["models"]
+    assert (row["model"], row["item"], report["size"]) == (trained, "picture", [32, 64])
+    assert row["ms"] > 0 and row["gmacs"] > 0 and row["peak_memory_mb"] > 100
     assert main([*command[:-4], "--start", trained, "--photos", str(photo_folder)]) == 0
     capsys.readouterr()
     for other in ("derefl-small", f"{trained}+{trained}"):
