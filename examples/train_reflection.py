@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from derefl import load_derefl
-from derefl.reflection.learning.losses import LossConfig, decomposition_loss
+from derefl.reflection.learning.losses import decomposition_loss
 from derefl.reflection.learning.pairs import Pairs, PairsConfig
 from derefl.reflection.learning.synthesis import SynthesisConfig
 from derefl.reflection.learning.train import RunConfig, TrainConfig, train
@@ -26,8 +26,7 @@ config = TrainConfig(
     model=DeReflConfig(dims=(16, 16, 32, 48, 64), depths=(1, 1, 1, 1, 1), head_dim=8),
     pairs=PairsConfig(photos=(str(PICTURES / "layers"),)),
     # Strong reflections and little else, so that a short run has something to show.
-    synthesis=SynthesisConfig(clean=0, weak=0, recolour=0, spatial=0, noise=0, jpeg=0),
-    loss=LossConfig(log_error=0),
+    synthesis=SynthesisConfig(clean=0, weak=0, recolour=0, spatial=0, noise=0, compress=0),
     run=RunConfig(
         steps=steps,
         batch=4,
@@ -42,14 +41,14 @@ config = TrainConfig(
 )
 
 # Pairs that training does not draw: its seed is another.
-image, truth = Pairs(config.pairs, config.synthesis, seed=1).batch(0, 32, 64)
+batch = Pairs(config.pairs, config.synthesis, seed=1).batch(0, 32, 64)
 
 
 @torch.inference_mode()
 def loss(model: DeRefl) -> float:
     """Of these pairs."""
-    layers = model.eval()(image)
-    return float(decomposition_loss(layers, image, truth, model.config.mean_kernel, config.loss)[0])
+    layers, kernel = model.eval()(batch.image), model.config.mean_kernel
+    return float(decomposition_loss(layers, *batch, kernel, config.loss)[0])
 
 
 print(f"loss before: {loss(DeRefl(config.model)):.4f}")

@@ -130,7 +130,7 @@ def check_command(call):
     for path in (a for a in arguments if re.match(r"(configs|examples|tests)/[^:]+\.\w+$", a)):
         assert (REPOSITORY / path).is_file(), call
     if program == "derefl":
-        error = refused(arguments)
+        error = refused(arguments, parser())
         assert error is None, f"{' '.join(call)}: {error}"
     elif program == "make":
         assert f"\n{arguments[0]}:" in (REPOSITORY / "Makefile").read_text(), call
@@ -138,35 +138,39 @@ def check_command(call):
         extras = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
         for extra in re.findall(r"(?:derefl|\.)\[([\w,]+)\]", " ".join(arguments)):
             assert {*extra.split(",")} <= {*extras["optional-dependencies"]}, call
+    elif program == "python" and arguments[0].startswith("examples/benchmarks/"):
+        script = importlib.import_module(Path(arguments[0]).stem)
+        error = refused(arguments[1:], script.parser())
+        assert error is None, f"{' '.join(call)}: {error}"
     elif program == "python" and arguments[0] == "-m":
         assert find_spec(arguments[1]), call
 
 
-def refused(arguments):
-    """What the command line has against these arguments; … stands for a value or for some more."""
+def refused(arguments, parser):
+    """The parser's error for these arguments, if any; … stands for a value or for some more."""
     without = [a for a in arguments if a != "…"]
-    errors = [error_of(arguments), error_of(without)]
+    errors = [error_of(arguments, parser), error_of(without, parser)]
     if None in errors or (len(without) < len(arguments) and "are required" in errors[1]):
         return None
     return errors[1]
 
 
-def error_of(arguments):
+def error_of(arguments, parser):
     """What argparse prints, None if nothing is wrong."""
     said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said), contextlib.redirect_stdout(io.StringIO()):
-            parser().parse_args(arguments)
+            parser.parse_args(arguments)
     except SystemExit as end:
         return said.getvalue() if end.code else None
     return None
 
 
 def test_wrong_commands_would_be_found():
-    assert "--no-such" in refused(["remove", "a.jpg", "-o", "b.jpg", "--no-such"])
-    assert "invalid choice" in refused(["removes", "…"])
-    assert "are required" in refused(["index", "photos/"])
-    assert refused(["index", "photos/", "…"]) is None
+    assert "--no-such" in refused(["remove", "a.jpg", "-o", "b.jpg", "--no-such"], parser())
+    assert "invalid choice" in refused(["removes", "…"], parser())
+    assert "are required" in refused(["index", "photos/"], parser())
+    assert refused(["index", "photos/", "…"], parser()) is None
 
 
 @pytest.mark.parametrize("page", pages_with("bash"))

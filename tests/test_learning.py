@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file
 
 from derefl.errors import CheckpointError, ConfigError, DataError
 from derefl.reflection.frequency import split_residual
@@ -14,12 +15,21 @@ from derefl.reflection.learning import synthesis as syn
 from derefl.reflection.learning import train as training
 from derefl.reflection.learning.losses import (
     LossConfig,
+    align_colours,
     decomposition_loss,
     gradient_loss,
     log_error,
     low_loss,
+    reconstruction_loss,
+    tone_loss,
 )
-from derefl.reflection.learning.pairs import Pairs, PairsConfig, batches
+from derefl.reflection.learning.pairs import (
+    SHRINK,
+    Pairs,
+    PairsConfig,
+    batches,
+    held_back_photos,
+)
 from derefl.reflection.model import Layers
 from derefl.training.config import read_config
 from derefl.training.ema import EMA
@@ -32,12 +42,15 @@ def picture(*shape: int, seed: int = 0) -> torch.Tensor:
     return torch.rand(shape, generator=torch.Generator().manual_seed(seed))
 
 
+REAL = torch.tensor([True, False])
+
+
 class TestLosses:
     def test_perfect_layers_cost_only_the_log_floor(self):
         image, truth = picture(2, 3, 24, 24), picture(2, 3, 24, 24, seed=1)
         low, high = split_residual(image, truth, 11)
         loss, terms = decomposition_loss(
-            Layers(truth, low, high), image, truth, 11, LossConfig(log_error=0)
+            Layers(truth, low, high), image, truth, REAL, 11, LossConfig()
         )
         assert float(loss) == pytest.approx(0, abs=1e-6)
         assert terms["log_error"] == pytest.approx(np.log(1e-4))
@@ -55,11 +68,31 @@ class TestLosses:
     def test_targets_from_the_estimate_as_in_the_paper(self):
         """With T̂ wrong, the paper's targets are those that make I = T̂ + R_low + R_high."""
         image, truth, guess = (picture(1, 3, 24, 24, seed=s) for s in range(3))
-        config = LossConfig(reconstruction=0, log_error=0, gradient=0, estimated_targets=True)
+        config = LossConfig(reconstruction=0, tone=0, gradient=0, estimated_targets=True)
         layers = Layers(guess, *split_residual(image, guess, 11))
-        assert float(decomposition_loss(layers, image, truth, 11, config)[0]) < 1e-6
+        assert float(decomposition_loss(layers, image, truth, REAL[:1], 11, config)[0]) < 1e-6
         config = dataclasses.replace(config, estimated_targets=False)
-        assert float(decomposition_loss(layers, image, truth, 11, config)[0]) > 0.01
+        assert float(decomposition_loss(layers, image, truth, REAL[:1], 11, config)[0]) > 0.01
+
+    def test_another_exposure_of_a_real_pair_costs_nothing_after_alignment(self):
+        truth = picture(2, 3, 24, 24)
+        mix = torch.tensor([[0.7, 0.2, 0.0], [0.1, 0.8, 0.0], [0.0, 0.1, 0.9]])
+        estimate = torch.einsum("ij,bjhw->bihw", mix, truth) + 0.1
+        torch.testing.assert_close(align_colours(estimate, truth, 0), truth, atol=1e-4, rtol=1e-4)
+        plain, half, full = (
+            float(reconstruction_loss(estimate, truth, REAL, aligned)) for aligned in (0, 0.5, 1)
+        )
+        assert plain == pytest.approx(float((estimate - truth).abs().mean()))
+        assert half == pytest.approx((plain + full) / 2, rel=1e-4)
+        synthetic = float((estimate[1] - truth[1]).abs().mean())
+        assert full == pytest.approx(synthetic / 2, rel=0.02)  # the real one costs nothing
+
+    def test_tone_is_the_error_of_block_means(self):
+        truth = torch.full((1, 3, 32, 32), 0.5)
+        checks = truth + 0.2 * (torch.arange(32) % 2 * 2 - 1)  # a pattern without a mean
+        assert float(tone_loss(checks, truth)) == pytest.approx(0, abs=1e-6)
+        assert float(tone_loss(truth + 0.1, truth)) == pytest.approx(0.1, rel=1e-4)
+        assert float(tone_loss(truth[:0], truth[:0])) == 0
 
 
 class TestSynthesis:
@@ -134,7 +167,7 @@ class TestSynthesis:
 
     def test_clean_pictures_stay_themselves(self):
         t, r = picture(3, 32, 32), picture(3, 32, 32, seed=1)
-        config = syn.SynthesisConfig(clean=1.0, noise=0, jpeg=0)
+        config = syn.SynthesisConfig(clean=1.0, noise=0, compress=0)
         assert torch.equal(syn.synthesise(t, r, np.random.default_rng(0), config), t)
 
     @pytest.mark.parametrize("seed", range(12))
@@ -148,12 +181,26 @@ class TestSynthesis:
         assert one.shape == t.shape and one.min() >= 0 and one.max() <= 1
         assert not torch.equal(one, t)
 
-    def test_jpeg_loses_little_and_less_at_higher_quality(self):
+    @pytest.mark.parametrize("format", ["JPEG", "WEBP"])
+    def test_compression_loses_little_and_less_at_higher_quality(self, format):
         noise = picture(3, 64, 64)
-        errors = [float((syn.jpeg(noise, q) - noise).abs().mean()) for q in (60, 97)]
+        errors = [float((syn.compressed(noise, format, q) - noise).abs().mean()) for q in (60, 97)]
         assert errors[1] < errors[0]
         smooth = syn.strength_map(64, 64, np.random.default_rng(0)).clamp(0, 1).expand(3, -1, -1)
-        assert 0 < (syn.jpeg(smooth, 95) - smooth).abs().mean() < 0.02
+        assert 0 < (syn.compressed(smooth, format, 95) - smooth).abs().mean() < 0.02
+
+    def test_glass_is_one_affine_map_that_lifts_black(self):
+        grey = torch.stack([torch.full((3, 4), v) for v in (0.0, 0.5, 1.0)], dim=1)  # [3 3 4]
+        for seed in range(20):
+            black, middle, white = syn.glass(grey, np.random.default_rng(seed)).unbind(1)
+            assert black.min() >= 0 and black.max() < 0.11
+            torch.testing.assert_close(middle, (black + white) / 2)
+            assert 0.9 <= float((white - black).mean()) <= 1.1
+
+    def test_pairs_without_a_reflection_are_compressed_and_noisy_too(self):
+        t = picture(3, 32, 32)
+        config = syn.SynthesisConfig(clean=1.0, noise=1.0, compress=1.0)
+        assert not torch.equal(syn.synthesise(t, t, np.random.default_rng(0), config), t)
 
 
 class TestPairs:
@@ -163,18 +210,36 @@ class TestPairs:
 
     def test_held_back_pictures_are_never_trained_on(self, photo_folder, pair_folder):
         pairs = self.make(photo_folder, pair_folder)
-        names = [[p.name for p in part] for part in (pairs.held_back, pairs.no_harm)]
-        assert names == [["00.png", "42.png"], ["21.png"]]
-        assert not {*pairs.held_back, *pairs.no_harm} & set(pairs.photos)
-        assert len(pairs.photos) == 47
-        assert [p.name for p in pairs.real] == ["1", "2"]
+        held = held_back_photos([photo_folder], 21)
+        assert [p.name for p in held] == ["00.png", "21.png", "42.png"]
+        assert not set(held) & set(pairs.photos) and len(pairs.photos) == 47
+        assert len(self.make(photo_folder, pair_folder, hold_back=0).photos) == 50
+
+    def test_scenes_are_drawn_before_their_pairs(self, photo_folder, pair_folder):
+        for part in ("blended", "transmission_layer"):
+            for path in list((pair_folder / part).iterdir()):
+                scene = "7-1" if path.stem == "0" else f"8-{path.stem}"
+                path.rename(path.with_stem(scene))
+        pairs = self.make(photo_folder, pair_folder)
+        assert [[p.name for p in scene] for scene in pairs.scenes] == [["7-1"], ["8-1", "8-2"]]
+        rng = np.random.default_rng(0)
+        drawn = [pairs.random_pair(rng).name for _ in range(200)]
+        assert 70 < drawn.count("7-1") < 130
+
+    def test_layers_are_shrunk_so_that_their_files_leave_no_trace(self, photo_folder):
+        pairs = Pairs(PairsConfig((str(photo_folder),)), syn.SynthesisConfig(recolour=0), 0)
+        stripes = np.zeros((96, 96, 3), np.uint8)
+        stripes[:, ::2] = 255  # finer than a picture shrunk by a third can hold
+        for seed in range(5):
+            (patch,) = pairs.crop([stripes], 32, np.random.default_rng(seed), SHRINK)
+            assert patch.std() < 0.15
 
     def test_real_pairs_stay_aligned(self, photo_folder, pair_folder):
         pairs = self.make(photo_folder, pair_folder, real_share=1.0)
-        (png,) = pairs.real[1:]  # exactly 20 levels apart everywhere
-        pairs.real = [png]
+        png = pairs.scenes[2][0]  # exactly 20 levels apart everywhere
+        pairs.scenes = [[png]]
         for seed in range(5):
-            blended, truth = pairs.crop(pairs.pair(png), 32, np.random.default_rng(seed), 32)
+            blended, truth = pairs.crop(pairs.pair(png), 32, np.random.default_rng(seed))
             torch.testing.assert_close(blended - truth, torch.full((3, 32, 32), 20 / 255))
             image, transmission = pairs.real_pair(32, np.random.default_rng(seed))
             assert (image > transmission).all()
@@ -195,9 +260,9 @@ class TestPairs:
 
     def test_a_transplanted_reflection_comes_from_a_real_pair(self, photo_folder, pair_folder):
         pairs = self.make(photo_folder, pair_folder, real_share=0.0, transplant=1.0)
-        pairs.synthesis = syn.SynthesisConfig(noise=0, jpeg=0)
+        pairs.synthesis = syn.SynthesisConfig(noise=0, compress=0)
         # As it is in the folder: another exposure would put its layers farther apart.
-        pairs.real_pair = lambda size, rng: pairs.crop(pairs.pair(pairs.real[1]), size, rng, 32)
+        pairs.real_pair = lambda size, rng: pairs.crop(pairs.pair(pairs.scenes[2][0]), size, rng)
         for seed in range(5):  # the real pairs of this folder differ by a plain 20 levels at most
             image, scene = pairs.synthetic_pair(32, np.random.default_rng(seed))
             assert (image - scene).max() < 1.3 * 30 / 255
@@ -209,7 +274,7 @@ class TestPairs:
             self.make(photo_folder, pair_folder, real_share=1.0, double=double)
             for double in (0.0, 1.0)
         )
-        doubled.synthesis = syn.SynthesisConfig(clean=0, noise=0, jpeg=0)
+        doubled.synthesis = syn.SynthesisConfig(clean=0, noise=0, compress=0)
         for seed in range(5):
             (image, truth), (more, same) = (
                 p.doubled_pair(32, np.random.default_rng(seed)) for p in (real, doubled)
@@ -219,21 +284,19 @@ class TestPairs:
 
     def test_a_scene_may_be_that_of_a_real_pair(self, photo_folder, pair_folder):
         pairs = self.make(photo_folder, pair_folder, real_share=0.0, transplant=0, real_scene=1.0)
-        pairs.synthesis = syn.SynthesisConfig(clean=1, recolour=0, noise=0, jpeg=0)
-        brightest = [  # of this folder's photographs some colour is above 200, of its scenes none
-            max(float(layer.max()) for layer in layers)
-            for layers in (
-                [pairs.synthetic_pair(32, np.random.default_rng(s))[1] for s in range(10)],
-                [pairs.layer(32, np.random.default_rng(s)) for s in range(10)],
-            )
-        ]
+        never = self.make(photo_folder, pair_folder, real_scene=0.0)
+        brightest = []  # of this folder's photographs some colour is above 200, of its scenes none
+        for some in (pairs, never):
+            some.synthesis = syn.SynthesisConfig(recolour=0)
+            layers = [some.layer(32, np.random.default_rng(s)) for s in range(10)]
+            brightest.append(max(float(layer.max()) for layer in layers))
         assert brightest[0] < 200 / 255 < 220 / 255 < brightest[1]
 
     def test_a_pair_of_two_sizes_or_a_broken_picture_is_named(self, photo_folder, pair_folder):
         pairs = self.make(photo_folder, pair_folder, real_share=1.0)
         Image.new("RGB", (32, 32)).save(pair_folder / "blended" / "2.png")
         with pytest.raises(DataError, match="2: the blended picture is 32×32, its truth 96×64"):
-            pairs.pair(pairs.real[1])
+            pairs.pair(pairs.scenes[2][0])
         pairs.photos[0].write_bytes(b"not a picture")
         with pytest.raises(DataError, match=f"{pairs.photos[0].name} cannot be read"):
             pairs.picture(pairs.photos[0])
@@ -247,7 +310,7 @@ class TestPairs:
         worked = list(batches(self.make(photo_folder, pair_folder), iter(plan), workers=2))
         later = pairs.batch(3, 2, 32)
         for a, b in zip(alone, worked, strict=True):
-            assert torch.equal(a[0], b[0]) and torch.equal(a[1], b[1])
+            assert all(map(torch.equal, a, b))
         assert torch.equal(alone[3][0], later[0])
         assert not torch.equal(alone[0][0], alone[1][0])
 
@@ -315,7 +378,14 @@ class TestRun:
     def config(self, photo_folder, pair_folder, monkeypatch):
         monkeypatch.setattr(training, "load_imagenet_weights", lambda *_, **__: None)
         run = training.RunConfig(
-            steps=4, batch=2, size=32, late_batch=1, late_size=64, warmup=1, validate_every=2
+            steps=4,
+            batch=2,
+            size=32,
+            late_batch=1,
+            late_size=64,
+            warmup=1,
+            validate_every=2,
+            validation=(f"real_val={pair_folder}",),
         )
         pairs = PairsConfig((str(photo_folder),), (str(pair_folder),))
         return training.TrainConfig(model=TINY, pairs=pairs, run=run)
@@ -343,9 +413,36 @@ class TestRun:
             torch.testing.assert_close(resumed.state_dict()[name], value, msg=name)
         log = [json.loads(line) for line in (tmp_path / "parts/log.jsonl").read_text().splitlines()]
         assert [r["step"] for r in log if r["event"] == "start"] == [0, 2]
-        assert {"real_psnr", "synthetic_psnr"} <= log[-1].keys()
+        assert {"real_val", "screen", "clean"} <= log[-1]["kinds"].keys()
+        assert log[-1]["choice"] == pytest.approx(
+            log[-1]["kinds"]["real_val"]["gain"] - max(0, 40 - log[-1]["kinds"]["clean"]["psnr"]),
+            abs=2e-3,
+        )
         sheet = Image.open(tmp_path / "parts/validation-000004.png")
-        assert sheet.width == 4 * 192
+        assert sheet.width == 4 * 256
+
+    def test_the_best_validation_is_kept(self, config, tmp_path, monkeypatch):
+        numbers = iter([1.0, 2.0, 0.5])
+        monkeypatch.setattr(training, "choice", lambda *_: next(numbers))
+        run = dataclasses.replace(config.run, steps=3, validate_every=1)
+        last = training.train(dataclasses.replace(config, run=run), tmp_path, torch.device("cpu"))
+        kept = load_file(tmp_path / "model.safetensors")
+        name = "stem.weight"
+        assert not torch.equal(kept[name], last.state_dict()[name])
+
+    def test_a_frozen_backbone_stays(self, config, tmp_path):
+        run = dataclasses.replace(config.run, backbone_rate=0.0)
+        torch.manual_seed(config.run.seed)
+        Pairs(config.pairs, config.synthesis, 0)
+        first = training.DeRefl(config.model).state_dict()
+        last = training.train(dataclasses.replace(config, run=run), tmp_path, torch.device("cpu"))
+        moved = {k for k, v in last.state_dict().items() if not torch.equal(v, first[k])}
+        assert moved and not any(k.startswith("backbone.") for k in moved)
+
+    def test_a_validation_set_without_a_name_is_refused(self, config, tmp_path):
+        run = dataclasses.replace(config.run, validation=("pairs/",))
+        with pytest.raises(ConfigError, match="expected NAME=DIR"):
+            training.train(dataclasses.replace(config, run=run), tmp_path, torch.device("cpu"))
 
     def test_a_run_of_so_many_minutes_ends_when_they_are_over(self, config, tmp_path):
         run = dataclasses.replace(config.run, minutes=1e-6)
@@ -372,11 +469,11 @@ class TestRun:
         model = training.DeRefl(TINY).train()
         optimiser = training.make_optimiser(model, config.run)
         pairs = Pairs(config.pairs, config.synthesis, 0)
-        image, truth = pairs.batch(0, 2, 64)
+        batch = pairs.batch(0, 2, 64)
         run = dataclasses.replace(config.run, steps=10**6, learning_rate=2e-3)
         config = dataclasses.replace(config, run=run)
         losses = [
-            training.take_step(model, optimiser, image, truth, 5, config)["reconstruction"]
+            training.take_step(model, optimiser, batch, 5, config)["reconstruction"]
             for _ in range(80)
         ]
         assert losses[-1] < 0.8 * losses[0]

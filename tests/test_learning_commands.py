@@ -41,24 +41,19 @@ def test_evaluate_clean_measures_against_the_input(checkpoint, photo_folder, cap
     assert report["worst_psnr"] == report["psnr"] < 60
 
 
-def test_evaluate_held_back_has_a_row_for_each_model(
-    checkpoint, photo_folder, pair_folder, tmp_path, capsys
+def test_evaluate_validation_has_a_table_for_each_model(
+    checkpoint, photo_folder, pair_folder, capsys
 ):
-    command = ["evaluate", "held-back", "--photos", str(photo_folder), "--real", str(pair_folder)]
-    assert main([*command, "--model", checkpoint, "derefl-small"]) == 0
-    head, *rows = capsys.readouterr().out.splitlines()
-    assert head.split() == ["real", "synthetic", "clean", "blurred_2", "blurred_5"]
-    assert [row.split(maxsplit=5)[5] for row in rows] == [
-        *("left as it is", checkpoint, "derefl-small")
-    ]
-    reports = []
-    for sizes in ([], ["--one-size"]):
-        assert main([*command, "--model", checkpoint, "--json", *sizes]) == 0
-        reports.append(json.loads(capsys.readouterr().out)[checkpoint])
-    both, one = reports
-    assert f"{both['real_psnr']:.2f}" == rows[1].split()[0]
-    assert one["clean_psnr"] != both["clean_psnr"]
-    assert one["real_input"] == both["real_input"]
+    command = ["evaluate", "validation", "--photos", str(photo_folder)]
+    command += ["--val", f"real={pair_folder}", "--model", checkpoint, "derefl-small"]
+    assert main([*command, "--json"]) == 0
+    tables = json.loads(capsys.readouterr().out)
+    assert main(command) == 0
+    lines = capsys.readouterr().out.splitlines()
+    for name in (checkpoint, "derefl-small"):
+        head, first = lines[lines.index(name) + 1 :][:2]
+        assert first.split()[0] == "real" and head.split()[:4] == ["n", "input", "psnr", "gain"]
+        assert float(first.split()[3]) == pytest.approx(tables[name]["real"]["psnr"], rel=1e-3)
 
 
 def test_train_writes_a_model_that_the_others_load(
@@ -77,8 +72,9 @@ def test_train_writes_a_model_that_the_others_load(
     trained = str(tmp_path / "run" / "model.safetensors")
     assert main(["bench", "--model", trained, "--size", "32", "64", "--runs", "1", "--json"]) == 0
     report = json.loads(capsys.readouterr().out)
-    assert (report["height"], report["width"]) == (32, 64)
-    assert report["seconds"] > 0 and report["gmacs"] > 0
+    (row,) = report["models"]
+    assert (row["model"], row["item"], report["size"]) == (trained, "picture", [32, 64])
+    assert row["ms"] > 0 and row["gmacs"] > 0 and row["peak_memory_mb"] > 100
     assert main([*command[:-4], "--start", trained, "--photos", str(photo_folder)]) == 0
     capsys.readouterr()
     for other in ("derefl-small", f"{trained}+{trained}"):
@@ -99,7 +95,8 @@ def test_train_writes_a_model_that_the_others_load(
         ),
         (["bench", "--model", "CHECKPOINT", "--size", "8", "8"], "at least 16 16"),
         (["evaluate", "clean", "--data", "nowhere", "--model", "CHECKPOINT"], "is not a folder"),
-        (["evaluate", "held-back", "--photos", "nowhere", "--model", "CHECKPOINT"], "not a folder"),
+        (["evaluate", "validation", "--val", "a=nowhere", "--model", "CHECKPOINT"], "not a folder"),
+        (["evaluate", "validation", "--val", "nowhere", "--model", "CHECKPOINT"], "NAME=DIR"),
         (["evaluate", "reflection", "--data", "nowhere", "--model", "CHECKPOINT"], "not a folder"),
     ],
 )

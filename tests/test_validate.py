@@ -1,39 +1,73 @@
-"""The pictures that training holds back, and what is said of a model on them."""
+"""Validation pictures and the scores of a model on them."""
 
+import numpy as np
 import pytest
 import torch
 
-from derefl.reflection.learning.pairs import Pairs, PairsConfig
-from derefl.reflection.learning.synthesis import SynthesisConfig
-from derefl.reflection.learning.validate import held_back_scores, psnr
+from derefl.reflection.learning.pairs import held_back_photos
+from derefl.reflection.learning.validate import choice, measure, samples, scores
 
-KINDS = ("real", "synthetic", "clean", "blurred_2", "blurred_5")
+
+def flat(value: float) -> torch.Tensor:
+    return torch.full((1, 3, 32, 32), value)
 
 
 @pytest.fixture
-def pairs(photo_folder, pair_folder):
-    return Pairs(PairsConfig((str(photo_folder),), (str(pair_folder),)), SynthesisConfig(), 0)
+def pictures(photo_folder, pair_folder):
+    photos = held_back_photos([photo_folder], 21)
+    folders = {"pairs": pair_folder, "plain": photo_folder}
+    return lambda every=1: list(samples(folders, photos, every))
 
 
-def test_a_photo_without_a_reflection_is_its_own_truth(pairs):
-    pictures = {kind: (image, truth) for kind, image, truth in pairs.validation()}
-    assert tuple(pictures) == KINDS
-    for kind in KINDS[2:]:
-        torch.testing.assert_close(*pictures[kind], rtol=0, atol=0)
-    steps = [pictures[kind][0].diff(dim=-1).abs().max().item() for kind in KINDS[2:]]
-    assert steps[0] > 2 * steps[1] > 3 * steps[2]  # the edges grow softer
+def test_kinds_of_pictures(pictures):
+    kinds = {sample.kind for sample in pictures()}
+    assert {"pairs", "plain", "screen", "clean", "blurred_2", "blurred_5"} <= kinds
+    for kind, _, image, truth in pictures():
+        if kind in ("plain", "clean", "blurred_2", "blurred_5"):
+            assert torch.equal(image, truth)
+        if kind[0].isdigit():  # by the PSNR of the input
+            low, high = map(int, kind.split("-"))
+            assert low <= float(-10 * (image - truth).square().mean().log10()) < high
+    names = [sample.kind for sample in pictures(2)]
+    assert (names.count("pairs"), names.count("plain")) == (2, 25)
 
 
-def test_who_changes_nothing_scores_what_the_input_scores(pairs):
-    scores = held_back_scores(lambda image: image, pairs)
-    assert [scores[f"{kind}_psnr"] for kind in KINDS] == [scores[f"{kind}_input"] for kind in KINDS]
-    assert scores["real_input"] < 30 and scores["clean_input"] == 60
+def test_a_model_that_changes_nothing_gains_nothing(pictures):
+    table = scores(lambda image: image, iter(pictures()))
+    for row in table.values():
+        assert row["psnr"] == row["input"] and row["gain"] == row["error"] == row["strong"] == 0
+    assert table["pairs"]["n"] == 3 and table["clean"]["psnr"] == 60
 
 
-def test_scores_are_means_over_the_pictures_of_a_kind(pairs):
-    darker = held_back_scores(lambda image: image - 0.1, pairs)
-    expected = {}
-    for kind, image, truth in pairs.validation():
-        expected.setdefault(kind, []).append(psnr((image - 0.1).clamp(0, 1), truth))
-    for kind, values in expected.items():
-        assert darker[f"{kind}_psnr"] == pytest.approx(sum(values) / len(values), abs=1e-3)
+def test_measures_of_a_picture():
+    truth, image = flat(0.5), flat(0.5)
+    image[..., :16, :] += 0.2
+    estimate = truth.clone()
+    estimate[..., 16:, :] += 0.1
+    result = measure(estimate, image, truth)
+    assert result["psnr"] == pytest.approx(-10 * np.log10(0.005), abs=1e-3)
+    assert result["gain"] == pytest.approx(10 * np.log10(0.02 / 0.005), abs=1e-3)
+    assert result["low"] == pytest.approx(255 * 0.1 / 2**0.5, rel=1e-4)  # in 16 × 16 means alone
+    assert result["high"] == pytest.approx(0, abs=1e-3)
+    assert result["strong"] == pytest.approx(60 + 20 * np.log10(0.2), abs=1e-2)
+    checks = truth + 0.1 * (torch.arange(32) % 2 * 2 - 1)
+    result = measure(checks, image, truth)
+    assert result["low"] == pytest.approx(0, abs=1e-3)
+    assert result["high"] == pytest.approx(25.5, rel=1e-4)
+
+
+def test_standard_error_is_over_scenes():
+    def sample(scene: str, gain: float) -> tuple:
+        error = 0.1 * 10 ** (gain / 20)  # with T̂ 0.1 from T
+        return "pairs", scene, flat(0.5 + error), flat(0.5)
+
+    some = [sample("a", 0), sample("a", 2), sample("b", 4), sample("c", 4)]
+    row = scores(lambda image: flat(0.6), iter(some))["pairs"]
+    assert row["gain"] == pytest.approx(2.5, abs=2e-3)
+    assert row["error"] == pytest.approx(np.std([1, 4, 4], ddof=1) / 3**0.5, abs=2e-3)
+
+
+def test_clean_pictures_below_the_floor_cost_their_gap():
+    table = {"a": {"gain": 2.0}, "b": {"gain": 1.0}, "clean": {"psnr": 41.0, "gain": -19.0}}
+    assert choice(table, ("a", "b"), 40) == 1.5
+    assert choice(table, ("a", "b"), 42) == 0.5

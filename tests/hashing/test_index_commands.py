@@ -565,24 +565,3 @@ def test_one_query_is_needed(indexed, capsys, args):
     with pytest.raises(SystemExit) as exit_info:
         main(["search", "photos.lcdh", *args])
     assert exit_info.value.code == 2
-
-
-def test_bench_search(capsys):
-    command = ["bench", "search", "--codes", "5000"]
-    assert main([*command, "--runs", "2", "-k", "3", "--json"]) == 0
-    report = json.loads(capsys.readouterr().out)
-    assert (report["bits"], report["runs"], report["threads"]) == (64, 2, 1)
-    (size,) = report["sizes"]
-    (search,) = size["searches"]
-    assert (size["codes"], search["queries"], search["k"]) == (5000, 1, 3)
-    assert 0 < search["best_seconds"] <= search["seconds"]
-    assert size["memory_ratio"] > 1
-    assert min(size[f"{what}_seconds"] for what in ("build", "save", "open", "append")) > 0
-    assert size["file_bytes"] > 5000 * 16
-    assert main([*command, "--runs", "1", "--queries", "1", "3"]) == 0
-    said = capsys.readouterr().out
-    assert "5,000 codes of 64 bits" in said
-    assert "one query, k = 10, one thread: HashIndex" in said
-    assert "3 queries, k = 10" in said
-    assert main(["bench", "search", "--codes", "0"]) == 1
-    assert "--codes, --queries, -k and --runs of at least 1" in error_lines(capsys)[0]

@@ -6,10 +6,10 @@ from contextlib import closing
 
 import numpy as np
 import pytest
+import stores
 
-from derefl.cli import main
 from derefl.errors import HashIndexError, MissingExtraError
-from derefl.hashing.index import HashIndex
+from derefl.hashing.index import HashIndex, Hit
 from derefl.stores.clickhouse import ClickHouseIndex, Embedded
 from tests.conftest import REPOSITORY
 from tests.stores.conftest import clustered
@@ -71,8 +71,12 @@ def test_the_example_finds_a_cup_of_coffee(tmp_path, monkeypatch, capsys):
         assert nearest.endswith("coffee.jpg")
 
 
-def test_the_benchmark_checks_every_hit(capsys):
-    assert main(["bench", "stores", "--clickhouse", "--codes", "2000", "--runs", "3"]) == 0
-    printed = capsys.readouterr().out
-    assert "clickhouse: 2,000 codes of 64 bits" in printed
-    assert "identical to those of HashIndex" in printed
+def test_the_benchmark_compares_the_exact_hits(capsys, monkeypatch):
+    command = ["--clickhouse", "--codes", "2000", "--runs", "3"]
+    stores.main(command)
+    header, exact = capsys.readouterr().out.splitlines()
+    assert header.split()[0] == "index" and exact.split()[0] == "exact"
+    assert exact.split()[-1] == "1"
+    monkeypatch.setattr(HashIndex, "search", lambda *_: [[Hit(0, 64)]])
+    with pytest.raises(SystemExit, match="are not the hits of HashIndex"):
+        stores.main(command)

@@ -1,12 +1,13 @@
 """The mean of checkpoints."""
 
+import average
 import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 
 from derefl.errors import CheckpointError, ConfigError
-from derefl.zoo import average, load_checkpoint, save_checkpoint
+from derefl.zoo import load_checkpoint, save_checkpoint
 from tests.zoo.net import build, make_net
 
 

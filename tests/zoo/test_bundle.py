@@ -2,9 +2,10 @@
 
 import json
 
+import bundle
 import torch
 
-from derefl.zoo import bundle, file_sha256, find_model, load_checkpoint, manifest, save_checkpoint
+from derefl.zoo import file_sha256, find_model, load_checkpoint, manifest, save_checkpoint
 from tests.zoo.net import build, make_net
 
 

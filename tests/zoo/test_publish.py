@@ -9,6 +9,7 @@ import json
 import re
 from dataclasses import asdict
 
+import bundle
 import huggingface_hub
 import jsonschema
 import pytest
@@ -20,7 +21,7 @@ from derefl import HashIndex, load_derefl, load_lcdh_student, load_lcdh_teacher
 from derefl.cli import main
 from derefl.errors import CheckpointError, OutputExistsError, PublishError
 from derefl.reflection.pipeline import ReflectionRemover
-from derefl.zoo import bundle, manifest, save_checkpoint
+from derefl.zoo import manifest, save_checkpoint
 from derefl.zoo.publish import FILES, prepare, write_folder
 from tests.conftest import TINY
 from tests.hashing.tiny import tiny_hasher, tiny_teacher
@@ -253,7 +254,7 @@ def test_a_manifest_elsewhere(writer, clone, tmp_path):
 def test_what_cannot_be_published(writer, clone, package, tmp_path):
     damaged = package / "weights" / "tiny-derefl.safetensors"
     damaged.write_bytes(damaged.read_bytes()[:-1] + b"\1")
-    with pytest.raises(CheckpointError, match=r"but the manifest lists .*derefl\.zoo\.bundle"):
+    with pytest.raises(CheckpointError, match=r"but the manifest lists .*tools/bundle\.py"):
         prepare("tiny-derefl", "org/tiny")
     for repo in ("tiny", "a/b/c", "/tiny", "org/"):
         with pytest.raises(PublishError, match="expected ORG/NAME"):

@@ -1,92 +1,155 @@
-"""``derefl bench``: how fast and how large a model is on this machine."""
+"""``derefl bench``: how fast and how large the models are on this machine."""
 
 import argparse
 import json
-import math
+import multiprocessing
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from typing import Any
 
-from derefl.commands import (
-    bench_hashing,
-    bench_models,
-    bench_photo,
-    bench_report,
-    bench_search,
-    bench_stores,
-    bench_variants,
-)
-from derefl.commands.bench_machine import machine
-from derefl.commands.bench_models import count_macs, median_seconds, parameters_of
+from derefl.errors import ConfigError
 from derefl.memory import peak_memory_mb
+
+DESCRIPTION = """Measure models in float32 on noise and on a caption of 14 words: the median time of
+one picture or text, the parameters, and the multiply-adds of convolutions and matrix products. Each
+model runs in a process of its own; peak memory is the memory of that process, Python and torch
+included. Teachers are not measured: most of their time is the time of an encoder that is not part
+of them."""
+
+TEXT = "a brown dog runs along the beach with a red ball in its mouth"
+
+Work = tuple[str, Callable[[], Any], tuple[Any, ...]]
+"""An item, a function that works on one of them, and the modules that the function uses."""
 
 
 def add_parser(subparsers: Any) -> None:
     """Add ``bench`` and its options."""
     parser = subparsers.add_parser(
-        "bench",
-        help="measure speed and memory on this machine",
-        description="Time a model on one picture of noise: median of several runs after a warm-up. "
-        "Peak memory is the whole process's, the interpreter and torch included. With WHAT, "
-        "something else is measured; 'derefl bench models' measures all models.",
+        "bench", help="measure the models on this machine", description=DESCRIPTION
     )
-    parser.add_argument("--model", metavar="NAME", default="derefl-small")
-    parser.add_argument("--device", choices=("cpu", "cuda", "mps"), default="cpu")
-    parser.add_argument("--threads", type=int, default=2, help="CPU threads (default: %(default)s)")
+    parser.add_argument("--model", metavar="NAME", nargs="+", help="default: all shipped models")
+    parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, mps (default: cpu)")
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads (default: %(default)s)")
     parser.add_argument(
-        "--size", type=int, nargs=2, metavar=("H", "W"), default=(384, 512), help="in pixels"
+        "--size",
+        type=int,
+        nargs=2,
+        metavar=("H", "W"),
+        default=(384, 512),
+        help="of the picture for models that remove reflections, in pixels (default: 384 512)",
     )
-    parser.add_argument("--runs", type=int, default=10, help="default: %(default)s")
+    parser.add_argument("--runs", type=int, default=5, help="default: %(default)s")
     parser.add_argument("--json", action="store_true", help="print one JSON object, nothing else")
     parser.set_defaults(run=run)
-    others = parser.add_subparsers(title="what else to measure", metavar="WHAT")
-    bench_models.add_parser(others)
-    bench_hashing.add_parser(others)
-    bench_search.add_parser(others)
-    bench_stores.add_parser(others)
-    bench_photo.add_parsers(others)
-    bench_variants.add_parser(others)
-    bench_report.add_parser(others)
 
 
 def run(args: argparse.Namespace) -> int:
     """Measure and print."""
+    from derefl.zoo import list_models
+
+    if min(args.size) < 16 or min(args.threads, args.runs) < 1:
+        raise ConfigError(
+            f"got --size {args.size[0]} {args.size[1]}, --threads {args.threads} and --runs "
+            f"{args.runs}, expected a size of at least 16 16, and threads and runs of at least 1"
+        )
+    shipped = [entry.name for entry in list_models() if entry.kind != "lcdh-teacher"]
+    settings = {key: getattr(args, key) for key in ("device", "threads", "size", "runs")}
+    kinds = {name: kind_of(name) for name in args.model or shipped}
+    rows: list[dict[str, Any]] = []
+    for name, kind in kinds.items():
+        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
+            rows += process.submit(measure, name, kind, **settings).result()
+    if args.json:
+        print(json.dumps({**settings, "models": rows}))
+    else:
+        print("{size[0]}×{size[1]} pixels, {device}, {threads} threads, float32".format(**settings))
+        print(table(rows))
+    return 0
+
+
+def kind_of(name: str) -> str:
+    """The kind of a model: of the first one if there are several with ``+`` between them.
+
+    Raises:
+        ModelNotFoundError: there is no such model.
+        ConfigError: the model is a teacher.
+    """
+    from derefl.reflection.pipeline import sources
+    from derefl.zoo import list_models, locate, read_header
+
+    first = sources(name)[0]
+    kind = next((entry.kind for entry in list_models() if entry.name == first), None)
+    if kind is None:
+        found = locate(first, kind="derefl")
+        kind = read_header(found.weights, found.config_file)["kind"]
+    if kind == "lcdh-teacher":
+        raise ConfigError(
+            f"{name} is a teacher, expected a remover or a student: bench its student"
+        )
+    return kind
+
+
+def measure(
+    name: str, kind: str, device: str, threads: int, size: Sequence[int], runs: int
+) -> list[dict[str, Any]]:
+    """One row for each kind of item that a model takes."""
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    torch.set_num_threads(threads)
+    rows: list[dict[str, Any]] = []
+    for item, work, modules in works(name, kind, device, size):
+        seconds = median_seconds(work, runs)
+        with FlopCounterMode(display=False) as counter:
+            work()
+        rows.append({"model": name, "item": item, "ms": 1e3 * seconds})
+        rows[-1]["parameters"] = sum(p.numel() for module in modules for p in module.parameters())
+        rows[-1]["gmacs"] = counter.get_total_flops() / 2e9
+        rows[-1]["peak_memory_mb"] = peak_memory_mb()
+    return rows
+
+
+def works(name: str, kind: str, device: str, size: Sequence[int]) -> list[Work]:
+    """What a model does with each kind of item, on random inputs."""
     import torch
 
-    from derefl.errors import ConfigError
-    from derefl.reflection.pipeline import load_derefl
+    from derefl import load_derefl, load_lcdh_student
 
-    if min(args.size) < 16 or args.runs < 1 or args.threads < 1:
-        raise ConfigError(
-            "expected --size of at least 16 16, and --runs and --threads of at least 1"
-        )
-    torch.set_num_threads(args.threads)
-    model = load_derefl(args.model, device=args.device)
-    before = peak_memory_mb() or math.nan
-    x = torch.rand(1, 3, *args.size, generator=torch.Generator().manual_seed(0)).to(args.device)
+    if kind == "lcdh-student":
+        hasher = load_lcdh_student(name, device=device)
+        picture = torch.rand(1, 3, hasher.config.image_size, hasher.config.image_size)
+        return [
+            ("picture", lambda: hasher.encode_image(picture), (hasher.image, hasher.image_hash)),
+            ("text", lambda: hasher.encode_text([TEXT]), (hasher.text, hasher.text_hash)),
+        ]
+    remover = load_derefl(name, device=device)
+    x = torch.rand(1, 3, *size, device=device)
     # Reading a value waits for the device.
-    seconds = median_seconds(lambda: model.transmission(x).sum().item(), args.runs)
-    peak = peak_memory_mb() or math.nan
-    report = {
-        "model": args.model,
-        "device": args.device,
-        "threads": args.threads,
-        "dtype": "float32",
-        "height": args.size[0],
-        "width": args.size[1],
-        "seconds": seconds,
-        "peak_memory_mb": peak,
-        "memory_before_mb": before,
-        "parameters": parameters_of(model),
-        "gmacs": count_macs(lambda: model.transmission(x)),
-        "machine": machine(),
-    }
-    if args.json:
-        print(json.dumps(report))
-    else:
-        print(
-            "{model}: {seconds:.3f} s a picture of {height}×{width} on {device} with {threads} "
-            "threads, {dtype}\n{parameters:,} parameters, {gmacs:.2f} GMACs, peak memory "
-            "{peak_memory_mb:.0f} MB ({memory_before_mb:.0f} MB before the first picture)".format(
-                **report
-            )
-        )
-    return 0
+    return [("picture", lambda: remover.transmission(x).sum().item(), (remover,))]
+
+
+def median_seconds(work: Callable[[], Any], runs: int) -> float:
+    """The median of several runs, after one run as a warm-up."""
+    seconds = []
+    for _ in range(runs + 1):
+        start = time.perf_counter()
+        work()
+        seconds.append(time.perf_counter() - start)
+    return sorted(seconds[1:])[runs // 2]
+
+
+def table(rows: Sequence[dict[str, Any]]) -> str:
+    """Rows with the same keys as aligned columns under these keys; numbers have four digits."""
+
+    def cell(value: Any) -> str:
+        if isinstance(value, float):
+            return f"{value:.4g}" if value < 1000 else f"{value:,.0f}"
+        return f"{value:,}" if isinstance(value, int) else str(value)
+
+    lines = [[*rows[0]], *([cell(value) for value in row.values()] for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join(
+        "  ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])])
+        for line in lines
+    )

@@ -1,6 +1,7 @@
 """Everything a run needs to go on where it stopped, in one safetensors file."""
 
 import json
+import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -19,10 +20,11 @@ from derefl.zoo.checkpoint import misfits
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a run is: steps done, and seconds spent on them in all its sessions."""
+    """Steps done, seconds spent on them, and the best validation so far."""
 
     step: int = 0
     seconds: float = 0.0
+    best: float = -math.inf
 
 
 def start_from(model: nn.Module, start: nn.Module) -> None:

@@ -75,7 +75,7 @@ def prepare(source: str, repo: str) -> Release:
     if found.sha256 not in (None, sha256):
         raise CheckpointError(
             f"{found.weights} has the sha256 {sha256}, but the manifest lists {found.sha256}: put "
-            f"the checkpoint in with python -m derefl.zoo.bundle FILE {source}, then publish"
+            f"the checkpoint in with python examples/tools/bundle.py FILE {source}, then publish"
         )
     name = found.entry.name if found.entry else repo.split("/")[1]
     card = model_card(header, found.entry, name, repo)

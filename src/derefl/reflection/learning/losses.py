@@ -18,13 +18,19 @@ class LossConfig:
     """Weights of the terms (our choice; the paper's are not known to us).
 
     Attributes:
-        reconstruction, log_error, gradient, low, high, consistency: weights.
+        reconstruction, gradient, low, high, consistency: weights of the paper's terms.
+        aligned: share of the reconstruction loss of a real pair that is taken after
+            :func:`align_colours`. Exposure and white balance of a real pair disagree.
+        tone: weight of :func:`tone_loss`, on synthetic pairs only: their tone is exact.
+        log_error: weight of :func:`log_error`.
         estimated_targets: take the targets of R_low and R_high from T̂, as the paper does, instead
             of from the true T.
     """
 
     reconstruction: float = 1.0
-    log_error: float = 0.03
+    aligned: float = 0.5
+    tone: float = 1.0
+    log_error: float = 0.0
     gradient: float = 0.5
     low: float = 1.5
     high: float = 0.5
@@ -33,7 +39,12 @@ class LossConfig:
 
 
 def decomposition_loss(
-    layers: Layers, image: Tensor, transmission: Tensor, kernel: int, config: LossConfig
+    layers: Layers,
+    image: Tensor,
+    transmission: Tensor,
+    real: Tensor,
+    kernel: int,
+    config: LossConfig,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """The weighted sum, and its unweighted terms for the log.
 
@@ -41,15 +52,18 @@ def decomposition_loss(
         layers: what the network made of ``image``.
         image: I, in [0, 1].
         transmission: the true T.
+        real: which pairs were photographed, bool ``[b]``; the others are synthetic.
         kernel: width of the mean filter M.
         config: weights.
     """
     reference = layers.transmission.detach() if config.estimated_targets else transmission
     low, high = split_residual(image, reference, kernel)
+    estimate = layers.transmission
     terms = {
-        "reconstruction": F.l1_loss(layers.transmission, transmission),
-        "log_error": log_error(layers.transmission, transmission),
-        "gradient": gradient_loss(layers.transmission, transmission),
+        "reconstruction": reconstruction_loss(estimate, transmission, real, config.aligned),
+        "tone": tone_loss(estimate[~real], transmission[~real]),
+        "log_error": log_error(estimate, transmission),
+        "gradient": gradient_loss(estimate, transmission),
         "low": low_loss(layers.residual_low, low),
         "high": high_loss(layers.residual_high, high),
         "consistency": consistency_loss(layers, image),
@@ -59,6 +73,40 @@ def decomposition_loss(
         torch.zeros((), device=image.device),
     )
     return total, {name: term.detach() for name, term in terms.items()}
+
+
+def reconstruction_loss(estimate: Tensor, target: Tensor, real: Tensor, aligned: float) -> Tensor:
+    """‖T̂ − T‖₁; of real pairs the share ``aligned`` is taken after :func:`align_colours`."""
+    error = (estimate - target).abs().mean(dim=(1, 2, 3))
+    if aligned and real.any():
+        fitted = align_colours(estimate[real], target[real])
+        share = torch.zeros_like(error)
+        share[real] = (fitted - target[real]).abs().mean(dim=(1, 2, 3)) - error[real]
+        error = error + aligned * share
+    return error.mean()
+
+
+def align_colours(estimate: Tensor, target: Tensor, ridge: float = 1e-3) -> Tensor:
+    """Map each estimate onto its target by the affine colour map of least squares.
+
+    Photometric alignment (arXiv 2604.08172): a 3×3 matrix and an offset per picture, in closed
+    form from covariances. ``ridge`` keeps the map near the identity where colours are few.
+    """
+    x, y = estimate.flatten(2), target.flatten(2)
+    mean_x, mean_y = x.mean(dim=2, keepdim=True), y.mean(dim=2, keepdim=True)
+    x, y = x - mean_x, y - mean_y
+    n, identity = x.shape[2], torch.eye(3, device=x.device)
+    covariance = x @ x.transpose(1, 2) / n + ridge * identity
+    cross = y @ x.transpose(1, 2) / n + ridge * identity
+    matrix = torch.linalg.solve(covariance, cross, left=False)
+    return (matrix @ x + mean_y).view_as(estimate)
+
+
+def tone_loss(estimate: Tensor, target: Tensor, side: int = 16) -> Tensor:
+    """L1 distance of the means over ``side`` × ``side`` pixels (our choice); 0 for no picture."""
+    if not len(estimate):
+        return estimate.sum()
+    return F.avg_pool2d(estimate - target, side, ceil_mode=True).abs().mean()
 
 
 def log_error(estimate: Tensor, target: Tensor) -> Tensor:

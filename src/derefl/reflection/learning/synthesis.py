@@ -32,24 +32,24 @@ class SynthesisConfig:
         sharp: the reflection is (almost) in focus.
         spatial: its strength varies over the picture.
         ghost: a second, shifted and weaker copy, from the other side of the pane.
-        cast: the glass is tinted.
+        glass: the pane changes exposure and black level, see :func:`glass`.
         noise: sensor noise.
-        jpeg: JPEG compression of the result.
+        compress: JPEG or WebP compression of the result.
     """
 
     recipes: tuple[float, float, float, float] = (0.35, 0.2, 0.15, 0.3)
-    bokeh: float = 0.0
-    clean: float = 0.08
-    weak: float = 0.5
+    bokeh: float = 0.15
+    clean: float = 0.12
+    weak: float = 0.25
     recolour: float = 0.5
-    illuminant: float = 0.6
-    veil: float = 0.15
-    sharp: float = 0.35
-    spatial: float = 0.5
-    ghost: float = 0.2
-    cast: float = 0.3
-    noise: float = 0.25
-    jpeg: float = 0.35
+    illuminant: float = 0.4
+    veil: float = 0.1
+    sharp: float = 0.4
+    spatial: float = 0.35
+    ghost: float = 0.15
+    glass: float = 0.4
+    noise: float = 0.3
+    compress: float = 0.6
 
 
 def synthesise(t: Tensor, r: Tensor, rng: Generator, config: SynthesisConfig) -> Tensor:
@@ -79,17 +79,33 @@ def synthesise(t: Tensor, r: Tensor, rng: Generator, config: SynthesisConfig) ->
             rng.choice(len(RECIPES), p=np.asarray(config.recipes) / sum(config.recipes))
         ]
         mixture = recipe(t, r, rng)
-        if rng.random() < config.cast:
-            mixture = mixture * uniform(rng, 0.92, 1.04, (3, 1, 1))
+        if rng.random() < config.glass:
+            mixture = glass(mixture, rng)
     return photographed(mixture, rng, config)
 
 
 def photographed(x: Tensor, rng: Generator, config: SynthesisConfig) -> Tensor:
-    """What a camera adds to a mixture: noise and JPEG, each in its share; in [0, 1]."""
+    """Add the noise and the compression of a camera, each in its share; in [0, 1].
+
+    Pictures with and without a reflection get the same of both. Otherwise the network learns that
+    traces of compression mean "no reflection".
+    """
     if rng.random() < config.noise:
         x = add_noise(x, rng)
     x = x.clamp(0, 1)
-    return jpeg(x, int(rng.integers(60, 98))) if rng.random() < config.jpeg else x
+    if rng.random() < config.compress:
+        x = compressed(x, str(rng.choice(["JPEG", "WEBP"])), int(rng.integers(55, 98)))
+    return x
+
+
+def glass(x: Tensor, rng: Generator) -> Tensor:
+    """x·s + d: s ~ U(.9, 1.1), and a coloured black level d ~ U(0, .09) times U(.6, 1.2).
+
+    The ranges cover the affine maps between the pictures of SIR², RSIR² and Zhang et al. and their
+    truths (our choice).
+    """
+    offset = uniform(rng, 0.6, 1.2, (3, 1, 1)) * rng.uniform(0, 0.09)
+    return x * rng.uniform(0.9, 1.1) + offset
 
 
 def transplanted(t: Tensor, image: Tensor, truth: Tensor, rng: Generator) -> Tensor:
@@ -199,11 +215,11 @@ def add_noise(x: Tensor, rng: Generator) -> Tensor:
     return x + noise * (a + b * x).sqrt()
 
 
-def jpeg(x: Tensor, quality: int) -> Tensor:
-    """Through a JPEG file and back: ``[3 h w]`` in [0, 1] in and out."""
+def compressed(x: Tensor, format: str, quality: int) -> Tensor:
+    """Through a ``JPEG`` or ``WEBP`` file and back: ``[3 h w]`` in [0, 1] in and out."""
     buffer = io.BytesIO()
     array = (x * 255).round().byte().permute(1, 2, 0).numpy()
-    Image.fromarray(array).save(buffer, "JPEG", quality=quality)
+    Image.fromarray(array).save(buffer, format, quality=quality)
     with Image.open(buffer) as image:
         return torch.from_numpy(np.array(image)).permute(2, 0, 1).float() / 255
 

@@ -1,7 +1,6 @@
 """Training a :class:`DeRefl`: ``derefl train reflection``."""
 
 import itertools
-import json
 import os
 import time
 from collections.abc import Iterator
@@ -13,10 +12,19 @@ from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 from tqdm import tqdm
 
+from derefl.errors import ConfigError
+from derefl.reflection.big import look_twice
 from derefl.reflection.learning.losses import LossConfig, decomposition_loss
-from derefl.reflection.learning.pairs import Pairs, PairsConfig, batches
+from derefl.reflection.learning.pairs import Batch, Pairs, PairsConfig, batches, held_back_photos
 from derefl.reflection.learning.synthesis import SynthesisConfig
-from derefl.reflection.learning.validate import validate
+from derefl.reflection.learning.validate import (
+    Sample,
+    choice,
+    format_table,
+    samples,
+    scores,
+    sheet,
+)
 from derefl.reflection.model import DeRefl, DeReflConfig, Layers
 from derefl.training.ema import EMA
 from derefl.training.imagenet import load_imagenet_weights
@@ -30,22 +38,27 @@ from derefl.zoo.checkpoint import save_checkpoint
 
 @dataclass(frozen=True)
 class RunConfig:
-    """The run itself; everything here is our choice.
+    """The run itself; all defaults are our choice.
 
     Attributes:
-        steps: length of the run …
-        minutes: … which ends, and lowers its learning rate, after this time if that is sooner; 0
-            for no such end. For a machine that is lent by the minute.
-        batch, size: pairs a step and their side in pixels …
-        late_from, late_batch, late_size: … and from this fraction of the run on. 256 divides into
-            windows of 8 tokens at every stride; 288 does not, and its padding costs a third more.
-        learning_rate, backbone_rate, weight_decay, warmup: AdamW and its schedule.
+        steps: length of the run.
+        minutes: longest time of the run; the learning rate falls accordingly. 0 sets no limit.
+        batch, size: pairs per step and their side in pixels.
+        late_from, late_batch, late_size: the same after this fraction of the run. Sizes that
+            256 divides fill the attention windows at every stride.
+        learning_rate, backbone_rate, weight_decay, warmup: AdamW and its schedule. A
+            ``backbone_rate`` of 0 freezes the backbone.
         clip: largest gradient norm.
-        ema: decay of the averaged weights, which are what is validated and shipped.
+        ema: decay of the averaged weights, which are validated and shipped.
         seed: of the initial weights and of every pair.
-        validate_every: steps.
+        validation: validation sets, each ``NAME=DIR``: a folder of pairs, or of photographs
+            without a reflection.
+        validate_every: steps between validations.
+        validate_share: n validates on every n-th picture only.
+        choose_by: validation sets whose mean gain in dB chooses the checkpoint.
+        clean_floor: PSNR in dB of clean photographs below which a checkpoint loses as much.
         save_every: seconds between resumable states.
-        workers: processes that make pairs while an accelerator trains; on a CPU there are none.
+        workers: processes that make pairs for an accelerator; a CPU run has none.
         keep_memory: see :func:`~derefl.training.memory.keep_freed_memory`.
     """
 
@@ -63,7 +76,11 @@ class RunConfig:
     clip: float = 1.0
     ema: float = 0.998
     seed: int = 0
+    validation: tuple[str, ...] = ()
     validate_every: int = 500
+    validate_share: int = 1
+    choose_by: tuple[str, ...] = ("rsir2_val", "real_val")
+    clean_floor: float = 40.0
     save_every: float = 180.0
     workers: int = 12
     keep_memory: bool = True
@@ -88,7 +105,7 @@ def train(
     Args:
         config: all settings.
         out: folder for ``state.safetensors``, ``log.jsonl``, ``validation-*.png`` and
-            ``model.safetensors``, the averaged model.
+            ``model.safetensors``, the averaged model of the best validation.
         device: where to train.
         start: weights to start from instead of ImageNet's; ignored when resuming.
 
@@ -111,7 +128,10 @@ def train(
         load_imagenet_weights(model.backbone.features, name, features_only=True)
     else:
         start_from(model, start)
+    model.backbone.requires_grad_(run.backbone_rate > 0)
     model.to(device).to(memory_format=torch.channels_last).train()
+    folders = validation_folders(run)
+    photos = held_back_photos(config.pairs.photos, config.pairs.hold_back)
     ema = EMA(model, run.ema)
     optimiser = make_optimiser(model, run)
     state, progress = out / "state.safetensors", Progress()
@@ -122,18 +142,19 @@ def train(
 
     if run.minutes and progress.seconds >= 60 * run.minutes:
         return ema.model
+    best = progress.best
     started = saved = time.monotonic()
     workers = 0 if device.type == "cpu" else min(run.workers, os.cpu_count() or 1)
     meter = Meter()
     with tqdm(total=run.steps, initial=progress.step, unit="step", smoothing=0.05) as bar:
         steps = enumerate(batches(pairs, plan(run, progress.step), workers), progress.step)
         for step, batch in steps:
-            image, truth = (x.to(device, non_blocking=True) for x in batch)
+            batch = Batch(*(x.to(device, non_blocking=True) for x in batch))
             seconds = progress.seconds + time.monotonic() - started
             spent = min(1.0, seconds / (60 * run.minutes)) if run.minutes else 0.0
-            terms = take_step(model, optimiser, image, truth, step, config, spent)
+            terms = take_step(model, optimiser, batch, step, config, spent)
             ema.update(model, step)
-            meter.add(len(image), **terms)
+            meter.add(len(batch.image), **terms)
             done = step + 1
             last = done == run.steps or spent == 1.0
             bar.update()
@@ -142,30 +163,64 @@ def train(
                 log.write(event="train", step=done, **means)
                 bar.set_postfix(loss=f"{means['loss']:.4f}", refresh=False)
             if done % run.validate_every == 0 or last:
-                scores = validate(ema.model, pairs, out / f"validation-{done:06d}.png")
-                log.write(event="validation", step=done, **scores)
-                save_checkpoint(
-                    ema.model, out / "model.safetensors", kind="derefl", config=asdict(config.model)
-                )
-                bar.write(f"step {done}: " + json.dumps(scores))
+                table = validate(ema.model, samples(folders, photos, run.validate_share))
+                number = choice(table, run.choose_by, run.clean_floor)
+                log.write(event="validation", step=done, choice=round(number, 3), kinds=table)
+                bar.write(f"step {done}, choice {number:.3f}\n{format_table(table)}")
+                sheet(ema.model, samples(folders, photos), out / f"validation-{done:06d}.png")
+                if number >= best:
+                    best = number
+                    save_checkpoint(
+                        ema.model,
+                        out / "model.safetensors",
+                        kind="derefl",
+                        config=asdict(config.model),
+                    )
             if time.monotonic() - saved > run.save_every or last:
                 saved = time.monotonic()
-                save_state(state, model, ema, optimiser, Progress(done, seconds))
+                save_state(state, model, ema, optimiser, Progress(done, seconds, best))
             if last:
                 break
     return ema.model
 
 
+def validation_folders(run: RunConfig) -> dict[str, Path]:
+    """The validation sets by name.
+
+    Raises:
+        ConfigError: a set is not ``NAME=DIR``.
+        DataError: a folder is missing or holds no picture.
+    """
+    folders = {}
+    for item in run.validation:
+        name, equals, folder = item.partition("=")
+        if not (name and equals and folder):
+            raise ConfigError(f"got --val {item!r}, expected NAME=DIR, as in rsir2_val=pairs/val")
+        folders[name] = Path(folder)
+        next(samples({name: folders[name]}))
+    return folders
+
+
+def validate(model: DeRefl, pictures: Iterator[Sample]) -> dict[str, dict[str, float]]:
+    """:func:`~derefl.reflection.learning.validate.scores` of the network as users run it."""
+    device = next(model.parameters()).device
+
+    def change(x: Tensor) -> Tensor:
+        x = x.to(device)
+        return (model(x).transmission - x).cpu().float()
+
+    return scores(lambda x: x + look_twice(change, x), pictures)
+
+
 def take_step(
     model: DeRefl,
     optimiser: torch.optim.AdamW,
-    image: Tensor,
-    truth: Tensor,
+    batch: Batch,
     step: int,
     config: TrainConfig,
     spent: float = 0.0,
 ) -> dict[str, Tensor]:
-    """One step of the optimiser, ``spent`` being the share of ``run.minutes`` that has passed.
+    """One step of the optimiser; ``spent`` is the share of ``run.minutes`` that has passed.
 
     Returns loss, gradient norm and the loss terms for the log, all on the device.
     """
@@ -173,11 +228,13 @@ def take_step(
     for group in optimiser.param_groups:
         factor = cosine_with_warmup(step, run.steps, run.warmup, spent=spent)
         group["lr"] = group["rate"] * factor
-    dtype = autocast_dtype(image.device)
-    with torch.autocast(image.device.type, dtype, enabled=dtype is not None):
+    image, device = batch.image, batch.image.device
+    dtype = autocast_dtype(device)
+    with torch.autocast(device.type, dtype, enabled=dtype is not None):
         layers = model(image.contiguous(memory_format=torch.channels_last))
     layers = Layers(*(layer.float() for layer in layers))
-    loss, terms = decomposition_loss(layers, image, truth, config.model.mean_kernel, config.loss)
+    kernel = config.model.mean_kernel
+    loss, terms = decomposition_loss(layers, image, batch.truth, batch.real, kernel, config.loss)
     optimiser.zero_grad(set_to_none=True)
     loss.backward()
     norm = clip_grad_norm_(model.parameters(), run.clip)
@@ -199,6 +256,8 @@ def make_optimiser(model: DeRefl, run: RunConfig) -> torch.optim.AdamW:
     """AdamW; the backbone learns more slowly, and vectors (norms, biases, scales) do not decay."""
     groups: dict[tuple[bool, bool], list[Tensor]] = {}
     for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            continue
         key = name.startswith("backbone."), parameter.ndim > 1
         groups.setdefault(key, []).append(parameter)
     return torch.optim.AdamW(

@@ -1,51 +1,196 @@
-"""Validation on what training holds back, with pictures to look at."""
+"""Validation: scores by kind of picture, with standard errors, and a sheet to look at."""
 
-import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import islice, pairwise
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
 from derefl.files import atomic_path
-from derefl.reflection.learning.pairs import Pairs
-from derefl.reflection.model import DeRefl
+from derefl.reflection.learning.folders import list_pairs, list_pictures, read_pair, read_rgb
+from derefl.reflection.learning.pairs import by_scene
+from derefl.reflection.learning.synthesis import clipped, gaussian, linear_light, screen
+
+BLOCK = 16
+"""Side in pixels of the means that are the low band of an error."""
+
+STRENGTHS = (10, 15, 20, 25, 30)
+"""PSNR in dB of a synthetic picture before: limits of its classes."""
+
+
+class Sample(NamedTuple):
+    """One validation picture: its kind, its scene, I and T, float ``[1 3 h w]`` in [0, 1]."""
+
+    kind: str
+    scene: str
+    image: Tensor
+    truth: Tensor
+
+
+def samples(
+    folders: Mapping[str, Path], photos: Sequence[Path] = (), every: int = 1
+) -> Iterator[Sample]:
+    """The validation pictures, the same in every run.
+
+    Args:
+        folders: by name; folders of pairs, or of photographs without a reflection.
+        photos: photographs that training holds back: the layers of synthetic pairs. They are also
+            the kinds ``clean``, ``blurred_2`` and ``blurred_5`` (σ in pixels), with T = I.
+        every: only every n-th picture of each kind.
+    """
+    for name, folder in folders.items():
+        if (folder / "blended").is_dir():
+            scenes = by_scene(list_pairs(folder))
+            pairs = [(scene, pair) for scene, some in scenes.items() for pair in some]
+            for scene, pair in pairs[::every]:
+                image, truth = map(to_tensor, read_pair(pair))
+                yield Sample(name, Path(scene).name, image, truth)
+        else:
+            for path in list_pictures(folder)[::every]:
+                photo = to_tensor(read_rgb(path))
+                yield Sample(name, path.name, photo, photo)
+    yield from synthetic(photos, every)
+    for path in photos[1 :: 2 * every]:
+        photo = to_tensor(read_rgb(path))
+        yield Sample("clean", path.name, photo, photo)
+        for sigma in (2, 5):
+            soft = gaussian(photo[0], 33, sigma)[None]
+            yield Sample(f"blurred_{sigma}", path.name, soft, soft)
+
+
+def synthetic(photos: Sequence[Path], every: int = 1, side: int = 256) -> Iterator[Sample]:
+    """Textbook mixtures of neighbouring photographs, at full strength, squares of ``side``.
+
+    ``screen``: :func:`~derefl.reflection.learning.synthesis.screen` with a blurred reflection, the
+    task of the literature. ``10-15`` … ``25-30``: all recipes, reflections blurred and in focus,
+    by the PSNR of the input.
+    """
+    layers = photos[:: 2 * every]
+    for i, path in enumerate(layers):
+        t, r = (square(p, side) for p in (path, layers[(i + 1) % len(layers)]))
+        for j, (recipe, sigma) in enumerate(
+            ((screen, 4.0), (screen, 0.0), (clipped, 2.0), (linear_light, 1.0), (linear_light, 4.0))
+        ):
+            rng = np.random.default_rng([20250512, i, j])
+            image = recipe(t, gaussian(r, 11, sigma) if sigma else r, rng).clamp(0, 1)[None]
+            if j == 0:
+                yield Sample("screen", path.name, image, t[None])
+            quality = psnr(image, t[None])
+            for low, high in pairwise(STRENGTHS):
+                if low <= quality < high:
+                    yield Sample(f"{low}-{high}", path.name, image, t[None])
+
+
+def square(path: Path, side: int) -> Tensor:
+    """The middle of a picture, ``[3 side side]``."""
+    picture = read_rgb(path)
+    h, w = picture.shape[:2]
+    y, x = (h - min(h, w)) // 2, (w - min(h, w)) // 2
+    cut = picture[y : y + min(h, w), x : x + min(h, w)]
+    return to_tensor(np.array(Image.fromarray(cut).resize((side, side))))[0]
+
+
+def to_tensor(picture: np.ndarray) -> Tensor:
+    """uint8 ``[h w 3]`` to float ``[1 3 h w]`` in [0, 1]."""
+    return torch.from_numpy(picture).permute(2, 0, 1)[None].float() / 255
+
+
+def measure(estimate: Tensor, image: Tensor, truth: Tensor) -> dict[str, float]:
+    """Scores of one picture; all arguments float ``[1 3 h w]`` in [0, 1].
+
+    Returns:
+        ``psnr`` and ``input`` in dB, of T̂ and of I; ``gain``, their difference; ``low`` and
+        ``high``, the error in the means of 16 × 16 pixels and in the rest, RMSE in levels of 255;
+        ``strong``, the gain inside the tenth of the pixels where the reflection is strongest.
+    """
+    low = F.avg_pool2d(estimate - truth, BLOCK, ceil_mode=True)
+    rest = (
+        estimate
+        - truth
+        - F.interpolate(low, scale_factor=BLOCK)[..., : truth.shape[2], : truth.shape[3]]
+    )
+    strength = (image - truth).abs().mean(dim=1, keepdim=True)
+    strongest = (strength >= strength.flatten().quantile(0.9)).expand_as(truth)
+    scores = {"psnr": psnr(estimate, truth), "input": psnr(image, truth)}
+    return scores | {
+        "gain": scores["psnr"] - scores["input"],
+        "low": 255 * float(low.square().mean().sqrt()),
+        "high": 255 * float(rest.square().mean().sqrt()),
+        "strong": psnr(estimate[strongest], truth[strongest])
+        - psnr(image[strongest], truth[strongest]),
+    }
 
 
 @torch.inference_mode()
-def held_back_scores(estimate: Callable[[Tensor], Tensor], pairs: Pairs) -> dict[str, float]:
-    """Mean PSNR in dB on the pictures that training holds back, the higher the better.
+def scores(
+    estimate: Callable[[Tensor], Tensor], pictures: Iterator[Sample]
+) -> dict[str, dict[str, float]]:
+    """Mean scores by kind.
 
     Args:
         estimate: T̂ of I, both float ``[1 3 h w]`` on the CPU.
-        pairs: gives the pictures, see :meth:`~derefl.reflection.learning.pairs.Pairs.validation`.
+        pictures: see :func:`samples`.
 
     Returns:
-        ``KIND_psnr`` of T̂ against T for each kind of picture, and ``KIND_input`` of I against T.
+        By kind: the means over the pictures of what :func:`measure` gives, ``worst`` PSNR, ``n``
+        pictures, and ``error``, the standard error of ``gain`` over scenes.
     """
-    scores: dict[str, list[float]] = {}
-    for kind, image, truth in pairs.validation():
-        scores.setdefault(f"{kind}_psnr", []).append(psnr(estimate(image).clamp(0, 1), truth))
-        scores.setdefault(f"{kind}_input", []).append(psnr(image, truth))
-    return {name: round(float(np.mean(values)), 3) for name, values in scores.items()}
+    measured: dict[str, list[tuple[str, dict[str, float]]]] = {}
+    for kind, scene, image, truth in pictures:
+        result = measure(estimate(image).clamp(0, 1), image, truth)
+        measured.setdefault(kind, []).append((scene, result))
+    table = {}
+    for kind, results in measured.items():
+        means = {key: float(np.mean([r[key] for _, r in results])) for key in results[0][1]}
+        by: dict[str, list[float]] = {}
+        for scene, result in results:
+            by.setdefault(scene, []).append(result["gain"])
+        spread = np.std([np.mean(gains) for gains in by.values()]) / max(1, len(by) - 1) ** 0.5
+        means["worst"] = min(r["psnr"] for _, r in results)
+        table[kind] = {key: round(value, 3) for key, value in means.items()}
+        table[kind] |= {"error": round(float(spread), 3), "n": len(results)}
+    return table
+
+
+def choice(table: Mapping[str, Mapping[str, float]], kinds: Sequence[str], floor: float) -> float:
+    """The number that chooses a checkpoint: the mean gain over ``kinds`` in dB.
+
+    The gap of clean photographs to ``floor`` dB is subtracted. Without any of ``kinds`` the gain
+    on ``screen`` counts.
+    """
+    gains = [table[kind]["gain"] for kind in kinds if kind in table] or [table["screen"]["gain"]]
+    harm = max(0.0, floor - table["clean"]["psnr"]) if "clean" in table else 0.0
+    return float(np.mean(gains)) - harm
+
+
+def format_table(table: Mapping[str, Mapping[str, float]]) -> str:
+    """One line per kind."""
+    columns = ("n", "input", "psnr", "gain", "error", "strong", "low", "high", "worst")
+    lines = [f"{'':12}" + "".join(f"{c:>8}" for c in columns)]
+    lines += [f"{k:12}" + "".join(f"{row[c]:8.4g}" for c in columns) for k, row in table.items()]
+    return "\n".join(lines)
 
 
 @torch.inference_mode()
-def validate(model: DeRefl, pairs: Pairs, sheet: Path, rows: int = 8) -> dict[str, float]:
-    """:func:`held_back_scores` of the network at one size, and a sheet to look at.
-
-    The sheet has I | T̂ | T | R̂_low + R̂_high (grey is zero), ``rows`` pictures, every fourth.
-    """
-    device = next(model.parameters()).device
-    strips: list[np.ndarray] = []
-    for _, image, truth in itertools.islice(pairs.validation(), 0, 4 * rows, 4):
-        estimate, low, high = (layer.cpu().float() for layer in model(image.to(device)))
+def sheet(
+    layers: Callable[[Tensor], Sequence[Tensor]],
+    pictures: Iterator[Sample],
+    path: Path,
+    rows: int = 12,
+    step: int = 7,
+) -> None:
+    """Write I | T̂ | T | R̂_low + R̂_high (grey is zero), every ``step``-th picture, to ``path``."""
+    strips = []
+    for _, _, image, truth in islice(pictures, 0, rows * step, step):
+        estimate, low, high = (layer.cpu().float() for layer in layers(image))
         strips.append(strip([image, estimate.clamp(0, 1), truth, (low + high + 0.5).clamp(0, 1)]))
-    with atomic_path(sheet) as temporary:
+    with atomic_path(path) as temporary:
         Image.fromarray(np.concatenate(strips)).save(temporary)
-    return held_back_scores(lambda x: model(x.to(device)).transmission.cpu().float(), pairs)
 
 
 def psnr(a: Tensor, b: Tensor, most: float = 60.0) -> float:
@@ -53,7 +198,7 @@ def psnr(a: Tensor, b: Tensor, most: float = 60.0) -> float:
     return float(-10 * torch.log10((a - b).square().mean().clamp_min(10 ** (-most / 10))))
 
 
-def strip(pictures: list[Tensor], height: int = 192) -> np.ndarray:
+def strip(pictures: list[Tensor], height: int = 256) -> np.ndarray:
     """Pictures ``[1 3 h w]`` side by side, uint8 ``[height n·height 3]``, each in a square."""
     out = []
     for picture in pictures:

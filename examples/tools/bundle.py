@@ -1,8 +1,8 @@
-"""Put a trained checkpoint into the wheel: ``python -m derefl.zoo.bundle FILE NAME``.
+"""Put a trained checkpoint into the wheel: ``python examples/tools/bundle.py FILE NAME``.
 
-For maintainers, in an editable install: the file is copied to ``src/derefl/weights/`` and the facts
-that can be read off it are written into its entry of the manifest. What only people know, the
-training and the measured scores, is emptied, since it belonged to other weights; write it in anew.
+For maintainers, in an editable install: copy the file to ``src/derefl/weights/`` and write the
+facts of the file into its entry of the manifest. Training and scores of the entry are emptied,
+because they belong to other weights: write the new ones by hand.
 """
 
 import argparse
@@ -19,14 +19,14 @@ from derefl.zoo.header import read_header
 from derefl.zoo.manifest import manifest_file, package_folder, read_manifest, write_manifest
 
 STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
-"""Ends of the names of batch-norm buffers, which are no parameters."""
+"""Ends of the names of batch-norm buffers, which are not parameters."""
 
 
 def bundle(checkpoint: Path, name: str) -> dict[str, Any]:
     """Copy the weights, replace or add the entry ``name``, and return it.
 
     Raises:
-        CheckpointError: the file is none of ours.
+        CheckpointError: the file is not a checkpoint of derefl.
     """
     header = read_header(checkpoint)
     dtypes, parameters = contents(checkpoint)
@@ -50,7 +50,7 @@ def bundle(checkpoint: Path, name: str) -> dict[str, Any]:
     path = manifest_file()
     manifest = read_manifest(path)
     entries = {other["name"]: other for other in manifest["models"]}
-    entries[name] = entry  # in its place, if it has one
+    entries[name] = entry  # in the old place, if there is an old entry
     write_manifest(path, {**manifest, "models": list(entries.values())})
     return entry
 

@@ -1,8 +1,8 @@
-"""The mean of checkpoints: ``python -m derefl.zoo.average FILE FILE … --out FILE``.
+"""The mean of checkpoints: ``python examples/tools/average.py FILE FILE … --out FILE``.
 
-For maintainers. Runs that go on from the same weights and differ in their seeds end near each
+For maintainers. Runs that start from the same weights and differ in their seeds end near each
 other, and the mean of their weights is often better than each of them (Wortsman et al., "Model
-soups", ICML 2022). Of runs that have nothing in common it is worth nothing.
+soups", ICML 2022). The mean of unrelated runs is useless.
 """
 
 import argparse
@@ -23,12 +23,12 @@ def average(checkpoints: Sequence[Path], out: Path, shares: Sequence[float] | No
 
     Args:
         checkpoints: files of one kind and config.
-        out: where the mean goes; it may be one of them.
-        shares: how much each counts, before they are divided by their sum; None: all alike.
+        out: the file to write; it may be one of the checkpoints.
+        shares: the weight of each checkpoint, divided by their sum; None: all the same.
 
     Raises:
-        CheckpointError: one is none of ours, or of another architecture than the first.
-        ConfigError: not one share for each, or their sum is not above 0.
+        CheckpointError: a file is not a checkpoint of derefl, or differs in architecture.
+        ConfigError: not one share for each checkpoint, or the sum is not above 0.
     """
     first = checkpoints[0]
     header = read_header(first)
@@ -51,7 +51,7 @@ def average(checkpoints: Sequence[Path], out: Path, shares: Sequence[float] | No
 
 
 def mean(tensors: Sequence[Tensor], shares: Sequence[float]) -> Tensor:
-    """The weighted mean, summed in float64; of integers the first, since counters have none."""
+    """The weighted mean, summed in float64; the first one of integers (counters)."""
     first = tensors[0]
     if not first.is_floating_point():
         return first
@@ -66,7 +66,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("checkpoints", metavar="FILE", nargs="+", type=Path)
     parser.add_argument("--out", metavar="FILE", type=Path, required=True)
-    parser.add_argument("--shares", metavar="X", nargs="+", type=float, help="default: all alike")
+    parser.add_argument("--shares", metavar="X", nargs="+", type=float, help="default: all equal")
     args = parser.parse_args(argv)
     average(args.checkpoints, args.out, args.shares)
 

@@ -1,0 +1,151 @@
+"""``derefl bench`` and the scripts in examples/benchmarks measure what they say."""
+
+import json
+import re
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import encode
+import photo
+import precision
+import pytest
+import search
+import torch
+
+from derefl import list_models
+from derefl.cli import main
+from derefl.commands import bench
+from derefl.zoo import save_checkpoint
+from tests.conftest import REPOSITORY
+from tests.hashing.tiny import STUDENT, tiny_hasher
+
+
+@pytest.fixture
+def student(tmp_path):
+    """A file of a tiny student."""
+    path = tmp_path / "student.safetensors"
+    save_checkpoint(tiny_hasher(), path, kind="lcdh-student", config=vars(STUDENT))
+    return str(path)
+
+
+@pytest.fixture
+def rows(capsys):
+    """The printed table: one dict of strings for each row, by the words of the header."""
+
+    def rows():
+        lines = capsys.readouterr().out.splitlines()
+        header, *cells = (re.split(" {2,}", line) for line in lines if "  " in line)
+        return [dict(zip(header, row, strict=True)) for row in cells]
+
+    return rows
+
+
+def test_the_median_leaves_the_warm_up_out(monkeypatch):
+    ticks = iter([0, 9, 10, 11, 20, 23, 30, 32])  # runs of 9 (the warm-up), 1, 3 and 2 seconds
+    monkeypatch.setattr(time, "perf_counter", lambda: next(ticks))
+    assert bench.median_seconds(lambda: None, 3) == 2
+
+
+def test_parameters_and_multiply_adds_of_a_product(monkeypatch):
+    layer = torch.nn.Linear(1000, 500)
+    work = ("thing", lambda: layer(torch.zeros(3, 1000)), (layer, layer))
+    monkeypatch.setattr(bench, "works", lambda *_: [work])
+    (row,) = bench.measure("name", "kind", "cpu", 1, (16, 16), 1)
+    assert (row["model"], row["item"], row["parameters"]) == ("name", "thing", 2 * 500_500)
+    assert row["gmacs"] == pytest.approx(3 * 500_000 / 1e9)
+
+
+def test_bench_measures_all_shipped_models(monkeypatch, student, rows, capsys):
+    """In threads; test_learning_commands measures a model in a process."""
+    monkeypatch.setattr(bench, "ProcessPoolExecutor", lambda n, _: ThreadPoolExecutor(n))
+    assert main(["bench", "--size", "32", "32", "--runs", "1"]) == 0
+    table = rows()
+    models = {entry.name: entry for entry in list_models() if entry.kind != "lcdh-teacher"}
+    assert [*dict.fromkeys(row["model"] for row in table)] == [*models]
+    for row in table:
+        assert float(row["ms"].replace(",", "")) > 0
+        if models[row["model"]].kind == "derefl":
+            assert row["parameters"] == f"{models[row['model']].parameters:,}"
+    assert main(["bench", "--model", student, "--runs", "1", "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert [row["item"] for row in report["models"]] == ["picture", "text"]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        (["--threads", "0"], "threads and runs of at least 1"),
+        (["--size", "8", "8"], "a size of at least 16 16"),
+        (["--model", "derefl-smal"], "Did you mean 'derefl-small'"),
+        (["--model", "lcdh-teacher"], "bench its student"),
+    ],
+)
+def test_bench_refuses(wrong, words, capsys):
+    assert main(["bench", *wrong]) == 1
+    assert words in capsys.readouterr().err
+
+
+def test_encode(student, rows):
+    encode.main(f"--model {student} --clip ViT-S-32-alt --batches 1 2 --seconds .01".split())
+    table = rows()
+    assert [row["items"] for row in table] == ["pictures", "texts"] * 2
+    assert all(float(row[f"batch {n}"].replace(",", "")) > 0 for row in table for n in (1, 2))
+
+
+def test_rates_count_items_not_calls(monkeypatch):
+    """By a clock that moves 10 ms at every look: some ten calls of 5 items in 0.1 s."""
+    ticks = iter(range(100))
+    monkeypatch.setattr(time, "perf_counter", lambda: next(ticks) / 100)
+    assert 400 < encode.rate(lambda batch: None, 5, 0.1) < 600
+
+
+def test_photo(checkpoint, rows):
+    photo.main(f"--model {checkpoint} --size 40 60 --runs 2 --threads 1".split())
+    (row,) = rows()
+    assert (row["height"], row["width"], row["detail"]) == ("40", "60", "auto")
+    before, first, last = (
+        float(row[f"MB {when}"].replace(",", ""))
+        for when in ("before", "after the first", "after the last")
+    )
+    assert 100 < before <= first <= last
+
+
+def test_precision(checkpoint, rows):
+    variants = "--only float32 autocast bfloat16 --size 40 60 --runs 1 --threads 1"
+    precision.main(f"--model {checkpoint} {variants}".split())
+    table = {row.pop("variant"): row for row in rows()}
+    worst = {name: float(row["worst"]) for name, row in table.items()}
+    assert worst["float32"] == 0
+    assert worst["autocast"] > 0 and worst["bfloat16"] > 0
+
+
+def test_search(rows, capsys):
+    settings = "--codes 2000 3000 --queries 1 4 -k 3 --runs 2 --clustered --faiss flat ivf"
+    search.main(settings.split())
+    printed = capsys.readouterr().out
+    assert "append 1,000, ms" in printed
+    search.main([*settings.split(), "--json"])
+    report = json.loads(capsys.readouterr().out)
+    assert [(row["codes"], row["queries"], row["index"]) for row in report["searches"]] == [
+        (codes, queries, index)
+        for codes in (2000, 3000)
+        for queries in (1, 4)
+        for index in ("HashIndex", "FAISS flat", "FAISS ivf")
+    ]
+    for row in report["searches"]:
+        assert row["ms"] > 0
+        assert row["recall"] > 0.5 if "ivf" in row["index"] else row["recall"] == 1
+    assert [file["codes"] for file in report["files"]] == [2000, 3000]
+    assert all(file["file, MB"] > 0.016 for file in report["files"])
+
+
+def test_recall_counts_hits_that_are_as_near():
+    assert search.recall([[1, 2, 2], [0, 4, 5]], [[1, 2, 2], [0, 3, 4]]) == 5 / 6
+
+
+def test_the_page_has_the_scores_of_the_manifest():
+    page = (REPOSITORY / "docs" / "benchmarks.md").read_text(encoding="utf-8")
+    for entry in list_models("derefl"):
+        for score in entry.scores:
+            if (score["dataset"], score["protocol"]) == ("Real20", "resize32"):
+                assert f"| {entry.name} | {score['psnr']:.2f} | {score['ssim']:.3f} |" in page
