@@ -45,12 +45,13 @@ def run(args: argparse.Namespace) -> int:
 
     from derefl.commands.bench_photo import noise
     from derefl.imaging.files import open_picture
+    from derefl.imaging.rgb import to_rgb
     from derefl.imaging.tensors import to_tensor
     from derefl.reflection.pipeline import load_derefl
 
     torch.set_num_threads(args.threads)
     height, width = args.size
-    image = open_picture(args.picture).convert("RGB") if args.picture else noise(width, height)
+    image = to_rgb(open_picture(args.picture)) if args.picture else noise(width, height)
     x = to_tensor(image.resize((width, height))).to(args.device)
     expected = load_derefl(args.model, device=args.device).transmission(x)
     rows = []

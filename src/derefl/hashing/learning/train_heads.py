@@ -37,7 +37,7 @@ from derefl.hashing.learning.mixing import mixed, mixing
 from derefl.hashing.learning.offline import make_optimiser
 from derefl.hashing.learning.phrases import loose_phrases
 from derefl.hashing.pictures import batches, read
-from derefl.hashing.student import HashHead, LCDHStudent
+from derefl.hashing.student import HashHead
 from derefl.training.loop import Loop, run_loop
 from derefl.training.schedule import cosine_with_warmup
 from derefl.training.step import take_step
@@ -134,7 +134,7 @@ class HeadsRun(nn.Module):
 
 def train_heads(
     config: HeadsTrainConfig, out: Path, device: torch.device, student: Hasher
-) -> LCDHStudent:
+) -> Hasher:
     """Train, or go on with the run that ``out`` holds.
 
     Args:
@@ -269,8 +269,9 @@ def from_student(features: StudentFeatures, student: Hasher, corpus: Corpus) -> 
     return all(torch.allclose(found, given, atol=1e-2) for found, given in pairs)
 
 
-def with_heads(student: LCDHStudent, heads: HeadsRun) -> LCDHStudent:
+def with_heads(student: Hasher, heads: HeadsRun) -> Hasher:
     """The student itself, with copies of these heads put into it, in evaluation mode."""
     student.config = replace(student.config, hash_hidden=heads.image.hidden)
     student.image_hash, student.text_hash = copy.deepcopy((heads.image, heads.text))
+    student.learned()
     return student.eval().requires_grad_(False)
