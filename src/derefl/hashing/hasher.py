@@ -194,6 +194,9 @@ def load_lcdh_student(
 ) -> Hasher:
     """Load a model that codes pictures and texts, ready to use.
 
+    With several processes, start them by ``multiprocessing.get_context("spawn")`` and load the
+    model in each: a forked process hangs once the parent has used torch.
+
     Args:
         source: a name that ``derefl models`` lists, a ``.safetensors`` file, a folder, or a Hub
             repo id ``org/name``.
