@@ -277,7 +277,7 @@ def sources(source: str | Path) -> list[str | Path]:
             f"got {source!r}, expected a model on both sides of each '+', as in "
             "'derefl-small+derefl-base'"
         )
-    return names
+    return [*names]
 
 
 def check_detail(detail: str) -> None:
