@@ -77,6 +77,8 @@ HEIF = Format(
 FORMATS = {
     ".jpg": JPEG,
     ".jpeg": JPEG,
+    ".jpe": JPEG,
+    ".jfif": JPEG,
     ".png": PNG,
     ".tif": TIFF,
     ".tiff": TIFF,
@@ -86,6 +88,15 @@ FORMATS = {
     ".heif": HEIF,
 }
 """By suffix, in lower case."""
+
+# fmt: off
+RAW_SUFFIXES = frozenset({
+    ".3fr", ".arw", ".cr2", ".cr3", ".crw", ".dcr", ".dng", ".erf", ".fff", ".gpr", ".iiq", ".k25",
+    ".kdc", ".mef", ".mos", ".mrw", ".nef", ".nrw", ".orf", ".pef", ".raf", ".raw", ".rw2", ".rwl",
+    ".sr2", ".srf", ".srw", ".x3f",
+})
+# fmt: on
+"""Suffixes of the cameras' raw files, in lower case. derefl reads none of them."""
 
 
 def is_picture_name(path: Path) -> bool:
@@ -107,10 +118,12 @@ def format_for(image: Picture, path: Path) -> Format:
             f"{', '.join(FORMATS)}; save it as {path.with_suffix('.png')}"
         )
     if not holds(form, image):
-        other = next(suffix for suffix in (".png", ".tif") if holds(FORMATS[suffix], image))
+        others = [suffix for suffix in (".png", ".tif") if holds(FORMATS[suffix], image)]
+        if not others:
+            raise unsupported(image.mode)
         what = "transparency" if image.has_transparency_data else f"pictures of mode {image.mode}"
         raise ImageError(
-            f"{path}: {form.name} cannot hold {what}; save it as {path.with_suffix(other)}"
+            f"{path}: {form.name} cannot hold {what}; save it as {path.with_suffix(others[0])}"
         )
     if form is HEIF:
         need_heif(path)
@@ -127,6 +140,14 @@ def format_for(image: Picture, path: Path) -> Format:
 def holds(form: Format, image: Picture) -> bool:
     """Whether nothing of the picture's colours, depth and alpha is lost in this format."""
     return image.mode in (form.transparent if image.has_transparency_data else form.modes)
+
+
+def unsupported(mode: str) -> ImageError:
+    """The error for a picture of a mode that derefl does not read."""
+    return ImageError(
+        f"mode {mode} is not supported, expected grey, RGB, CMYK or palette colours of 8 or 16 "
+        "bits; convert the picture to an RGB PNG or TIFF first"
+    )
 
 
 def need_heif(path: Path) -> None:

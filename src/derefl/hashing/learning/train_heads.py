@@ -16,7 +16,6 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from torch.nn.utils import clip_grad_norm_
 from tqdm import tqdm
 
 from derefl.errors import DataError
@@ -38,9 +37,10 @@ from derefl.hashing.learning.mixing import mixed, mixing
 from derefl.hashing.learning.offline import make_optimiser
 from derefl.hashing.learning.phrases import loose_phrases
 from derefl.hashing.pictures import batches, read
-from derefl.hashing.student import HashHead, LCDHStudent
+from derefl.hashing.student import HashHead
 from derefl.training.loop import Loop, run_loop
 from derefl.training.schedule import cosine_with_warmup
+from derefl.training.step import take_step
 from derefl.zoo.checkpoint import save_checkpoint
 
 
@@ -134,7 +134,7 @@ class HeadsRun(nn.Module):
 
 def train_heads(
     config: HeadsTrainConfig, out: Path, device: torch.device, student: Hasher
-) -> LCDHStudent:
+) -> Hasher:
     """Train, or go on with the run that ``out`` holds.
 
     Args:
@@ -162,23 +162,18 @@ def train_heads(
     hidden = max(run.hidden, student.config.hash_hidden)
     heads = (head.widened(hidden) for head in (student.image_hash, student.text_hash))
     module = HeadsRun(*heads).to(device).train()
-    optimiser = make_optimiser(module, run.weight_decay)
+    optimiser = make_optimiser(module, run.learning_rate, run.weight_decay)
 
     def step(number: int) -> dict[str, float]:
         rng = np.random.default_rng([run.seed, number])
         picture_rows, text_rows = corpus.batch(run.batch, config.corpus.caption_share, rng)
-        for group in optimiser.param_groups:
-            group["lr"] = run.learning_rate * cosine_with_warmup(number, run.steps, run.warmup)
         view = rng.integers(len(images), size=len(picture_rows))
         shares = mixing(len(picture_rows), run.mix, rng)
         image, text = mixed(shares, images[view, picture_rows]), mixed(shares, texts[text_rows])
         loose = phrases[rng.integers(len(phrases), size=run.phrases)]
         loss, terms = heads_loss(module, image, torch.cat([text, loose]), config.loss)
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        clip_grad_norm_(module.parameters(), 5.0)
-        optimiser.step()
-        return {"loss": float(loss.detach()), **terms}
+        norm = take_step(optimiser, loss, cosine_with_warmup(number, run.steps, run.warmup))
+        return {"loss": float(loss.detach()), "norm": float(norm), **terms}
 
     def save(average: HeadsRun) -> None:
         path = out / "model.safetensors"
@@ -274,8 +269,9 @@ def from_student(features: StudentFeatures, student: Hasher, corpus: Corpus) -> 
     return all(torch.allclose(found, given, atol=1e-2) for found, given in pairs)
 
 
-def with_heads(student: LCDHStudent, heads: HeadsRun) -> LCDHStudent:
+def with_heads(student: Hasher, heads: HeadsRun) -> Hasher:
     """The student itself, with copies of these heads put into it, in evaluation mode."""
     student.config = replace(student.config, hash_hidden=heads.image.hidden)
     student.image_hash, student.text_hash = copy.deepcopy((heads.image, heads.text))
+    student.learned()
     return student.eval().requires_grad_(False)
