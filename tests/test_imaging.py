@@ -181,14 +181,14 @@ def test_palette_of_too_many_colours_keeps_alpha():
 @pytest.mark.parametrize(
     ("image", "words"),
     [
-        (Image.new("HSV", (4, 4)), "mode HSV"),
-        (Image.new("F", (4, 4)), 'image.convert("RGB")'),
+        (Image.new("HSV", (4, 4)), "mode HSV is not supported"),
+        (Image.new("F", (4, 4)), "mode F is not supported.*convert"),
         (Image.new("I", (4, 4), 70000), "70000"),
         (Image.new("I", (4, 4), -1), "from -1"),
     ],
 )
 def test_other_modes_are_refused(image, words):
-    with pytest.raises(ImageError, match=words.replace("(", r"\(").replace(")", r"\)")):
+    with pytest.raises(ImageError, match=words):
         to_tensor(image)
 
 

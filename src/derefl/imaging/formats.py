@@ -89,10 +89,13 @@ FORMATS = {
 }
 """By suffix, in lower case."""
 
-RAW_SUFFIXES = frozenset(
-    ".3fr .arw .cr2 .cr3 .crw .dcr .dng .erf .fff .gpr .iiq .k25 .kdc .mef .mos .mrw .nef .nrw "
-    ".orf .pef .raf .raw .rw2 .rwl .sr2 .srf .srw .x3f".split()
-)
+# fmt: off
+RAW_SUFFIXES = frozenset({
+    ".3fr", ".arw", ".cr2", ".cr3", ".crw", ".dcr", ".dng", ".erf", ".fff", ".gpr", ".iiq", ".k25",
+    ".kdc", ".mef", ".mos", ".mrw", ".nef", ".nrw", ".orf", ".pef", ".raf", ".raw", ".rw2", ".rwl",
+    ".sr2", ".srf", ".srw", ".x3f",
+})
+# fmt: on
 """Suffixes of the cameras' raw files, in lower case. derefl reads none of them."""
 
 
