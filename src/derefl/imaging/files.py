@@ -14,6 +14,7 @@ from derefl.imaging.formats import HEIF, PNG, TIFF, WEBP, Format, format_for
 from derefl.imaging.metadata import tiff_block, upright
 from derefl.imaging.opening import (
     MAX_MEGAPIXELS,
+    check_mode,
     check_single,
     check_size,
     check_sums,
@@ -55,6 +56,7 @@ def open_picture(
         try:
             image = read_header(file, path)
             check_size(image, path, max_megapixels)
+            check_mode(image, path)
             if not first_frame:
                 check_single(image, path)
             if image.format == "PNG":

@@ -118,10 +118,12 @@ def format_for(image: Picture, path: Path) -> Format:
             f"{', '.join(FORMATS)}; save it as {path.with_suffix('.png')}"
         )
     if not holds(form, image):
-        other = next(suffix for suffix in (".png", ".tif") if holds(FORMATS[suffix], image))
+        others = [suffix for suffix in (".png", ".tif") if holds(FORMATS[suffix], image)]
+        if not others:
+            raise unsupported(image.mode)
         what = "transparency" if image.has_transparency_data else f"pictures of mode {image.mode}"
         raise ImageError(
-            f"{path}: {form.name} cannot hold {what}; save it as {path.with_suffix(other)}"
+            f"{path}: {form.name} cannot hold {what}; save it as {path.with_suffix(others[0])}"
         )
     if form is HEIF:
         need_heif(path)
@@ -138,6 +140,14 @@ def format_for(image: Picture, path: Path) -> Format:
 def holds(form: Format, image: Picture) -> bool:
     """Whether nothing of the picture's colours, depth and alpha is lost in this format."""
     return image.mode in (form.transparent if image.has_transparency_data else form.modes)
+
+
+def unsupported(mode: str) -> ImageError:
+    """The error for a picture of a mode that derefl does not read."""
+    return ImageError(
+        f"mode {mode} is not supported, expected grey, RGB, CMYK or palette colours of 8 or 16 "
+        "bits; convert the picture to an RGB PNG or TIFF first"
+    )
 
 
 def need_heif(path: Path) -> None:

@@ -4,7 +4,8 @@ import numpy as np
 from PIL import Image
 
 from derefl.imaging.deep import DeepPicture, Picture
-from derefl.imaging.tensors import FROM_COLOURS, WIDE, sixteen_bits, unsupported
+from derefl.imaging.formats import unsupported
+from derefl.imaging.tensors import FROM_COLOURS, WIDE, sixteen_bits
 
 CONVERTIBLE = ("PA", "RGBX", "RGBa", "YCbCr", "HSV")
 """Modes that ``derefl remove`` does not read, and that Pillow converts to RGB without clipping."""

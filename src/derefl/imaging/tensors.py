@@ -11,6 +11,7 @@ from torch import Tensor
 
 from derefl.errors import ImageError
 from derefl.imaging.deep import DeepPicture, Picture
+from derefl.imaging.formats import unsupported
 from derefl.imaging.palette import quantise
 
 Array = NDArray[np.float32]
@@ -91,14 +92,6 @@ def colours(image: Picture) -> Array:
     if mode == "CMYK":
         return (1 - array[..., :3]) * (1 - array[..., 3:])
     return as_rgb(array)
-
-
-def unsupported(mode: str) -> ImageError:
-    """The error for a picture of a mode that is not read."""
-    return ImageError(
-        f"mode {mode} is not supported, expected grey, RGB, CMYK or palette colours of 8 or 16 "
-        "bits; convert the picture to an RGB PNG or TIFF first"
-    )
 
 
 def sixteen_bits(image: Image.Image) -> NDArray[np.uint16]:
