@@ -10,8 +10,8 @@ from derefl.errors import DereflError, ImageError, OutputExistsError
 from derefl.files import atomic_path
 from derefl.imaging.deep import DeepPicture, Picture
 from derefl.imaging.deep_files import is_deep, read_deep, write_png, write_tiff
-from derefl.imaging.formats import HEIF, PNG, TIFF, WEBP, Format, format_for
-from derefl.imaging.metadata import tiff_block, upright
+from derefl.imaging.formats import HEIF, JPEG, PNG, TIFF, WEBP, Format, format_for
+from derefl.imaging.metadata import jpeg_segments, left_out, texts, tiff_block, upright, xmp_of
 from derefl.imaging.opening import (
     MAX_MEGAPIXELS,
     check_mode,
@@ -19,7 +19,7 @@ from derefl.imaging.opening import (
     check_size,
     check_sums,
     damaged,
-    is_lossless_webp,
+    facts,
     open_file,
     read_header,
 )
@@ -57,24 +57,22 @@ def open_picture(
             image = read_header(file, path)
             check_size(image, path, max_megapixels)
             check_mode(image, path)
+            found = facts(image, file)
             if not first_frame:
                 check_single(image, path)
             if image.format == "PNG":
                 check_sums(image)
                 image = read_header(file, path)
+            image.info.update(found)
             if is_deep(image):
                 return upright(read_deep(image, read_header(file, path)))
-            lossless = image.format == "WEBP" and is_lossless_webp(file)
-            result = upright(image)
+            return upright(image)
         except DereflError:
             raise
         except MemoryError as error:
             raise ImageError(f"{path} needs more memory than there is to be opened") from error
         except Exception as error:  # a parser raises whatever it trips over
             raise damaged(path, error) from error
-        if lossless:
-            result.info["lossless"] = True
-        return result
 
 
 def save_picture(
@@ -83,7 +81,7 @@ def save_picture(
     *,
     overwrite: bool = False,
     quality: int | None = None,
-) -> None:
+) -> list[str]:
     """Write a picture with its ICC profile, EXIF, XMP and resolution; whole, or not at all.
 
     The suffix tells the format. PNG and (uncompressed) TIFF lose nothing, nor does WebP if the
@@ -96,6 +94,10 @@ def save_picture(
         overwrite: replace a file that is there.
         quality: 1 to 100, of the formats that lose something; None is 95 for JPEG (without chroma
             subsampling) and WebP, 90 for AVIF and HEIF.
+
+    Returns:
+        What the file of the picture had and the new file has not: for example ``IPTC``, which WebP
+        cannot hold, or the video of a motion photo.
 
     Raises:
         OutputExistsError: the file is there and ``overwrite`` is off.
@@ -114,6 +116,7 @@ def save_picture(
             write(image, temporary, form, options)
     except (OSError, ValueError, struct.error) as error:  # struct: over 4 GB of TIFF
         raise ImageError(f"{path} cannot be written: {error}") from error
+    return left_out(image, form)
 
 
 def write(image: Picture, path: Path, form: Format, options: dict[str, Any]) -> None:
@@ -139,25 +142,22 @@ def carried(image: Picture, form: Format) -> dict[str, Any]:
     """
     info: dict[Any, Any] = image.info
     options = {key: info[key] for key in ("icc_profile", "exif", "dpi") if info.get(key)}
-    xmp = info.get("xmp") or info.get("XML:com.adobe.xmp")
-    if isinstance(xmp, str):
-        xmp = xmp.encode()
     if form is TIFF:
         # Its EXIF tags are the file's own: only those that do not describe another file's layout.
-        options["exif"] = tiff_block(options.get("exif", b""), xmp)
+        options["exif"] = tiff_block(options.get("exif", b""), info)
     elif form is PNG:
-        options["pnginfo"] = chunks = png_colour(info)
-        if isinstance(xmp, bytes):
-            chunks.add_itxt("XML:com.adobe.xmp", xmp.decode("utf-8", errors="replace"))
-    elif isinstance(xmp, bytes) and len(xmp) < 65_000:  # a JPEG segment holds no more
+        options["pnginfo"] = png_chunks(info)
+    elif form is JPEG:
+        options |= {"xmp": b"", "extra": jpeg_segments(info)}  # Pillow's own XMP is one segment
+    elif xmp := xmp_of(info):
         options["xmp"] = xmp
     if form is WEBP and info.get("lossless") is True:
         options["lossless"] = True
     return options
 
 
-def png_colour(info: dict[Any, Any]) -> PngImagePlugin.PngInfo:
-    """What a PNG without a profile says of its colours, which Pillow reads but does not write."""
+def png_chunks(info: dict[Any, Any]) -> PngImagePlugin.PngInfo:
+    """The chunks of a PNG with texts, XMP, and the colours that the PNG says without a profile."""
     chunks = PngImagePlugin.PngInfo()
     for name, key in ((b"gAMA", "gamma"), (b"cHRM", "chromaticity")):
         if key in info:
@@ -166,4 +166,12 @@ def png_colour(info: dict[Any, Any]) -> PngImagePlugin.PngInfo:
             chunks.add(name, struct.pack(f">{len(numbers)}I", *numbers))
     if "srgb" in info:
         chunks.add(b"sRGB", bytes([info["srgb"]]))
+    if "cicp" in info:
+        chunks.add(b"cICP", info["cicp"])
+    if xmp := xmp_of(info):
+        chunks.add_itxt("XML:com.adobe.xmp", xmp.decode("utf-8", errors="replace"))
+    for key, text in texts(info).items():
+        chunks.add_text(key, text)
+    if isinstance(comment := info.get("comment"), bytes):
+        chunks.add_text("Comment", comment.decode("utf-8", errors="replace"))
     return chunks
