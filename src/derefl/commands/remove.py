@@ -134,8 +134,8 @@ def complain(report: Report, resumable: bool = False, hide: str = "") -> int:
         resumable: whether ``--resume`` would find what is done.
         hide: left out of what is printed.
     """
-    for failure in report.failures():
-        print(f"derefl: {failure.replace(hide, '')}", file=sys.stderr)
+    for line in (*report.warnings(), *report.failures()):
+        print(f"derefl: {line.replace(hide, '')}", file=sys.stderr)
     if report.interrupted:
         print(f"derefl: {report.interruption(resumable)}", file=sys.stderr)
         return 130

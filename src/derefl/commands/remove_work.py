@@ -46,6 +46,8 @@ class Task:
     Attributes:
         seconds: spent on it so far, without waiting.
         written: the outputs that are there.
+        left_out: what the outputs lack of the input besides the pixels, as ``save_picture`` names
+            the parts.
         error: why it went no further.
     """
 
@@ -54,6 +56,7 @@ class Task:
     layers: "Separation | None" = None
     seconds: float = 0.0
     written: list[Path] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
     error: str | None = None
 
 
@@ -141,7 +144,8 @@ def write_out(task: Task, settings: Settings) -> None:
         else:
             assert task.image is not None
             picture = side_by_side({"before": task.image, "after": clean, "reflection": reflection})
-        save_picture(picture, path, overwrite=settings.overwrite, quality=settings.quality)
+        lost = save_picture(picture, path, overwrite=settings.overwrite, quality=settings.quality)
+        task.left_out += [part for part in lost if part not in task.left_out]
         task.written.append(path)
     task.image = task.layers = None  # the report needs neither
 

@@ -336,7 +336,8 @@ def left_out(image: Picture, form: Format) -> list[str]:
     if info.get("photoshop") and form not in (JPEG, TIFF):
         lost.append("IPTC")
     if texts(info) and form is not PNG:
-        lost.append(f"text ({', '.join(texts(info))})")
+        names = [re.sub(r"[^\w -]", "?", key) for key in texts(info)]
+        lost.append(f"text ({', '.join(names[:4])}{', …' if names[4:] else ''})")
     if isinstance(info.get("comment"), bytes) and form not in (JPEG, PNG):
         lost.append("the comment")
     if "cicp" in info and form is not PNG:

@@ -1,5 +1,6 @@
 """The first tab: one photo in, the photo without its reflection out."""
 
+import html
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -85,7 +86,9 @@ def separate(model: ReflectionRemover, image: Picture, name: str, folder: Path) 
     clean = name_for(image, folder / f"{Path(name).stem}.clean{Path(name).suffix}")
     layer = clean.with_stem(f"{Path(name).stem}.reflection")
     separation = model.separate(image)
-    save_picture(separation.transmission, clean)
+    if lost := save_picture(separation.transmission, clean):
+        # gradio shows it as HTML.
+        gr.Warning(html.escape(f"The new file is without {', '.join(lost)}"), duration=None)
     save_picture(separation.reflection, layer)
     before = preview(image, folder / "before.jpg")
     after = preview(separation.transmission, folder / "after.jpg")
