@@ -182,7 +182,7 @@ def test_pictures_behind_a_jpeg_are_named_and_its_previews_are_not(tmp_path):
     picture("RGB").save(tmp_path / "a.mpo", save_all=True, append_images=[picture("RGB", seed=1)])
     assert open_picture(tmp_path / "a.mpo").info["left_out"] == ("the further pictures",)
     content = (tmp_path / "a.mpo").read_bytes()
-    entry = content.index(b"\0\0\3\0", content.index(b"MPF\0")) + 16  # behind the photo's own
+    entry = content.index(b"\0\0\0\0\0\0\3\0") + 20  # the second picture in the table of MPF
     preview = content[:entry] + struct.pack("<I", 0x010001) + content[entry + 4 :]
     (tmp_path / "b.mpo").write_bytes(preview)
     with Image.open(tmp_path / "b.mpo") as file:
