@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from derefl.errors import ConfigError, DataError
-from derefl.files import atomic_path
+from derefl.files import atomic_file, check_output, write_file
 
 DESCRIPTION = """Write benchmarks.md, its plots and benchmarks.json into a folder.
 
@@ -61,6 +61,7 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Measure or read, then write the page, its plots and the numbers."""
+    check_output(args.out / "benchmarks.json", overwrite=True)
     given = parts(args.part)
     measure = not (args.source or given)
     results = measured() if measure else {**read(args.source), **given}
@@ -71,15 +72,14 @@ def run(args: argparse.Namespace) -> int:
     entries = list_models()
     pictures = args.out / "pictures"
     for name, draw in plots(entries, results).items():
-        with atomic_path(pictures / f"{name}.svg") as temporary:
-            draw(temporary)
+        with atomic_file(pictures / f"{name}.svg") as file:
+            draw(file)
     # The page last: whoever sees it finds the rest.
     for name, text in (
         ("benchmarks.json", json.dumps(results, indent=1, ensure_ascii=False) + "\n"),
         ("benchmarks.md", page(entries, results)),
     ):
-        with atomic_path(args.out / name) as temporary:
-            temporary.write_text(text, encoding="utf-8")
+        write_file(args.out / name, text.encode())
     print(f"{args.out / 'benchmarks.md'}: {', '.join(results) or 'nothing measured'}")
     failed = [name for name in MEASURED_HERE if measure and name not in results]
     for name in failed:

@@ -3,8 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from derefl.commands.bench_report_numbers import (
     PEERS,
@@ -33,9 +32,9 @@ OURS, THEIRS, THIRD, FOURTH, FIFTH = "#00796b", "#555555", "#c25e00", "#3457a6",
 
 def plots(
     entries: "Sequence[ModelEntry]", results: dict[str, Any]
-) -> dict[str, Callable[[Path], None]]:
-    """What can be drawn of these results: names of files, and what draws them."""
-    made: dict[str, Callable[[Path], None]] = {"recall": partial(recall, entries, results)}
+) -> dict[str, Callable[[BinaryIO], None]]:
+    """What can be drawn of these results: names of files, and what draws into each."""
+    made: dict[str, Callable[[BinaryIO], None]] = {"recall": partial(recall, entries, results)}
     if reflection_scores(entries):
         made["quality"] = partial(quality, entries)
     if "search" in results:
@@ -44,7 +43,7 @@ def plots(
 
 
 @contextmanager
-def drawn(path: Path, x: str, y: str) -> "Iterator[Axes]":
+def drawn(file: BinaryIO, x: str, y: str) -> "Iterator[Axes]":
     """Axes that are written to a file.
 
     Raises:
@@ -62,14 +61,14 @@ def drawn(path: Path, x: str, y: str) -> "Iterator[Axes]":
         axes.set_xlabel(x)
         axes.set_ylabel(y)
         yield axes
-        figure.savefig(path, format="svg", metadata={"Date": None})
+        figure.savefig(file, format="svg", metadata={"Date": None})
 
 
-def quality(entries: "Sequence[ModelEntry]", path: Path) -> None:
+def quality(entries: "Sequence[ModelEntry]", file: BinaryIO) -> None:
     """PSNR against parameters."""
     ours = reflection_scores(entries)
     left_alone = ours[0][1]["input_psnr"]
-    with drawn(path, "parameters, millions", "PSNR on Real20, dB") as axes:
+    with drawn(file, "parameters, millions", "PSNR on Real20, dB") as axes:
         axes.set_xscale("log")
         points = [(p.name, p.parameters, p.psnr, THEIRS, 3) for p in PEERS if p.parameters]
         for i, (entry, score) in enumerate(ours):
@@ -94,11 +93,11 @@ def quality(entries: "Sequence[ModelEntry]", path: Path) -> None:
         axes.set_xticks([10, 100, 1000, 10_000], ["10", "100", "1,000", "10,000"])
 
 
-def recall(entries: "Sequence[ModelEntry]", results: dict[str, Any], path: Path) -> None:
+def recall(entries: "Sequence[ModelEntry]", results: dict[str, Any], file: BinaryIO) -> None:
     """Mean recall against bits."""
     table = mean_recalls(entries, results.get("recall"))
     colours = (OURS, FOURTH, THIRD, FIFTH, THEIRS)
-    with drawn(path, "bits of a code", "mean recall on Flickr8k dev, %") as axes:
+    with drawn(file, "bits of a code", "mean recall on Flickr8k dev, %") as axes:
         axes.set_xscale("log", base=2)
         lines = {name: of for name, of in table.items() if len(of) > 1}
         for (name, of), colour in zip(lines.items(), colours, strict=False):
@@ -111,11 +110,11 @@ def recall(entries: "Sequence[ModelEntry]", results: dict[str, Any], path: Path)
         axes.legend(frameon=False)
 
 
-def search(part: dict[str, Any], path: Path) -> None:
+def search(part: dict[str, Any], file: BinaryIO) -> None:
     """Milliseconds a query against codes, for the first k, one line for each number of queries."""
     found = searches(part)
     found = [of for of in found if of.k == found[0].k]
-    with drawn(path, f"codes of {part['bits']} bits", "ms a query") as axes:
+    with drawn(file, f"codes of {part['bits']} bits", "ms a query") as axes:
         axes.set_xscale("log")
         axes.set_yscale("log")
         for queries, style in zip(

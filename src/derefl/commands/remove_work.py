@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING
 from derefl.commands.remove_plan import CLEAN, COMPARE, REFLECTION, Job
 from derefl.errors import DereflError
 from derefl.imaging.deep import Picture
-from derefl.imaging.files import open_picture, save_picture
-from derefl.imaging.formats import format_for
+from derefl.imaging.files import check_picture, open_picture, save_picture
 from derefl.memory import is_out_of_memory
 
 if TYPE_CHECKING:
@@ -119,7 +118,7 @@ def read_in(task: Task, settings: Settings) -> None:
     task.image = open_picture(task.job.source, max_megapixels=settings.max_megapixels)
     for kind, path in task.job.outputs.items():
         if kind != COMPARE:
-            format_for(task.image, path)
+            check_picture(task.image, path)
 
 
 def separate(task: Task, model: "ReflectionRemover", settings: Settings) -> None:

@@ -18,7 +18,7 @@ from derefl.imaging.xmp import (
     GAIN_MAP,
     SEGMENT,
     joined_xmp,
-    segment,
+    segments,
     true_xmp,
     xmp_segments,
 )
@@ -36,7 +36,6 @@ SHORT, LONG = 3, 4
 
 SAMPLES, IPTC, PHOTOSHOP = 0x0115, 0x83BB, 0x8649
 IPTC_RESOURCE = 0x0404
-PHOTOSHOP_HEAD = b"Photoshop 3.0\0"
 
 STALE_RESOURCES = (0x03ED, 0x0409, 0x040C, 0x040F, 0x0422, 0x0423, 0x0424)
 """Parts of Photoshop's data with a small copy of the old picture, or that the file has elsewhere:
@@ -290,11 +289,16 @@ def tiff_block(raw: bytes, info: dict[Any, Any]) -> bytes:
 
 
 def jpeg_segments(info: dict[Any, Any]) -> bytes:
-    """The segments of a JPEG with XMP and IPTC of any length."""
-    block, step = photoshop_block(info.get("photoshop", {})), SEGMENT - len(PHOTOSHOP_HEAD)
-    parts = [PHOTOSHOP_HEAD + block[at : at + step] for at in range(0, len(block), step)]
-    xmp = xmp_of(info)
-    return (xmp_segments(xmp) if xmp else b"") + b"".join(segment(part, 0xED) for part in parts)
+    """The segments of a JPEG with XMP and IPTC of any length, and with EXIF too long for one."""
+    exif, xmp, mark = info.get("exif") or b"", xmp_of(info), b"Exif\0\0"
+    resources = photoshop_block(info.get("photoshop", {}))
+    return b"".join(
+        [
+            segments(0xE1, mark, exif.removeprefix(mark)) if len(exif) > SEGMENT else b"",
+            xmp_segments(xmp) if xmp else b"",
+            segments(0xED, b"Photoshop 3.0\0", resources),
+        ]
+    )
 
 
 def photoshop_block(resources: dict[int, bytes]) -> bytes:

@@ -135,20 +135,22 @@ def joined_xmp(segments: Iterable[bytes]) -> tuple[bytes | None, list[str]]:
 def xmp_segments(xmp: bytes) -> bytes:
     """The segments of a JPEG that hold XMP of any length, as Adobe's standard splits it."""
     if len(HEAD + xmp) <= SEGMENT:
-        return segment(HEAD + xmp)
+        return segments(0xE1, HEAD, xmp)
     body = re.sub(rb"<\?xpacket.*?\?>", b"", xmp).strip()
     guid = hashlib.md5(body, usedforsecurity=False).hexdigest().upper().encode()
     step = SEGMENT - len(MORE) - 40
-    parts = [
-        MORE + guid + struct.pack(">II", len(body), place) + body[place : place + step]
-        for place in range(0, len(body), step)
-    ]
-    return b"".join(map(segment, [HEAD + STUB % guid, *parts]))
+    heads = {
+        at: MORE + guid + struct.pack(">II", len(body), at) for at in range(0, len(body), step)
+    }
+    parts = [segments(0xE1, head, body[at : at + step]) for at, head in heads.items()]
+    return b"".join([segments(0xE1, HEAD, STUB % guid), *parts])
 
 
-def segment(data: bytes, marker: int = 0xE1) -> bytes:
-    """A segment of a JPEG."""
-    return struct.pack(">BBH", 0xFF, marker, len(data) + 2) + data
+def segments(marker: int, head: bytes, data: bytes) -> bytes:
+    """As many segments of a JPEG as the data take, each with the head."""
+    step = SEGMENT - len(head)
+    parts = [head + data[at : at + step] for at in range(0, len(data), step)]
+    return b"".join(struct.pack(">BBH", 0xFF, marker, len(part) + 2) + part for part in parts)
 
 
 def parsed(xmp: bytes) -> Any:

@@ -9,8 +9,8 @@ import gradio as gr
 
 from derefl.errors import ImageError
 from derefl.imaging.deep import Picture
-from derefl.imaging.files import open_picture, save_picture
-from derefl.imaging.formats import FORMATS, format_for
+from derefl.imaging.files import check_picture, open_picture, save_picture
+from derefl.imaging.formats import FORMATS
 from derefl.reflection.pipeline import ReflectionRemover
 from derefl.web.shown import preview, sentences
 
@@ -100,7 +100,7 @@ def name_for(image: Picture, path: Path) -> Path:
     """The path, with another suffix if that format cannot be written or not hold the picture."""
     for suffix in (path.suffix, ".png"):
         try:
-            format_for(image, path.with_suffix(suffix))
+            check_picture(image, path.with_suffix(suffix))
         except ImageError:
             continue
         return path.with_suffix(suffix)

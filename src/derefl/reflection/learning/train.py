@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 from tqdm import tqdm
 
+from derefl.files import check_output
 from derefl.reflection.learning.losses import LossConfig, decomposition_loss
 from derefl.reflection.learning.pairs import Pairs, PairsConfig, batches
 from derefl.reflection.learning.synthesis import SynthesisConfig
@@ -99,7 +100,9 @@ def train(
         DataError: a data folder is missing or wrong.
         ConfigError: ``start`` is of another architecture.
         CheckpointError: ``out`` holds the state of another architecture.
+        OutputError: ``out`` cannot be written to.
     """
+    check_output(out / "state.safetensors", overwrite=True)
     run = config.run
     if run.keep_memory and device.type == "cpu":
         keep_freed_memory()

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from derefl.files import atomic_path
+from derefl.files import atomic_file
 from derefl.reflection.learning.pairs import Pairs
 from derefl.reflection.model import DeRefl
 
@@ -43,8 +43,8 @@ def validate(model: DeRefl, pairs: Pairs, sheet: Path, rows: int = 8) -> dict[st
     for _, image, truth in itertools.islice(pairs.validation(), 0, 4 * rows, 4):
         estimate, low, high = (layer.cpu().float() for layer in model(image.to(device)))
         strips.append(strip([image, estimate.clamp(0, 1), truth, (low + high + 0.5).clamp(0, 1)]))
-    with atomic_path(sheet) as temporary:
-        Image.fromarray(np.concatenate(strips)).save(temporary)
+    with atomic_file(sheet) as file:
+        Image.fromarray(np.concatenate(strips)).save(file, "PNG")
     return held_back_scores(lambda x: model(x.to(device)).transmission.cpu().float(), pairs)
 
 
