@@ -8,20 +8,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
-from derefl import HashIndex
+from derefl import HashIndex, save_picture
 from derefl.cli import main
 from derefl.errors import OutputError, OutputExistsError
 from derefl.files import atomic_file, check_output, write_file
 from derefl.hashing.faiss_index import export_faiss
 from derefl.hashing.learning.protocol import Round, plot_rounds
 from derefl.imaging.compare import side_by_side
-from derefl.imaging.files import save_picture
 from derefl.training.ema import EMA
 from derefl.training.state import Progress, save_state
 from derefl.zoo import save_checkpoint
-from tests.pictures import deep_picture, picture
+from tests.pictures import deep_picture, exif_block, icc_profile, picture
 from tests.remove.tools import written
+from tests.test_imaging import check_carried
 
 resource = pytest.importorskip("resource", reason="Windows has no limits of this kind")
 
@@ -112,6 +113,17 @@ def test_a_photo_is_not_replaced_by_a_part_of_itself(checkpoint, tmp_path, monke
     assert line.startswith("derefl: photo.jpg cannot be written: ")
     assert Path("photo.jpg").read_bytes() == before
     assert written() == ["photo.jpg"]
+
+
+def test_the_one_liner_keeps_what_a_photo_carries(tiny, tmp_path):
+    carried = {"exif": exif_block(1), "icc_profile": icc_profile(), "dpi": (300, 300)}
+    picture("RGB", (40, 30)).save(
+        tmp_path / "a.jpg", xmp=b"<x:xmpmeta>hello</x:xmpmeta>", **carried
+    )
+    save_picture(tiny.dereflect(Image.open(tmp_path / "a.jpg")), tmp_path / "clean.jpg")
+    with Image.open(tmp_path / "clean.jpg") as clean:
+        check_carried(clean)
+        assert clean.info["dpi"] == (300, 300)
 
 
 def test_an_error_or_ctrl_c_in_between_changes_nothing(tmp_path):
@@ -226,7 +238,7 @@ COMMANDS = {
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-@pytest.mark.parametrize("place", ["file/x", "x" * 251, "closed/x"])
+@pytest.mark.parametrize("place", ["file/x", "x" * 256, "closed/x"])
 def test_commands_refuse_outputs_before_the_work(closed, monkeypatch, capsys, name, place):
     """The models and data are missing: a check that comes after reading them would not be met."""
     monkeypatch.chdir(closed.parent)
