@@ -6,6 +6,7 @@ import struct
 
 import pytest
 from PIL import ExifTags, Image, PngImagePlugin
+from pillow_heif import from_pillow
 
 from derefl.cli import main
 from derefl.imaging.files import open_picture, save_picture
@@ -127,6 +128,15 @@ def test_the_colour_space_of_a_png_is_kept_or_named(tmp_path, image):
     back = open_picture(tmp_path / "a.png")
     assert back.info["cicp"] == CICP
     assert save_picture(back, tmp_path / "a.tif") == ["the colour space (cICP)"]
+
+
+def test_the_colours_of_an_hdr_heic_are_kept_or_named(tmp_path):
+    image = from_pillow(picture("RGB"))
+    image.save(tmp_path / "a.heic", transfer_characteristics=16, color_primaries=9)
+    opened = open_picture(tmp_path / "a.heic")
+    assert save_picture(opened, tmp_path / "b.heic") == []
+    assert open_picture(tmp_path / "b.heic").info["nclx_profile"]["transfer_characteristics"] == 16
+    assert save_picture(opened, tmp_path / "b.jpg") == ["the colour space (HDR)"]
 
 
 # what lies behind the photo

@@ -11,7 +11,7 @@ from PIL import Image
 
 from derefl.errors import ImageError
 from derefl.imaging.deep import DeepPicture, Picture
-from derefl.imaging.formats import JPEG, PNG, TIFF, Format
+from derefl.imaging.formats import HEIF, JPEG, PNG, TIFF, Format
 from derefl.imaging.opening import damaged, quiet
 from derefl.imaging.xmp import (
     DEPTH,
@@ -27,6 +27,9 @@ ORIENTATION = 0x0112
 EXIF_IFD, GPS_IFD, XMP = 0x8769, 0x8825, 0x02BC
 
 WIDTH, HEIGHT, PIXEL_WIDTH, PIXEL_HEIGHT = 0x0100, 0x0101, 0xA002, 0xA003
+HDR = (16, 18)
+"""Transfer characteristics of the colour spaces PQ and HLG, as HEIC numbers them."""
+
 PLACES = (0x9214, 0xA214)
 """EXIF tags with the place of the subject in the picture that is not turned."""
 
@@ -346,4 +349,6 @@ def left_out(image: Picture, form: Format) -> list[str]:
         lost.append("the comment")
     if "cicp" in info and form is not PNG:
         lost.append("the colour space (cICP)")
+    if info.get("nclx_profile", {}).get("transfer_characteristics") in HDR and form is not HEIF:
+        lost.append("the colour space (HDR)")
     return lost
