@@ -194,12 +194,10 @@ def carried(image: Picture, form: Format) -> dict[str, Any]:
         options["pnginfo"] = chunks = png_colour(info)
         if isinstance(xmp, bytes):
             chunks.add_itxt("XML:com.adobe.xmp", xmp.decode("utf-8", errors="replace"))
-    elif form is JPEG and len(options.get("exif", b"")) > SEGMENT:
-        options["extra"] = exif_segments(options.pop("exif"))
-    if (
-        form not in (TIFF, PNG) and isinstance(xmp, bytes) and len(xmp) < 65_000
-    ):  # a JPEG segment holds no more
+    elif isinstance(xmp, bytes) and len(xmp) < 65_000:  # a JPEG segment holds no more
         options["xmp"] = xmp
+    if form is JPEG and len(options.get("exif", b"")) > SEGMENT:
+        options["extra"] = exif_segments(options.pop("exif"))
     if form is WEBP and info.get("lossless") is True:
         options["lossless"] = True
     return options
