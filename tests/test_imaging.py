@@ -482,17 +482,22 @@ def test_formats_that_would_lose_something_are_refused(tmp_path, kind, name, ins
 
 
 CLEAR = bytes([255] * 255 + [0])
+GREY = Image.radial_gradient("L").resize((24, 18))
+COLOURS = Image.merge("RGB", [GREY, GREY.rotate(180), Image.linear_gradient("L").resize((24, 18))])
 OPAQUE = {
-    "RGBA": ("jpg webp tif avif heic", picture("RGB").convert("RGBA")),
-    "LA": ("jpg webp tif avif heic", picture("L").convert("LA")),
-    "PA": ("jpg webp", picture("RGB").convert("P").convert("PA")),
-    "P": ("jpg tif avif", picture("RGB").quantize(200)),  # colour 255 is nowhere
-    "L": ("jpg webp tif", picture("L").point(lambda level: min(level, 254))),
-    "RGB": ("jpg webp tif", picture("RGB").point(lambda level: min(level, 254))),
-    "RGBA;16": ("png tif", DeepPicture(deep_picture("RGBA;16").pixels | [[[0, 0, 0, 65535]]])),
-    "LA;16": ("tif", DeepPicture(deep_picture("LA;16").pixels | [[[0, 65535]]])),
+    "RGBA": ("jpg webp tif avif heic", COLOURS.convert("RGBA")),
+    "LA": ("jpg webp tif avif heic", GREY.convert("LA")),
+    "PA": ("jpg webp", COLOURS.quantize().convert("PA")),
+    "P": ("jpg tif avif", COLOURS.quantize(200)),  # colour 255 is nowhere
+    "L": ("jpg webp tif", GREY.point(lambda level: min(level, 254))),
+    "RGB": ("jpg webp tif", COLOURS.point(lambda level: min(level, 254))),
+    "RGBA;16": (
+        "png tif",
+        DeepPicture(deep_picture("RGBA;16").pixels | np.uint16([0, 0, 0, 65535])),
+    ),
+    "LA;16": ("tif", DeepPicture(deep_picture("LA;16").pixels | np.uint16([0, 65535]))),
     "I;16": ("tif", Image.new("I;16", (24, 18), 7)),
-    "RGB;16": ("tif", DeepPicture(deep_picture("RGB;16").pixels & 0xFFFE)),
+    "RGB;16": ("tif", DeepPicture(deep_picture("RGB;16").pixels & np.uint16(0xFFFE))),
 }
 KEYS = {"P": CLEAR, "L": 255, "RGB": (255, 255, 255), "I;16": 8, "RGB;16": (65535, 1, 1)}
 
@@ -509,9 +514,8 @@ def test_alpha_that_hides_nothing_is_no_obstacle(tmp_path, mode):
         check_picture(image, path := tmp_path / f"a.{suffix}")
         save_picture(image, path)
         back = open_picture(path)
-        assert (
-            to_tensor(back) - to_tensor(image.convert("RGB") if mode == "PA" else image)
-        ).abs().mean() < (1e-6 if suffix in ("png", "tif") else 0.15)
+        difference = to_tensor(back) - to_tensor(image.convert("RGB") if mode == "PA" else image)
+        assert difference.abs().mean() < (1e-6 if suffix in ("png", "tif") else 0.03)
         if suffix in ("jpg", "tif"):
             assert back.info["dpi"] == (300, 300)
     if mode == "RGBA;16":
@@ -568,7 +572,7 @@ def test_exif_of_any_length(tmp_path):
 
 def test_what_a_picture_carries_is_tried_before_the_work(tmp_path):
     image = picture("RGB")
-    image.info["icc_profile"] = bytes(20_000_000)  # a JPEG holds 255 segments of 64 kB
+    image.info["comment"] = bytes(70_000)  # of a GIF, say; a JPEG holds 64 kB
     for check in (check_picture, save_picture):
         with pytest.raises(ImageError, match=r"a\.jpg cannot be written"):
             check(image, tmp_path / "a.jpg")
