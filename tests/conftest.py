@@ -1,5 +1,6 @@
 """Fixtures that several test files share."""
 
+import os
 from dataclasses import asdict
 from pathlib import Path
 
@@ -22,6 +23,12 @@ TINY = DeReflConfig(dims=(8, 8, 8, 16, 16), depths=(1, 1, 2, 1, 1), head_dim=8)
 def both_precisions(request, monkeypatch):
     """Training in float32, then in bfloat16, which a CPU without units for it emulates."""
     monkeypatch.setattr(precision, "autocast_dtype", lambda device: request.param)
+
+
+@pytest.fixture(autouse=True)
+def no_waiting_for_the_disk(monkeypatch):
+    """Files of tests need not outlive a power cut, and a disk takes long to promise that."""
+    monkeypatch.setattr(os, "fsync", lambda handle: None)
 
 
 @pytest.fixture

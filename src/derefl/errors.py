@@ -44,7 +44,11 @@ class HashIndexError(DereflError):
     """Codes, ids or an index file that do not fit: ``HashIndex.load("notes.txt")``."""
 
 
-class OutputExistsError(DereflError):
+class OutputError(DereflError):
+    """A file that cannot be written: full disk, no permission, name too long, not a file."""
+
+
+class OutputExistsError(OutputError):
     """An output that is there already, and nobody asked to overwrite it: add ``--overwrite``."""
 
 

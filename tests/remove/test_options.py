@@ -240,6 +240,7 @@ def test_json_report(remove, capsys):
         "outputs": ["cleaned/a.png"],
         "status": "written",
         "error": None,
+        "left_out": [],
     }
     assert (b["status"], b["outputs"], b["seconds"]) == ("skipped", ["cleaned/b.png"], 0)
     assert (c["status"], c["outputs"]) == ("written", ["cleaned/c.jpg"])

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from derefl.errors import ConfigError
+from derefl.files import check_output
 
 DESCRIPTION = """Put reflections over large photos and take them away again (needs derefl[train]).
 
@@ -51,6 +52,8 @@ def run(args: argparse.Namespace) -> int:
     """Print a table, one line a pair as it is done."""
     if args.megapixels <= 0 or (args.limit is not None and args.limit < 1):
         raise ConfigError("expected --megapixels above 0 and --limit of at least 1")
+    if args.save_pictures:
+        check_output(args.save_pictures / "NAME.png", overwrite=True)
     from derefl.reflection.learning.large import large_pairs, score, seams
     from derefl.reflection.pipeline import load_derefl
 

@@ -77,13 +77,10 @@ def run_online(args: argparse.Namespace) -> int:
     """Stream the data through a learner, and print a line a round."""
     from tqdm import tqdm
 
-    from derefl.errors import OutputExistsError
-    from derefl.hashing.learning.protocol import plot_rounds, run_stream
+    from derefl.hashing.learning.protocol import check_plot, plot_rounds, run_stream
 
-    if args.plot and args.plot.exists() and not args.overwrite:
-        raise OutputExistsError(
-            f"{args.plot} is there already; add --overwrite, or choose another --plot"
-        )
+    if args.plot:
+        check_plot(args.plot, args.overwrite)
     stream = make_stream(args)
     protocol = {
         "measure": "mAP@all",

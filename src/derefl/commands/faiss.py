@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from derefl.errors import OutputExistsError
+from derefl.files import check_output
 
 DESCRIPTION = """Write an index as a binary index of FAISS, or make an index of one.
 
@@ -54,7 +54,8 @@ def run_export(args: argparse.Namespace) -> int:
     from derefl.hashing.faiss_index import export_faiss, side_file
     from derefl.hashing.index import HashIndex
 
-    check_output(args)
+    for path in (args.output, side_file(args.output)):
+        check_output(path, args.overwrite)
     index = HashIndex.load(args.input, verify=True)
     export_faiss(index, args.output, args.kind, lists=args.lists, links=args.links)
     ids = "row numbers, since FAISS has no such ids" if index.integer_ids is None else "those of it"
@@ -67,20 +68,8 @@ def run_import(args: argparse.Namespace) -> int:
     """Read the FAISS file and write the index."""
     from derefl.hashing.faiss_index import import_faiss_file
 
-    check_output(args)
+    check_output(args.output, args.overwrite)
     index = import_faiss_file(args.input)
     index.save(args.output)
     print(f"{len(index)} codes of {index.bits} bits in {args.output}, model {index.model!r}")
     return 0
-
-
-def check_output(args: argparse.Namespace) -> None:
-    """Refuse an output that is there already.
-
-    Raises:
-        OutputExistsError: it is, and nobody asked to overwrite it.
-    """
-    if args.output.exists() and not args.overwrite:
-        raise OutputExistsError(
-            f"{args.output} is there already; add --overwrite, or choose another name"
-        )

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
-from derefl.errors import ConfigError, HashIndexError, OutputExistsError
+from derefl.errors import ConfigError, OutputExistsError
+from derefl.files import check_output
 from derefl.hashing.codes import BITS
 from derefl.hashing.folder_index import absolute, gone, photo_id, update
 from derefl.imaging.folders import find_pictures
@@ -82,8 +83,7 @@ def add_parser(subparsers: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Check everything that can be checked, load the model, encode, and write the index."""
     output: Path = args.output
-    if output.is_dir():
-        raise HashIndexError(f"{output} is a folder, expected a file; write {output / 'it.lcdh'}")
+    check_output(output, overwrite=True)
     if output.exists() and not (args.update or args.overwrite):
         raise OutputExistsError(
             f"{output} is there already; add --update to bring it up to date, --overwrite to "

@@ -17,6 +17,7 @@ from derefl.commands.remove_plan import Job, Layout, check, plan, refuse_existin
 from derefl.commands.remove_report import Report, say
 from derefl.commands.remove_work import Settings, Task, work
 from derefl.errors import DereflError
+from derefl.files import check_output
 
 
 def add_parser(subparsers: Any) -> None:
@@ -90,6 +91,8 @@ def remove(args: argparse.Namespace, inputs: list[Path], output: Path | None) ->
     due = [remaining(job) for job in jobs] if args.resume else jobs
     if not (args.overwrite or args.resume):
         refuse_existing(jobs)
+    for path in (path for job in due for path in job.outputs.values()):
+        check_output(path, overwrite=True)
     report = Report(jobs, due, output, unreadable)
     if not args.dry_run and any(job.outputs for job in due):
         go_through([job for job in due if job.outputs], args, report)
@@ -134,8 +137,8 @@ def complain(report: Report, resumable: bool = False, hide: str = "") -> int:
         resumable: whether ``--resume`` would find what is done.
         hide: left out of what is printed.
     """
-    for failure in report.failures():
-        print(f"derefl: {failure.replace(hide, '')}", file=sys.stderr)
+    for line in (*report.warnings(), *report.failures()):
+        print(f"derefl: {line.replace(hide, '')}", file=sys.stderr)
     if report.interrupted:
         print(f"derefl: {report.interruption(resumable)}", file=sys.stderr)
         return 130

@@ -1,6 +1,7 @@
 """The options of ``derefl remove``."""
 
 import argparse
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
@@ -182,7 +183,7 @@ def refuse_usage(args: argparse.Namespace) -> None:
     if len(args.inputs) > 1:
         refuse("argument INPUT: one photo only goes through a pipe; name it alone")
     if args.output != "-" and (
-        not is_picture_name(Path(args.output)) or Path(args.output).is_dir()
+        not is_picture_name(Path(args.output)) or os.path.isdir(args.output)  # noqa: PTH112
     ):
         refuse("argument -o/--output: name a picture file, or -, for what comes from a pipe")
     files_only = ["suffix", "resume", "dry_run"]

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from derefl.errors import ImageError
+from derefl.files import atomic_file
 from derefl.imaging.formats import FORMATS
 from derefl.imaging.opening import open_file, read_header
 
@@ -27,7 +28,7 @@ def receive(folder: Path) -> Path:
         ImageError: there is nothing.
     """
     path = folder / "standard input"
-    with path.open("wb") as file:
+    with atomic_file(path) as file:
         shutil.copyfileobj(sys.stdin.buffer, file)
     if path.stat().st_size == 0:
         raise ImageError(f"standard input is empty, expected a picture: {EXAMPLE}")

@@ -86,10 +86,11 @@ def plan(
     found = list(find_pictures(inputs, output, follow_links=True, unreadable=unreadable))
     for source, _ in found:
         refuse_video(source)
-    if output is not None and not output.is_dir():
+    # Path.is_dir raises an OSError for a name that is too long; check_output says so later.
+    if output is not None and not os.path.isdir(output):  # noqa: PTH112
         if is_picture_name(output) and [source for source, _ in found] == inputs[:1]:
             return [Job(inputs[0], layout.outputs(layout.named(output)))]
-        if output.exists():
+        if os.path.lexists(output):
             raise ImageError(f"{output} is a file, expected a folder; choose another OUTPUT")
         if is_picture_name(output):
             raise ImageError(

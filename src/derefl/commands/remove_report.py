@@ -53,6 +53,14 @@ class Report:
         tasks = [self.tasks[job.source] for job in self.jobs if job.source in self.tasks]
         return [*map(unsearched, self.unreadable), *(task.error for task in tasks if task.error)]
 
+    def warnings(self) -> list[str]:
+        """A line for each picture whose outputs lack something."""
+        return [
+            f"warning: {source} is written without {', '.join(task.left_out)}"
+            for source, task in self.tasks.items()
+            if task.left_out
+        ]
+
     def where(self) -> str:
         """Where the pictures went."""
         return "beside their inputs" if self.output is None else f"to {self.output}"
@@ -96,7 +104,8 @@ class Report:
         task = self.tasks.get(job.source)
         if task is not None and task.error:
             return entry(job.source, status, task.written, task.seconds, task.error)
-        return entry(job.source, status, job.outputs.values(), task.seconds if task else 0)
+        done = entry(job.source, status, job.outputs.values(), task.seconds if task else 0)
+        return done | {"left_out": task.left_out if task else []}
 
 
 def entry(
@@ -113,6 +122,7 @@ def entry(
         "seconds": round(seconds, 3),
         "status": status,
         "error": error,
+        "left_out": [],
     }
 
 

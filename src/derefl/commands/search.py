@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from derefl.commands.index import MODEL
-from derefl.errors import HashIndexError, ImageError, OutputExistsError
+from derefl.errors import HashIndexError, ImageError
+from derefl.files import check_output
 from derefl.hashing.folder_index import absolute, photo_path
 
 if TYPE_CHECKING:
@@ -102,16 +103,15 @@ def check_sheet(path: Path, overwrite: bool) -> None:
     """Refuse a contact sheet that could not be written in the end.
 
     Raises:
-        ImageError: no suffix of a picture.
-        OutputExistsError: it is there and ``overwrite`` is off.
+        ImageError: the suffix names no picture format.
+        OutputExistsError, OutputError: see :func:`~derefl.files.check_output`.
     """
     from PIL import Image
 
     from derefl.imaging.formats import format_for
 
     format_for(Image.new("RGB", (1, 1)), path)
-    if path.exists() and not overwrite:
-        raise OutputExistsError(f"{path} is there already; add --overwrite, or choose another OUT")
+    check_output(path, overwrite)
 
 
 def write_sheet(path: Path, title: str, hits: list[dict[str, Any]], overwrite: bool) -> None:

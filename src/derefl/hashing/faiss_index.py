@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from derefl.errors import ConfigError, HashIndexError, MissingExtraError
-from derefl.files import atomic_path
+from derefl.files import atomic_file, write_file
 from derefl.hashing.codes import Codes
 from derefl.hashing.index import HashIndex
 
@@ -167,7 +167,7 @@ def export_faiss(
         What was written.
 
     Raises:
-        HashIndexError: it cannot be written; besides, as :func:`to_faiss`.
+        OutputError: the file cannot be written; besides, as :func:`to_faiss`.
     """
     faiss = import_faiss()
     result = to_faiss(index, kind, **options)
@@ -177,13 +177,9 @@ def export_faiss(
         "ids": index.ids if index.integer_ids is None else None,
         "extra": index.extra,
     }
-    try:
-        with atomic_path(side_file(path)) as temporary:
-            temporary.write_text(json.dumps(about))
-        with atomic_path(path) as temporary:
-            faiss.write_index_binary(result, str(temporary))
-    except (OSError, RuntimeError) as error:  # FAISS knows only the latter
-        raise HashIndexError(f"{path} cannot be written: {error}") from error
+    write_file(side_file(path), json.dumps(about).encode())
+    with atomic_file(path) as file:
+        faiss.write_index_binary(result, faiss.PyCallbackIOWriter(file.write))
     return result
 
 

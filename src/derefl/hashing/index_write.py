@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from derefl.errors import HashIndexError
-from derefl.files import atomic_path
+from derefl.files import atomic_file
 from derefl.hashing.growing import with_room
 from derefl.hashing.index_file import MAGIC, PREFIX, VERSION, Head, padded, sha256
 
@@ -34,20 +34,17 @@ def write_index(
         extra: the section of this name, which gets none.
 
     Raises:
-        HashIndexError: it cannot be written, the disk being full for example.
+        OutputError: the file cannot be written, for example because the disk is full.
     """
-    try:
-        with atomic_path(path) as temporary, temporary.open("wb") as file:
-            places, end = {}, padded(PREFIX.size)
-            for name, values in columns.items():
-                places[name] = put(file, values, end, with_room(len(values)))
-                end += padded(places[name]["room"] * row_bytes(values))
-            places["extra"] = put(file, extra, end, len(extra))
-            head = put_head(file, about, places, padded(end + len(extra)))
-            commit(file, head)
-            return head
-    except OSError as error:
-        raise HashIndexError(f"{path} cannot be written: {error}") from error
+    with atomic_file(path) as file:
+        places, end = {}, padded(PREFIX.size)
+        for name, values in columns.items():
+            places[name] = put(file, values, end, with_room(len(values)))
+            end += padded(places[name]["room"] * row_bytes(values))
+        places["extra"] = put(file, extra, end, len(extra))
+        head = put_head(file, about, places, padded(end + len(extra)))
+        commit(file, head)
+    return head
 
 
 def append_index(

@@ -6,6 +6,7 @@ other threads, and the program around derefl, have theirs. So the readers are ca
 """
 
 import logging
+import re
 import stat
 import threading
 import warnings
@@ -20,6 +21,7 @@ from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from derefl.errors import ImageError
 from derefl.imaging.formats import FORMATS, RAW_SUFFIXES, need_heif, unsupported
+from derefl.imaging.xmp import GAIN_MAP, VIDEO
 
 MAX_MEGAPIXELS = 200.0
 """What a picture may have at most, unless told otherwise: the largest phone cameras' (our choice).
@@ -48,6 +50,9 @@ RAW_STARTS = (
 
 RAW_COLOURS = (32803, 34892)
 """TIFF's PhotometricInterpretation of a sensor's values, with one colour a pixel or with three."""
+
+MOVIE = re.compile(rb"ftyp(mp4|iso|qt  |avc1|M4V|MSNV|3gp)")
+"""How a video starts that lies behind a photo."""
 
 COPIES = 32
 """Smaller copies that a TIFF may have; halved that often, nothing is left of any picture."""
@@ -248,6 +253,27 @@ def check_sums(image: ImageFile) -> None:
         SyntaxError, OSError: one is wrong, or the end is missing.
     """
     image.verify()
+
+
+def facts(image: ImageFile, file: BinaryIO) -> dict[str, Any]:
+    """What Pillow does not tell of a file, for ``info``.
+
+    ``lossless``: a WebP keeps every pixel. ``cicp``: the colour space of a PNG. ``left_out``: the
+    video or the gain map that lies behind a photo.
+    """
+    if image.format == "WEBP":
+        return {"lossless": True} if is_lossless_webp(file) else {}
+    file.seek(0)
+    if image.format == "PNG":
+        head = file.read(1 << 20).partition(b"IDAT")[0]
+        match = re.search(rb"\0\0\0\x04cICP(.{4})", head, re.DOTALL)
+        return {"cicp": match[1]} if match else {}
+    if image.format not in ("JPEG", "MPO", "HEIF", "AVIF"):
+        return {}
+    content = file.read()
+    lost = [VIDEO] if MOVIE.search(content, 64) else []
+    lost += [GAIN_MAP] if content[4:8] == b"ftyp" and b"tmap" in content[:64] else []
+    return {"left_out": tuple(lost)} if lost else {}
 
 
 def is_lossless_webp(file: BinaryIO) -> bool:

@@ -8,11 +8,11 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from derefl.errors import CheckpointError
-from derefl.files import atomic_path
+from derefl.files import write_file
 from derefl.zoo.header import (
     METADATA_KEY,
     brief,
@@ -44,8 +44,7 @@ def save_checkpoint(
     """
     tensors = {name: stored(name, t, dtype) for name, t in module.state_dict().items()}
     metadata = {METADATA_KEY: json.dumps(checkpoint_header(kind, config))}
-    with atomic_path(path) as temporary:
-        save_file(tensors, temporary, metadata)
+    write_file(path, save(tensors, metadata))
 
 
 def stored(name: str, tensor: Tensor, dtype: torch.dtype) -> Tensor:

@@ -12,6 +12,7 @@ from derefl.errors import (
     CheckpointError,
     DereflError,
     ManifestError,
+    OutputError,
     OutputExistsError,
     PublishError,
 )
@@ -209,7 +210,7 @@ def write_commit(manifest: Path, release: Release, published: HubCommit) -> None
             if entry["name"] == release.name:
                 entry["where"]["hub"] = where
         write_manifest(manifest, content)
-    except (OSError, ManifestError) as error:
+    except (OutputError, ManifestError) as error:
         raise ManifestError(
             f"{published.repo} is published and was loaded back, but {manifest} could not be "
             f'written ({error}); write "hub": {json.dumps(where)} into its entry by hand'

@@ -10,12 +10,12 @@ from typing import NamedTuple
 import numpy as np
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 from tqdm import tqdm
 
 from derefl.errors import ConfigError, DataError
-from derefl.files import atomic_path
+from derefl.files import check_output, write_file
 from derefl.hashing.encoders import Encoder, load_encoder
 from derefl.hashing.learning.corpus import Corpus, CorpusConfig, read_corpus
 from derefl.hashing.learning.distil import Temperatures
@@ -123,7 +123,9 @@ def train_teacher(config: TeacherTrainConfig, out: Path, device: torch.device) -
         DataError: a source is missing or wrong.
         ConfigError: there is no such fold.
         CheckpointError: ``out`` holds the state of another architecture.
+        OutputError: ``out`` cannot be written to.
     """
+    check_output(out / "state.safetensors", overwrite=True)
     run = config.run
     if not 0 <= run.fold < run.folds:
         raise ConfigError(
@@ -245,9 +247,7 @@ def cached_features(
     path = out / f"features-{re.sub('[^A-Za-z0-9.]+', '-', name)}.safetensors"
     if not path.exists():
         features = encode(load_encoder(name, device), corpus, count, device)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_path(path) as temporary:
-            save_file({k: v.half() for k, v in features._asdict().items()}, temporary)
+        write_file(path, save({k: v.half() for k, v in features._asdict().items()}))
     features = Features(**{k: v.float() for k, v in load_file(path).items()})
     found = [*features.images.shape[:-1], len(features.texts)]
     if found != [count, len(corpus.paths), len(corpus.texts)]:

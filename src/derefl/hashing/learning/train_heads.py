@@ -14,12 +14,12 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 from tqdm import tqdm
 
 from derefl.errors import DataError
-from derefl.files import atomic_path
+from derefl.files import check_output, write_file
 from derefl.hashing.hasher import KIND, Hasher
 from derefl.hashing.learning.corpus import Corpus, CorpusConfig, read_corpus
 from derefl.hashing.learning.distil import Temperatures
@@ -152,7 +152,9 @@ def train_heads(
         DataError: a source is missing or wrong, or ``out`` holds features of other data or of
             another student.
         CheckpointError: ``out`` holds the state of another architecture.
+        OutputError: ``out`` cannot be written to.
     """
+    check_output(out / "state.safetensors", overwrite=True)
     run = config.run
     torch.manual_seed(run.seed)
     corpus = read_corpus(config.corpus)
@@ -246,9 +248,7 @@ def student_features(out: Path, student: Hasher, corpus: Corpus, count: int) -> 
             "texts": student.text_features(corpus.texts, progress=True),
             "phrases": student.text_features(phrases, progress=True),
         }
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_path(path) as temporary:
-            save_file({name: torch.from_numpy(x) for name, x in found.items()}, temporary)
+        write_file(path, save({name: torch.from_numpy(x) for name, x in found.items()}))
     features = StudentFeatures(**load_file(path))
     shapes = [*features.images.shape[:-1], len(features.texts), len(features.phrases)]
     expected = [count, len(corpus.paths), len(corpus.texts), len(phrases)]

@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 from tqdm import tqdm
 
 from derefl.errors import ConfigError, DataError
-from derefl.files import atomic_path
+from derefl.files import check_output, write_file
 from derefl.hashing.encoders import StandInEncoder
 from derefl.hashing.hasher import KIND
 from derefl.hashing.learning.corpus import Corpus, CorpusConfig, read_corpus
@@ -114,7 +114,9 @@ def train_student(
         ConfigError: the teachers do not come in so many folds, or codes of theirs are asked for;
             ``start`` is of another architecture.
         CheckpointError: ``out`` holds the state of another architecture.
+        OutputError: ``out`` cannot be written to.
     """
+    check_output(out / "state.safetensors", overwrite=True)
     run = config.run
     check_folds(config, len(teachers))
     torch.manual_seed(run.seed)
@@ -184,8 +186,7 @@ def prepared(
     if not path.exists():
         pictures = tqdm(corpus.paths, unit="picture", desc="lower part")
         lower = lower_features(student, pictures, count=run.views, stages=run.fixed)
-        with atomic_path(path) as temporary:
-            save_file({"lower": lower.cpu()}, temporary)
+        write_file(path, save({"lower": lower.cpu()}))
     lower = load_file(path)["lower"]
     if lower.shape[:2] != (run.views, len(corpus.paths)):
         raise DataError(

@@ -13,6 +13,7 @@ from torch.nn.utils import clip_grad_norm_
 from tqdm import tqdm
 
 from derefl.errors import ConfigError
+from derefl.files import check_output
 from derefl.reflection.big import look_twice
 from derefl.reflection.learning.losses import LossConfig, decomposition_loss
 from derefl.reflection.learning.pairs import Batch, Pairs, PairsConfig, batches, held_back_photos
@@ -116,7 +117,9 @@ def train(
         DataError: a data folder is missing or wrong.
         ConfigError: ``start`` is of another architecture.
         CheckpointError: ``out`` holds the state of another architecture.
+        OutputError: ``out`` cannot be written to.
     """
+    check_output(out / "state.safetensors", overwrite=True)
     run = config.run
     if run.keep_memory and device.type == "cpu":
         keep_freed_memory()
