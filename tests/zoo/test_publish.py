@@ -19,7 +19,7 @@ from PIL import Image
 
 from derefl import HashIndex, load_derefl, load_lcdh_student, load_lcdh_teacher
 from derefl.cli import main
-from derefl.errors import CheckpointError, OutputExistsError, PublishError
+from derefl.errors import CheckpointError, OutputError, OutputExistsError, PublishError
 from derefl.reflection.pipeline import ReflectionRemover
 from derefl.zoo import manifest, save_checkpoint
 from derefl.zoo.publish import FILES, prepare, write_folder
@@ -375,7 +375,7 @@ def test_a_commit_that_cannot_be_loaded_back(writer, clone, capsys):
 
 def test_a_manifest_that_cannot_be_written_in_the_end(writer, clone, capsys, monkeypatch):
     def full(*_):
-        raise OSError("No space left on device")
+        raise OutputError("No space left on device")
 
     monkeypatch.setattr("derefl.zoo.publish.write_manifest", full)
     assert main(["publish", "tiny-lcdh-teacher", "--repo", "org/tiny"]) == 1

@@ -142,10 +142,10 @@ def check_plot(path: str | Path, overwrite: bool = False) -> None:
         OutputExistsError, OutputError: see :func:`~derefl.files.check_output`.
     """
     try:
-        from matplotlib.backend_bases import FigureCanvasBase
+        from matplotlib.figure import Figure
     except ImportError as error:
         raise MissingExtraError("matplotlib", "train", "plotting") from error
-    known = FigureCanvasBase.get_supported_filetypes()
+    known = Figure().canvas.get_supported_filetypes()
     if Path(path).suffix[1:].lower() not in known:
         raise ConfigError(
             f"{path} cannot be a plot; name it like plot.png, with one of {', '.join(known)}"
