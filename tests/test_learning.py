@@ -400,12 +400,12 @@ class TestRun:
             calls += 1
             if calls == 3:
                 raise KeyboardInterrupt
-            return take_step(*args)
+            return train_step(*args)
 
-        take_step = training.take_step
+        train_step = training.train_step
         every_step = dataclasses.replace(config.run, save_every=0.0)
         with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
-            patch.setattr(training, "take_step", stop_before_the_third)
+            patch.setattr(training, "train_step", stop_before_the_third)
             training.train(dataclasses.replace(config, run=every_step), tmp_path / "parts", cpu)
         resumed = training.train(config, tmp_path / "parts", cpu)
         assert not resumed.training
@@ -463,8 +463,8 @@ class TestRun:
         with pytest.raises(CheckpointError, match="cannot be resumed"):
             training.train(other, tmp_path, torch.device("cpu"))
 
-    def test_learning_lowers_the_loss(self, config, tmp_path):
-        """Eighty steps on one batch must fit it better than none."""
+    def test_learning_lowers_the_loss(self, config, both_precisions):
+        """Forty steps on one batch must fit it better than none."""
         torch.manual_seed(0)
         model = training.DeRefl(TINY).train()
         optimiser = training.make_optimiser(model, config.run)
@@ -473,7 +473,7 @@ class TestRun:
         run = dataclasses.replace(config.run, steps=10**6, learning_rate=2e-3)
         config = dataclasses.replace(config, run=run)
         losses = [
-            training.take_step(model, optimiser, batch, 5, config)["reconstruction"]
-            for _ in range(80)
+            training.train_step(model, optimiser, batch, 5, config)["reconstruction"]
+            for _ in range(40)
         ]
-        assert losses[-1] < 0.8 * losses[0]
+        assert losses[-1] < 0.85 * losses[0]

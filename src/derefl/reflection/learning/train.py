@@ -9,7 +9,6 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from torch.nn.utils import clip_grad_norm_
 from tqdm import tqdm
 
 from derefl.errors import ConfigError
@@ -31,9 +30,10 @@ from derefl.training.ema import EMA
 from derefl.training.imagenet import load_imagenet_weights
 from derefl.training.log import JsonLog, Meter
 from derefl.training.memory import keep_freed_memory
-from derefl.training.precision import autocast_dtype
+from derefl.training.precision import autocast
 from derefl.training.schedule import cosine_with_warmup
 from derefl.training.state import Progress, load_state, save_state, start_from
+from derefl.training.step import take_step
 from derefl.zoo.checkpoint import save_checkpoint
 
 
@@ -155,7 +155,7 @@ def train(
             batch = Batch(*(x.to(device, non_blocking=True) for x in batch))
             seconds = progress.seconds + time.monotonic() - started
             spent = min(1.0, seconds / (60 * run.minutes)) if run.minutes else 0.0
-            terms = take_step(model, optimiser, batch, step, config, spent)
+            terms = train_step(model, optimiser, batch, step, config, spent)
             ema.update(model, step)
             meter.add(len(batch.image), **terms)
             done = step + 1
@@ -215,7 +215,7 @@ def validate(model: DeRefl, pictures: Iterator[Sample]) -> dict[str, dict[str, f
     return scores(lambda x: x + look_twice(change, x), pictures)
 
 
-def take_step(
+def train_step(
     model: DeRefl,
     optimiser: torch.optim.AdamW,
     batch: Batch,
@@ -227,22 +227,14 @@ def take_step(
 
     Returns loss, gradient norm and the loss terms for the log, all on the device.
     """
-    run = config.run
-    for group in optimiser.param_groups:
-        factor = cosine_with_warmup(step, run.steps, run.warmup, spent=spent)
-        group["lr"] = group["rate"] * factor
-    image, device = batch.image, batch.image.device
-    dtype = autocast_dtype(device)
-    with torch.autocast(device.type, dtype, enabled=dtype is not None):
+    run, image = config.run, batch.image
+    with autocast(image.device):
         layers = model(image.contiguous(memory_format=torch.channels_last))
     layers = Layers(*(layer.float() for layer in layers))
     kernel = config.model.mean_kernel
     loss, terms = decomposition_loss(layers, image, batch.truth, batch.real, kernel, config.loss)
-    optimiser.zero_grad(set_to_none=True)
-    loss.backward()
-    norm = clip_grad_norm_(model.parameters(), run.clip)
-    if torch.isfinite(norm):  # one broken batch must not end a night's run
-        optimiser.step()
+    factor = cosine_with_warmup(step, run.steps, run.warmup, spent=spent)
+    norm = take_step(optimiser, loss, factor, run.clip)
     return {"loss": loss.detach(), "norm": norm, **terms}
 
 
@@ -267,7 +259,7 @@ def make_optimiser(model: DeRefl, run: RunConfig) -> torch.optim.AdamW:
         [
             {
                 "params": parameters,
-                "rate": run.backbone_rate if in_backbone else run.learning_rate,
+                "lr": run.backbone_rate if in_backbone else run.learning_rate,
                 "weight_decay": run.weight_decay if decays else 0.0,
             }
             for (in_backbone, decays), parameters in groups.items()
