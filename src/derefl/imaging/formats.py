@@ -77,6 +77,8 @@ HEIF = Format(
 FORMATS = {
     ".jpg": JPEG,
     ".jpeg": JPEG,
+    ".jpe": JPEG,
+    ".jfif": JPEG,
     ".png": PNG,
     ".tif": TIFF,
     ".tiff": TIFF,
@@ -86,6 +88,12 @@ FORMATS = {
     ".heif": HEIF,
 }
 """By suffix, in lower case."""
+
+RAW_SUFFIXES = frozenset(
+    ".3fr .arw .cr2 .cr3 .crw .dcr .dng .erf .fff .gpr .iiq .k25 .kdc .mef .mos .mrw .nef .nrw "
+    ".orf .pef .raf .raw .rw2 .rwl .sr2 .srf .srw .x3f".split()
+)
+"""Suffixes of the cameras' raw files, in lower case. derefl reads none of them."""
 
 
 def is_picture_name(path: Path) -> bool:
