@@ -14,7 +14,7 @@ from tqdm import tqdm
 from derefl.commands import remove_options
 from derefl.commands.remove_pipe import deliver, ending_of, receive, refuse_terminal
 from derefl.commands.remove_plan import Job, Layout, check, plan, refuse_existing, remaining
-from derefl.commands.remove_report import Report, say
+from derefl.commands.remove_report import Report
 from derefl.commands.remove_work import Settings, Task, work
 from derefl.errors import DereflError
 
@@ -42,9 +42,9 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(report.as_json(), indent=2))
     elif args.dry_run:
-        say("\n".join(report.plan()))
+        print("\n".join(report.plan()))
     elif not report.interrupted and (len(report.jobs) > 1 or not report.failures()):
-        say(report.summary())
+        print(report.summary())
     return complain(report, resumable=not args.overwrite)
 
 

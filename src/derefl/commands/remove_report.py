@@ -1,6 +1,5 @@
 """What became of the pictures of ``derefl remove``."""
 
-import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -124,9 +123,3 @@ def unsearched(error: OSError) -> str:
 def names(job: Job) -> str:
     """The files that a job writes."""
     return ", ".join(map(str, job.outputs.values()))
-
-
-def say(text: str) -> None:
-    """Print to standard output, also names that its encoding cannot express."""
-    encoding = sys.stdout.encoding or "utf-8"
-    print(text.encode(encoding, "backslashreplace").decode(encoding))

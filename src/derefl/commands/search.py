@@ -1,9 +1,7 @@
 """``derefl search``: the photos of an index that show what the words say, or look like a photo."""
 
 import argparse
-import io
 import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -88,8 +86,6 @@ def run(args: argparse.Namespace) -> int:
         query = {"image": str(args.image)} if args.image else {"text": args.words}
         print(json.dumps({"query": query, "model": model, "bits": index.bits, "hits": hits}))
         return 0
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="surrogateescape")  # file names that are not valid UTF-8
     print("rank  distance  photo")
     for hit in hits:
         print("{rank:4}  {distance:8}  {path}".format(**hit))
