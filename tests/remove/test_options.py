@@ -232,7 +232,7 @@ def test_json_report(remove, capsys):
     streams = capsys.readouterr()
     assert len(streams.err.splitlines()) == 1
     result = json.loads(streams.out)
-    assert list(result) == ["files", "totals"]
+    assert list(result) == ["files", "totals", "passed_over"]
     a, b, c, d = result["files"]
     assert 0 < a.pop("seconds") < result["totals"].pop("seconds") + 1
     assert a == {

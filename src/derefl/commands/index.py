@@ -10,7 +10,7 @@ from tqdm import tqdm
 from derefl.errors import ConfigError, HashIndexError, OutputExistsError
 from derefl.hashing.codes import BITS
 from derefl.hashing.folder_index import absolute, gone, photo_id, update
-from derefl.imaging.folders import find_pictures
+from derefl.imaging.folders import find_pictures, passed_over_note
 from derefl.imaging.formats import FORMATS
 
 if TYPE_CHECKING:
@@ -90,7 +90,9 @@ def run(args: argparse.Namespace) -> int:
             "replace it, or choose another name"
         )
     home = absolute(output).parent
-    paths = {photo_id(path, home): path for path, _ in find_pictures(args.inputs)}
+    others: set[Path] = set()
+    found = find_pictures(args.inputs, passed_over=others.add)
+    paths = {photo_id(path, home): path for path, _ in found}
     index, hasher = prepare(args)
     with tqdm(unit="picture") as bar:
 
@@ -102,7 +104,7 @@ def run(args: argparse.Namespace) -> int:
     index.save(output)
     print(
         f"{len(index)} pictures in the index: {result.encoded} encoded, {result.as_before} as "
-        f"before, {result.dropped} dropped, {len(result.failures)} failed"
+        f"before, {result.dropped} dropped, {len(result.failures)} failed{passed_over_note(others)}"
     )
     for failure in result.failures:
         print(f"derefl: {' '.join(str(failure).splitlines())}", file=sys.stderr)

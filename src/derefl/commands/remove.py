@@ -83,14 +83,15 @@ def remove(args: argparse.Namespace, inputs: list[Path], output: Path | None) ->
         DereflError: nothing was done, because something is missing or would be lost.
     """
     unreadable: list[OSError] = []
+    passed_over: set[Path] = set()
     ending = f".{args.format}" if args.format else ""
     layout = Layout(output, args.suffix or "", ending, args.reflection, args.compare)
-    jobs = plan(inputs, layout, unreadable.append)
+    jobs = plan(inputs, layout, unreadable.append, passed_over.add)
     check(jobs)
     due = [remaining(job) for job in jobs] if args.resume else jobs
     if not (args.overwrite or args.resume):
         refuse_existing(jobs)
-    report = Report(jobs, due, output, unreadable)
+    report = Report(jobs, due, output, unreadable, passed_over)
     if not args.dry_run and any(job.outputs for job in due):
         go_through([job for job in due if job.outputs], args, report)
     return report
