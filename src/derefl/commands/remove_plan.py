@@ -84,8 +84,11 @@ def plan(
         ConfigError: OUTPUT is a file, and suffix or ending say something else.
     """
     output = layout.output
-    reports = {"unreadable": unreadable, "passed_over": passed_over}
-    found = list(find_pictures(inputs, output, follow_links=True, **reports))
+    found = list(
+        find_pictures(
+            inputs, output, follow_links=True, unreadable=unreadable, passed_over=passed_over
+        )
+    )
     for source, _ in found:
         refuse_video(source)
     if output is not None and not output.is_dir():

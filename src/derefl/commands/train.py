@@ -1,7 +1,6 @@
 """``derefl train``: the training runs behind the weights."""
 
 import argparse
-import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -126,8 +125,8 @@ def run_reflection(args: argparse.Namespace) -> int:
 
     check_device(args.device)
     folders = {"photos": args.photos, "real": args.real}
-    overrides = [f"pairs.{key}={list(map(str, value))}" for key, value in folders.items() if value]
-    config = read_config(TrainConfig, args.config, [*overrides, *args.set])
+    given = {f"pairs.{key}": value for key, value in folders.items() if value}
+    config = read_config(TrainConfig, args.config, args.set, given)
     start = load_derefl(args.start) if args.start else None
     train(config, args.out, torch.device(args.device), start)
     print(f"trained: {args.out / 'model.safetensors'}", file=sys.stderr)
@@ -143,7 +142,7 @@ def run_teacher(args: argparse.Namespace) -> int:
     from derefl.zoo import check_device
 
     check_device(args.device)
-    config = read_config(TeacherTrainConfig, args.config, [*corpus_settings(args), *args.set])
+    config = read_config(TeacherTrainConfig, args.config, args.set, corpus_settings(args))
     train_teacher(config, args.out, torch.device(args.device))
     print(f"trained: {args.out / 'model.safetensors'}", file=sys.stderr)
     return 0
@@ -160,7 +159,7 @@ def run_student(args: argparse.Namespace) -> int:
     from derefl.zoo import check_device
 
     check_device(args.device)
-    config = read_config(StudentTrainConfig, args.config, [*corpus_settings(args), *args.set])
+    config = read_config(StudentTrainConfig, args.config, args.set, corpus_settings(args))
     teachers = [load_lcdh_teacher(name) for name in args.teacher]
     start = load_lcdh_student(args.start) if args.start else None
     train_student(config, args.out, torch.device(args.device), teachers, start)
@@ -178,13 +177,13 @@ def run_heads(args: argparse.Namespace) -> int:
     from derefl.zoo import check_device
 
     check_device(args.device)
-    config = read_config(HeadsTrainConfig, args.config, [*corpus_settings(args), *args.set])
+    config = read_config(HeadsTrainConfig, args.config, args.set, corpus_settings(args))
     train_heads(config, args.out, torch.device(args.device), load_lcdh_student(args.start))
     print(f"trained: {args.out / 'model.safetensors'}", file=sys.stderr)
     return 0
 
 
-def corpus_settings(args: argparse.Namespace) -> list[str]:
+def corpus_settings(args: argparse.Namespace) -> dict[str, str]:
     """The data options as settings."""
-    given = ((name, getattr(args, name)) for name, _, _ in CORPUS_OPTIONS)
-    return [f"corpus.{name}={json.dumps(value)}" for name, value in given if value]
+    given = {f"corpus.{name}": getattr(args, name) for name, _, _ in CORPUS_OPTIONS}
+    return {key: value for key, value in given.items() if value}

@@ -60,8 +60,9 @@ def find_pictures(
         others = [path for path in files if path.suffix.lower() not in suffixes]
         if not found:
             raise nothing_found(entry, base, others)
-        for path in others if passed_over else ():
-            passed_over(path)
+        if passed_over is not None:
+            for path in others:
+                passed_over(path)
         yield from ((path, path.relative_to(base)) for path in found)
 
 
