@@ -1,6 +1,7 @@
 """The ``derefl`` command: a table of subcommands, and errors said in one line."""
 
 import argparse
+import codecs
 import io
 import os
 import signal
@@ -22,6 +23,7 @@ from derefl.commands import (
     search,
     train,
 )
+from derefl.commands.options import Parser
 from derefl.memory import is_out_of_memory
 
 COMMANDS = (
@@ -51,11 +53,10 @@ EXAMPLES = """examples:
 
 def parser() -> argparse.ArgumentParser:
     """The parser of the whole command line."""
-    result = argparse.ArgumentParser(
+    result = Parser(
         prog="derefl",
         description="Remove reflections from photos taken through glass; find photos by words.",
         epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     result.add_argument("--version", action="version", version=f"derefl {__version__}")
     subparsers = result.add_subparsers(title="commands", metavar="COMMAND", required=True)
@@ -119,5 +120,14 @@ def prepare_streams() -> None:
         if getattr(sys, name) is None:  # closed by the shell; writing to stdout stays an error
             stream = os.fdopen(os.open(os.devnull, mode), "r" if name == "stdin" else "w")
             setattr(sys, name, stream)
-    if isinstance(sys.stdout, io.TextIOWrapper):  # names that its encoding does not have
-        sys.stdout.reconfigure(errors="backslashreplace")
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        codecs.register_error("derefl", encoded)
+        sys.stdout.reconfigure(errors="derefl")
+
+
+def encoded(error: UnicodeError) -> tuple[str | bytes, int]:
+    """Bytes of a file name that is not valid UTF-8, or escapes of what the terminal cannot show."""
+    try:
+        return codecs.lookup_error("surrogateescape")(error)
+    except UnicodeError:
+        return codecs.backslashreplace_errors(error)

@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from derefl.commands.options import add_device, add_json, add_model
 from derefl.errors import ConfigError
 
 DESCRIPTION = """Put reflections over large photos and take them away again (needs derefl[train]).
@@ -20,7 +21,6 @@ def add_parser(subparsers: Any) -> None:
         "big",
         help="large photos: detail=auto against detail=full",
         description=DESCRIPTION,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
         "--photos", metavar="DIR", type=Path, required=True, help="large photos, at least two"
@@ -41,9 +41,9 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         "--save-pictures", metavar="OUT", type=Path, help="write pairs and outputs there, as PNG"
     )
-    parser.add_argument("--model", metavar="NAME", default="derefl-small")
-    parser.add_argument("--device", choices=("cpu", "cuda", "mps"), default="cpu")
-    parser.add_argument("--json", action="store_true", help="print one JSON object only")
+    add_model(parser, "derefl-small")
+    add_device(parser)
+    add_json(parser)
     parser.set_defaults(run=run)
 
 

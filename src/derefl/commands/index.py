@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
+from derefl.commands.options import add_device, add_model, add_overwrite
 from derefl.errors import ConfigError, HashIndexError, OutputExistsError
 from derefl.hashing.codes import BITS
 from derefl.hashing.folder_index import absolute, gone, photo_id, update
@@ -41,7 +42,6 @@ def add_parser(subparsers: Any) -> None:
         help="make photos or folders of photos searchable",
         description=DESCRIPTION,
         epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("inputs", metavar="PHOTOS", nargs="+", type=Path, help="photo or folder")
     parser.add_argument(
@@ -59,15 +59,8 @@ def add_parser(subparsers: Any) -> None:
         help=f"length of a picture's code: longer finds better (default: {LENGTH}, with --update "
         "that of INDEX)",
     )
-    parser.add_argument(
-        "--model",
-        metavar="NAME",
-        help="a name listed by 'derefl models', a .safetensors file, a folder or a Hub repo id "
-        f"(default: {MODEL}, with --update that of INDEX)",
-    )
-    parser.add_argument(
-        "--device", choices=("cpu", "cuda", "mps"), default="cpu", help="default: %(default)s"
-    )
+    add_model(parser, None, f" (default: {MODEL}, with --update that of INDEX)")
+    add_device(parser)
     how = parser.add_mutually_exclusive_group()
     how.add_argument(
         "--update",
@@ -75,7 +68,7 @@ def add_parser(subparsers: Any) -> None:
         help="bring INDEX up to date: encode only photos that are new or whose size or time of "
         "change differs, drop those that are gone from PHOTOS, keep what lies elsewhere",
     )
-    how.add_argument("--overwrite", action="store_true", help="replace INDEX if it is there")
+    add_overwrite(how)
     parser.set_defaults(run=run)
 
 

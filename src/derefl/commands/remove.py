@@ -26,7 +26,6 @@ def add_parser(subparsers: Any) -> None:
         help="remove reflections from photos or folders of photos",
         description=remove_options.DESCRIPTION,
         epilog=remove_options.EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     remove_options.add_options(parser)
     parser.set_defaults(run=run, refuse=parser.error)

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
+from derefl.commands.options import add_device, add_model, add_overwrite
 from derefl.imaging.formats import FORMATS, is_picture_name
 from derefl.imaging.opening import MAX_MEGAPIXELS
 
@@ -84,7 +85,7 @@ def add_safety_options(parser: argparse.ArgumentParser) -> None:
     """What becomes of files that are there, and what is told."""
     group = parser.add_argument_group("long runs and scripts")
     there = group.add_mutually_exclusive_group()
-    there.add_argument("--overwrite", action="store_true", help="replace files that are there")
+    add_overwrite(there)
     there.add_argument(
         "--resume",
         action="store_true",
@@ -113,17 +114,13 @@ def add_safety_options(parser: argparse.ArgumentParser) -> None:
 def add_network_options(parser: argparse.ArgumentParser) -> None:
     """Which network runs, where, and on what."""
     group = parser.add_argument_group("network")
-    group.add_argument(
-        "--model",
-        metavar="NAME",
-        default="derefl-small",
-        help="a name listed by 'derefl models', a .safetensors file, a folder or a Hub repo id; "
-        "derefl-small+derefl-base takes the mean of both, the best on average, in the time of both "
+    add_model(
+        group,
+        "derefl-small",
+        "; derefl-small+derefl-base takes the mean of both: best on average, in the time of both "
         "(default: %(default)s)",
     )
-    group.add_argument(
-        "--device", choices=("cpu", "cuda", "mps"), default="cpu", help="default: %(default)s"
-    )
+    add_device(group)
     group.add_argument(
         "--detail",
         choices=("auto", "full"),

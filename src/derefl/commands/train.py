@@ -5,6 +5,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from derefl.commands.options import add_device
+
 EXAMPLES = """examples:
   derefl train reflection --config configs/derefl-small.toml --photos photos/ --real pairs/ \\
       --out runs/small
@@ -44,7 +46,6 @@ def add_parser(subparsers: Any) -> None:
         help="the network that removes reflections",
         description="Train the network that removes reflections (needs derefl[train]).",
         epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     reflection.add_argument("--config", metavar="TOML", type=Path, help="settings of the run")
     reflection.add_argument(
@@ -69,7 +70,7 @@ def add_parser(subparsers: Any) -> None:
         default=[],
         help="settings over those of the file, like run.steps=100",
     )
-    reflection.add_argument("--device", choices=("cpu", "cuda", "mps"), default="cpu")
+    add_device(reflection)
     reflection.set_defaults(run=run_reflection)
     add_hashing(wings)
 
@@ -86,7 +87,6 @@ def add_hashing(wings: Any) -> None:
             help=what,
             description=f"Train {what} (needs derefl[train]).",
             epilog=HASHING_EXAMPLES,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         command.add_argument("--config", metavar="TOML", type=Path, help="settings of the run")
         for option, metavar, text in CORPUS_OPTIONS:
@@ -110,7 +110,7 @@ def add_hashing(wings: Any) -> None:
         command.add_argument(
             "--set", metavar="KEY=VALUE", nargs="+", default=[], help="settings over the file's"
         )
-        command.add_argument("--device", choices=("cpu", "cuda", "mps"), default="cpu")
+        add_device(command)
         command.set_defaults(run=run)
 
 

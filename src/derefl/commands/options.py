@@ -1,0 +1,66 @@
+"""The parser and the options that commands share."""
+
+import argparse
+import re
+import textwrap
+from typing import NoReturn
+
+MODEL_HELP = "a name listed by 'derefl models', a .safetensors file, a folder or a Hub repo id"
+
+
+class Formatter(argparse.RawDescriptionHelpFormatter):
+    """Help that keeps the lines of a text with line breaks, and wraps a text of one line."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        return super()._fill_text(
+            text if "\n" in text else textwrap.fill(text, width), width, indent
+        )
+
+
+class Parser(argparse.ArgumentParser):
+    """The parser of ``derefl`` and, by ``add_subparsers``, of each command."""
+
+    def __init__(self, *args: object, **options: object) -> None:
+        super().__init__(*args, **{"formatter_class": Formatter} | options)  # type: ignore[arg-type]
+
+    def error(self, message: str) -> NoReturn:
+        """Print the usage and a message in one line, and exit with status 2."""
+        super().error(" ".join(message.splitlines()))
+
+
+def device(text: str) -> str:
+    """A device as torch names it; whether the machine has it shows when a model is loaded."""
+    if not re.fullmatch(r"cpu|mps|cuda(:\d{1,2})?", text):
+        raise argparse.ArgumentTypeError(f"got {text!r}, expected cpu, cuda, cuda:1 or mps")
+    return text
+
+
+def words(text: str) -> str:
+    """A text; bytes that are not valid UTF-8 become U+FFFD."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
+def add_device(parser: argparse._ActionsContainer) -> None:
+    """Add ``--device``."""
+    parser.add_argument(
+        "--device",
+        type=device,
+        default="cpu",
+        help="cpu, cuda, cuda:1 or mps (default: %(default)s)",
+    )
+
+
+def add_model(parser: argparse._ActionsContainer, default: str | None, more: str = "") -> None:
+    """Add ``--model``; ``more`` is put behind its help."""
+    more = more or " (default: %(default)s)"
+    parser.add_argument("--model", metavar="NAME", default=default, help=MODEL_HELP + more)
+
+
+def add_json(parser: argparse._ActionsContainer) -> None:
+    """Add ``--json``."""
+    parser.add_argument("--json", action="store_true", help="print one JSON object, nothing else")
+
+
+def add_overwrite(parser: argparse._ActionsContainer) -> None:
+    """Add ``--overwrite``."""
+    parser.add_argument("--overwrite", action="store_true", help="replace files that are there")
