@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from derefl.commands.index import LENGTH, MODEL
-from derefl.commands.options import add_device
+from derefl.commands.options import add_device, positive
 from derefl.errors import MissingExtraError
 from derefl.imaging.opening import MAX_MEGAPIXELS
 from derefl.web.local import address, is_loopback, listen, visitors_folder
@@ -61,7 +61,7 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         "--max-megapixels",
         metavar="N",
-        type=float,
+        type=positive,
         default=MAX_MEGAPIXELS,
         help="refuse pictures that are larger (default: %(default)g)",
     )

@@ -49,8 +49,8 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print a table, one line a pair as it is done."""
-    if args.megapixels <= 0 or (args.limit is not None and args.limit < 1):
-        raise ConfigError("expected --megapixels above 0 and --limit of at least 1")
+    if not 0.01 <= args.megapixels <= 1000 or (args.limit is not None and args.limit < 1):
+        raise ConfigError("expected --megapixels from 0.01 to 1000 and --limit of at least 1")
     from derefl.reflection.learning.large import large_pairs, score, seams
     from derefl.reflection.pipeline import load_derefl
 

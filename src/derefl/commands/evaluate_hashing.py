@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from derefl.commands.options import add_device, add_json, add_model
+from derefl.commands.options import add_device, add_json, add_model, whole_number
 from derefl.hashing.codes import BITS
 
 DESCRIPTION = """Search pictures by text and texts by picture, and score what is found.
@@ -82,7 +82,9 @@ def add_data_options(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--queries", metavar="N", type=int, help="pictures that ask (default: a tenth)"
     )
-    command.add_argument("--seed", type=int, default=0, help="of every draw (default: %(default)s)")
+    command.add_argument(
+        "--seed", type=whole_number(0), default=0, help="of every draw (default: %(default)s)"
+    )
     add_model_options(command)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from derefl.commands.evaluate_hashing import BITS, add_data_options, cell
-from derefl.commands.options import add_overwrite
+from derefl.commands.options import add_overwrite, whole_number
 
 if TYPE_CHECKING:
     from derefl.hashing.learning.protocol import Learner, Round
@@ -64,7 +64,7 @@ def add_parser(wings: Any) -> None:
     online.add_argument(
         "--anchors",
         metavar="N",
-        type=int,
+        type=whole_number(0),
         default=512,
         help="earlier pairs to keep and learn from again, 0 for none (default: %(default)s)",
     )

@@ -3,6 +3,7 @@
 import argparse
 import re
 import textwrap
+from collections.abc import Callable
 from typing import NoReturn
 
 MODEL_HELP = "a name listed by 'derefl models', a .safetensors file, a folder or a Hub repo id"
@@ -38,6 +39,29 @@ def device(text: str) -> str:
 def words(text: str) -> str:
     """A text; bytes that are not valid UTF-8 become U+FFFD."""
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
+def whole_number(least: int, most: int | None = None) -> Callable[[str], int]:
+    """A reader of whole numbers in a range."""
+
+    def read(text: str) -> int:
+        if not text.isdecimal() or int(text) < least or (most is not None and int(text) > most):
+            span = f"at least {least}" if most is None else f"from {least} to {most}"
+            raise argparse.ArgumentTypeError(f"got {text!r}, expected a whole number {span}")
+        return int(text)
+
+    return read
+
+
+def positive(text: str) -> float:
+    """A number above zero."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0
+    if not 0 < number < float("inf"):
+        raise argparse.ArgumentTypeError(f"got {text!r}, expected a number above 0")
+    return number
 
 
 def add_device(parser: argparse._ActionsContainer) -> None:

@@ -5,7 +5,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
-from derefl.commands.options import add_device, add_model, add_overwrite
+from derefl.commands.options import (
+    add_device,
+    add_model,
+    add_overwrite,
+    positive,
+    whole_number,
+)
 from derefl.imaging.formats import FORMATS, is_picture_name
 from derefl.imaging.opening import MAX_MEGAPIXELS
 
@@ -142,29 +148,6 @@ def name_part(text: str) -> str:
     if not text or any(mark in text for mark in "/\\\0"):
         raise argparse.ArgumentTypeError(f"got {text!r}, expected a part of a file name: .clean")
     return text
-
-
-def whole_number(least: int, most: int | None = None) -> Callable[[str], int]:
-    """A reader of whole numbers in a range."""
-
-    def read(text: str) -> int:
-        if not text.isdecimal() or int(text) < least or (most is not None and int(text) > most):
-            span = f"at least {least}" if most is None else f"from {least} to {most}"
-            raise argparse.ArgumentTypeError(f"got {text!r}, expected a whole number {span}")
-        return int(text)
-
-    return read
-
-
-def positive(text: str) -> float:
-    """A number above zero."""
-    try:
-        number = float(text)
-    except ValueError:
-        number = 0
-    if not 0 < number < float("inf"):
-        raise argparse.ArgumentTypeError(f"got {text!r}, expected a number above 0")
-    return number
 
 
 def refuse_usage(args: argparse.Namespace) -> None:
