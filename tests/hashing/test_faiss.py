@@ -2,6 +2,8 @@
 
 import builtins
 import json
+import os
+import shutil
 
 import faiss
 import numpy as np
@@ -73,6 +75,10 @@ def test_round_trip_through_files(tmp_path, kind, ids):
     export_faiss(index, path, kind)
     back = import_faiss_file(path)
     assert same_index(index, back)
+    odd = tmp_path / os.fsdecode(b"caf\xe9.faiss")  # a name that is not valid UTF-8
+    shutil.copy(path, odd)
+    shutil.copy(side_file(path), side_file(odd))
+    assert same_index(index, import_faiss_file(odd))
     query = RNG.integers(0, 256, (3, 8), np.uint8)
     assert back.search(query, 20) == index.search(query, 20)
     # FAISS itself finds a code under its id, or under its row if it has no such ids
@@ -154,7 +160,8 @@ def test_agree_tells_a_wrong_answer():
     [
         (lambda i: to_faiss(i, "lsh"), ConfigError, "got kind='lsh', expected one of flat, ivf, h"),
         (lambda i: to_faiss(i, "ivf", lists=0), ConfigError, "expected lists of at least 1"),
-        (lambda i: to_faiss(i, "hnsw", links=1), ConfigError, "links of at least 2"),
+        (lambda i: to_faiss(i, "hnsw", links=1), ConfigError, "links from 2 to 1024"),
+        (lambda i: to_faiss(i, "hnsw", links=10**14), ConfigError, "links from 2 to 1024"),
         (lambda i: to_faiss(i, "ivf", lists=30), HashIndexError, "got 20 codes for 30 lists"),
         (lambda i: to_faiss(HashIndex(64), "ivf"), HashIndexError, "got 0 codes for 1 lists"),
         (lambda i: from_faiss(faiss.IndexBinaryFlat(24)), ConfigError, "got bits=24"),

@@ -255,7 +255,7 @@ def test_what_cannot_be_published(writer, clone, package, tmp_path):
     damaged.write_bytes(damaged.read_bytes()[:-1] + b"\1")
     with pytest.raises(CheckpointError, match=r"but the manifest lists .*derefl\.zoo\.bundle"):
         prepare("tiny-derefl", "org/tiny")
-    for repo in ("tiny", "a/b/c", "/tiny", "org/"):
+    for repo in ("tiny", "a/b/c", "/tiny", "org/", "a b/c", "caf\udce9/x", 99 * "x" + "/y"):
         with pytest.raises(PublishError, match="expected ORG/NAME"):
             prepare("tiny-lcdh-teacher", repo)
     unknown = save_net(tmp_path / "net.safetensors", make_net(), kind="other")
