@@ -120,9 +120,10 @@ def prepare_streams() -> None:
         if getattr(sys, name) is None:  # closed by the shell; writing to stdout stays an error
             stream = os.fdopen(os.open(os.devnull, mode), "r" if name == "stdin" else "w")
             setattr(sys, name, stream)
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        codecs.register_error("derefl", encoded)
-        sys.stdout.reconfigure(errors="derefl")
+    codecs.register_error("derefl", encoded)
+    for output, errors in ((sys.stdout, "derefl"), (sys.stderr, "backslashreplace")):
+        if isinstance(output, io.TextIOWrapper):
+            output.reconfigure(errors=errors)
 
 
 def encoded(error: UnicodeError) -> tuple[str | bytes, int]:

@@ -291,7 +291,7 @@ def test_no_token(hub, clone, capsys):
     [
         ("org/tiny", "hf_unknown", r"does not know the token \(status 401\).* Nothing was upl"),
         ("others/tiny", TOKEN, r"may not write to others \(status 403\).* Nothing was uploaded"),
-        ("org/no such name", TOKEN, "cannot be a Hub repo id"),
+        ("org/no such name", TOKEN, "expected ORG/NAME; write --repo ORG/NAME"),
     ],
 )
 def test_refused(writer, clone, capsys, repo, token, message):
