@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from derefl.errors import DataError, HashIndexError
+from derefl.errors import ConfigError, DataError, HashIndexError
 from derefl.hashing.codes import hamming
 from derefl.hashing.index import HashIndex
 from derefl.hashing.learning import online
@@ -202,3 +202,8 @@ def test_items_are_seen_mirrored_too():
     assert items.lower.shape[:2] == (2, 3)
     assert (items.lower[0, 0] - items.lower[1, 0]).abs().max() > 0.01
     assert online.taken(items, np.array([2, 0])).tokens == [items.tokens[2], items.tokens[0]]
+
+
+def test_settings_are_checked():
+    with pytest.raises(ConfigError, match="got batch=0, expected a whole number >= 1"):
+        OnlineHasher(None, None, OnlineConfig(batch=0))

@@ -473,6 +473,27 @@ def test_features_of_another_student_are_refused(data, tmp_path, student, capsys
         assert "features of another student" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("kind", ["teacher", "student", "heads"])
+def test_settings_out_of_range_are_one_line(kind, capsys, tmp_path):
+    for setting, expected in (
+        ("run.save_every=0", "a whole number >= 1"),
+        ("run.steps=-1", "a whole number >= 1"),
+        ("run.batch=0", "a whole number >= 1"),
+        ("run.seed=1e30", "a whole number"),
+        ("run.seed=99999999999", "a whole number <= 4294967295"),
+        ("run.ema=1.5", "a number <= 1.0"),
+        ("run.learning_rate=0", "a number > 0.0"),
+        ("run.weight_decay=nan", "a number >= 0.0"),
+        ("run.weight_decay=inf", "a number <= 1000000000.0"),
+        ("corpus.images=[]", "a text"),
+    ):
+        assert main(["train", kind, "--out", str(tmp_path / "run"), "--set", setting]) == 1
+        error = capsys.readouterr().err
+        assert error.startswith(f"derefl: got {setting.partition('=')[0]}=")
+        assert error.endswith(f", expected {expected}\n")
+    assert not (tmp_path / "run").exists()
+
+
 def test_the_shipped_recipes_read():
     heads = read_config(train_heads.HeadsTrainConfig, REPOSITORY / "configs" / "lcdh-heads.toml")
     assert (heads.corpus.caption_share, heads.run.seed) == (0.7, 1)

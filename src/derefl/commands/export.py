@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from derefl.commands.options import add_overwrite
 from derefl.errors import ConfigError
 from derefl.files import check_output, write_file
 
@@ -30,13 +31,12 @@ def add_parser(subparsers: Any) -> None:
         help="write a model as ONNX (needs derefl[onnx])",
         description=DESCRIPTION,
         epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
         "model", metavar="NAME", help="listed by 'derefl models', or a file, folder or Hub repo id"
     )
     parser.add_argument("-o", "--output", metavar="FILE.onnx", type=Path, required=True)
-    parser.add_argument("--overwrite", action="store_true", help="replace files that are there")
+    add_overwrite(parser)
     parser.set_defaults(run=run)
 
 

@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from derefl.commands.options import add_overwrite
 from derefl.files import check_output
 
 DESCRIPTION = """Write an index as a binary index of FAISS, or make an index of one.
@@ -24,7 +25,6 @@ def add_parser(subparsers: Any) -> None:
         help="an index as a file of FAISS, and back",
         description=DESCRIPTION,
         epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     ways = parser.add_subparsers(title="ways", metavar="WAY", required=True)
     export = ways.add_parser("export", help="from an index to FAISS")
@@ -46,7 +46,7 @@ def add_parser(subparsers: Any) -> None:
     read.add_argument("output", metavar="INDEX", type=Path, help="the file to write")
     read.set_defaults(run=run_import)
     for way in (export, read):
-        way.add_argument("--overwrite", action="store_true", help="replace the file if it is there")
+        add_overwrite(way)
 
 
 def run_export(args: argparse.Namespace) -> int:

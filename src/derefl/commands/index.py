@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
+from derefl.commands.options import add_device, add_model, add_overwrite
 from derefl.errors import ConfigError, OutputExistsError
 from derefl.files import check_output
 from derefl.hashing.codes import BITS
 from derefl.hashing.folder_index import absolute, gone, photo_id, update
-from derefl.imaging.folders import find_pictures
+from derefl.imaging.folders import find_pictures, passed_over_note
 from derefl.imaging.formats import FORMATS
 
 if TYPE_CHECKING:
@@ -42,7 +43,6 @@ def add_parser(subparsers: Any) -> None:
         help="make photos or folders of photos searchable",
         description=DESCRIPTION,
         epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("inputs", metavar="PHOTOS", nargs="+", type=Path, help="photo or folder")
     parser.add_argument(
@@ -60,15 +60,8 @@ def add_parser(subparsers: Any) -> None:
         help=f"length of a picture's code: longer finds better (default: {LENGTH}, with --update "
         "that of INDEX)",
     )
-    parser.add_argument(
-        "--model",
-        metavar="NAME",
-        help="a name listed by 'derefl models', a .safetensors file, a folder or a Hub repo id "
-        f"(default: {MODEL}, with --update that of INDEX)",
-    )
-    parser.add_argument(
-        "--device", choices=("cpu", "cuda", "mps"), default="cpu", help="default: %(default)s"
-    )
+    add_model(parser, None, f" (default: {MODEL}, with --update that of INDEX)")
+    add_device(parser)
     how = parser.add_mutually_exclusive_group()
     how.add_argument(
         "--update",
@@ -76,7 +69,7 @@ def add_parser(subparsers: Any) -> None:
         help="bring INDEX up to date: encode only photos that are new or whose size or time of "
         "change differs, drop those that are gone from PHOTOS, keep what lies elsewhere",
     )
-    how.add_argument("--overwrite", action="store_true", help="replace INDEX if it is there")
+    add_overwrite(how)
     parser.set_defaults(run=run)
 
 
@@ -90,7 +83,9 @@ def run(args: argparse.Namespace) -> int:
             "replace it, or choose another name"
         )
     home = absolute(output).parent
-    paths = {photo_id(path, home): path for path, _ in find_pictures(args.inputs)}
+    others: set[Path] = set()
+    found = find_pictures(args.inputs, passed_over=others.add)
+    paths = {photo_id(path, home): path for path, _ in found}
     index, hasher = prepare(args)
     with tqdm(unit="picture") as bar:
 
@@ -102,7 +97,7 @@ def run(args: argparse.Namespace) -> int:
     index.save(output)
     print(
         f"{len(index)} pictures in the index: {result.encoded} encoded, {result.as_before} as "
-        f"before, {result.dropped} dropped, {len(result.failures)} failed"
+        f"before, {result.dropped} dropped, {len(result.failures)} failed{passed_over_note(others)}"
     )
     for failure in result.failures:
         print(f"derefl: {' '.join(str(failure).splitlines())}", file=sys.stderr)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from derefl.commands.remove_plan import CLEAN, COMPARE, REFLECTION, Job
-from derefl.errors import DereflError
+from derefl.errors import DereflError, PictureTooLargeError
 from derefl.imaging.deep import Picture
 from derefl.imaging.files import check_picture, open_picture, save_picture
 from derefl.memory import is_out_of_memory
@@ -155,6 +155,8 @@ def reason(source: Path, error: Exception) -> str:
         text = "memory ran out; make the picture smaller, or close other programs"
     elif isinstance(error, DereflError):
         text = " ".join(str(error).splitlines())
+        if isinstance(error, PictureTooLargeError):
+            text += f", or allow more with --max-megapixels {error.megapixels}"
     elif isinstance(error, OSError):
         text = str(error)
     else:

@@ -56,10 +56,10 @@ def to_faiss(
     faiss = import_faiss()
     if kind not in KINDS:
         raise ConfigError(f"got kind={kind!r}, expected one of {', '.join(KINDS)}")
-    if links < 2 or (lists is not None and lists < 1):
+    if not 2 <= links <= 1024 or (lists is not None and lists < 1):
         raise ConfigError(
-            f"got lists={lists} and links={links}, expected lists of at least 1 and links of at "
-            "least 2"
+            f"got lists={lists} and links={links}, expected lists of at least 1 and links from 2 "
+            "to 1024"
         )
     if kind == "flat":
         inner = faiss.IndexBinaryFlat(index.bits)
@@ -193,8 +193,9 @@ def import_faiss_file(path: str | Path) -> HashIndex:
     """
     faiss = import_faiss()
     try:
-        found = faiss.read_index_binary(str(path))
-    except RuntimeError as error:
+        with Path(path).open("rb") as file:  # FAISS itself opens only names of valid UTF-8
+            found = faiss.read_index_binary(faiss.PyCallbackIOReader(file.read))
+    except (OSError, RuntimeError) as error:
         raise HashIndexError(
             f"{path} cannot be read as a binary index of FAISS ({error}); name a file that "
             "faiss.write_index_binary wrote"

@@ -105,6 +105,11 @@ RAW_SUFFIXES = frozenset({
 # fmt: on
 """Suffixes of the cameras' raw files, in lower case. derefl reads none of them."""
 
+VIDEO_SUFFIXES = frozenset(
+    [".avi", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".webm", ".wmv"]
+)
+"""Suffixes of videos, in lower case."""
+
 
 def is_picture_name(path: Path) -> bool:
     """Whether the name ends like a format that derefl writes."""

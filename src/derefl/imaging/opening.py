@@ -19,7 +19,7 @@ from PIL import Image
 from PIL.ImageFile import ImageFile
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
-from derefl.errors import ImageError
+from derefl.errors import ImageError, PictureTooLargeError
 from derefl.imaging.formats import FORMATS, RAW_SUFFIXES, need_heif, unsupported
 from derefl.imaging.xmp import GAIN_MAP, VIDEO
 
@@ -188,14 +188,14 @@ def check_size(image: ImageFile, path: Path, max_megapixels: float) -> None:
     """Refuse what would fill the memory.
 
     Raises:
-        ImageError: more than ``max_megapixels`` million pixels.
+        PictureTooLargeError: more than ``max_megapixels`` million pixels.
     """
     megapixels = image.width * image.height / 1e6
     if megapixels > max_megapixels:
-        raise ImageError(
+        raise PictureTooLargeError(
             f"{path} says that it has {image.width}×{image.height} pixels, {megapixels:.1f} "
-            f"megapixels, expected at most {max_megapixels:g}; if you trust it, allow more with "
-            f"--max-megapixels {int(megapixels) + 1}, or open_picture(path, max_megapixels=…)"
+            f"megapixels, expected at most {max_megapixels:g}; make a smaller copy of it",
+            int(megapixels) + 1,
         )
 
 

@@ -162,8 +162,8 @@ def find_model(name: str, kind: str | None = None) -> ModelEntry:
             return entry
         if entry.name == name:
             raise ModelNotFoundError(
-                f"{name!r} is a model of kind {entry.kind!r}, expected one of kind {kind!r}: "
-                f"use the load_* function of that kind. {suggestion(name, kind)}"
+                f"{name!r} is a model of kind {entry.kind!r}, expected one of kind {kind!r}. "
+                f"{suggestion(name, kind)}"
             )
     raise ModelNotFoundError(f"there is no model named {name!r}. {suggestion(name, kind)}")
 

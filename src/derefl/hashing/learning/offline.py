@@ -32,6 +32,7 @@ from derefl.hashing.learning.losses import (
 from derefl.hashing.pictures import batches, read
 from derefl.hashing.teacher import LCDHTeacher, LCDHTeacherConfig
 from derefl.hashing.teaching import KIND
+from derefl.training.config import Count, Rate, Share, Weight, Whole
 from derefl.training.loop import Loop, run_loop
 from derefl.training.precision import autocast
 from derefl.training.schedule import cosine_with_warmup
@@ -60,22 +61,22 @@ class TeacherRunConfig:
         save_every: steps between resumable states.
     """
 
-    steps: int = 1200
-    batch: int = 512
-    learning_rate: float = 1e-3
-    weight_decay: float = 0.05
-    warmup: int = 50
-    codes: float = 1.0
-    code_rows: float = 1.0
-    lambda1: float = 0.1
-    lambda2: float = 0.01
-    joint: float = 0.25
-    views: int = 5
-    folds: int = 1
-    fold: int = 0
-    ema: float = 0.99
-    seed: int = 0
-    save_every: int = 300
+    steps: Count = 1200
+    batch: Count = 512
+    learning_rate: Rate = 1e-3
+    weight_decay: Weight = 0.05
+    warmup: Whole = 50
+    codes: Weight = 1.0
+    code_rows: Weight = 1.0
+    lambda1: Weight = 0.1
+    lambda2: Weight = 0.01
+    joint: Weight = 0.25
+    views: Count = 5
+    folds: Count = 1
+    fold: Whole = 0
+    ema: Share = 0.99
+    seed: Whole = 0
+    save_every: Count = 300
 
 
 @dataclass(frozen=True)

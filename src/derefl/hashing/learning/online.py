@@ -29,6 +29,7 @@ from derefl.hashing.learning.losses import LENGTHS, straight_through_sign
 from derefl.hashing.pictures import listed
 from derefl.hashing.teaching import Teaching
 from derefl.hashing.tokenizer import strings
+from derefl.training.config import Count, Rate, Weight, Whole, check
 
 
 @dataclass(frozen=True)
@@ -46,13 +47,13 @@ class OnlineConfig:
     """
 
     loss: DistilConfig = field(default_factory=DistilConfig)
-    epochs: int = 10
-    batch: int = 128
-    anchors: int = 512
-    replay: float = 1.0
-    learning_rate: float = 1e-3
-    weight_decay: float = 0.05
-    seed: int = 0
+    epochs: Count = 10
+    batch: Count = 128
+    anchors: Whole = 512
+    replay: Weight = 1.0
+    learning_rate: Rate = 1e-3
+    weight_decay: Weight = 0.05
+    seed: Whole = 0
 
 
 @dataclass
@@ -85,8 +86,12 @@ class OnlineHasher:
             student: where to start; is trained in place.
             teaching: the teacher; None learns from pairs and labels alone (ablation).
             config: settings.
+
+        Raises:
+            ConfigError: a setting is not allowed, like a negative weight.
         """
         self.config = config or OnlineConfig()
+        check(self.config)
         self.student = student
         self.teaching = teaching
         self.rng = np.random.default_rng(self.config.seed)

@@ -38,6 +38,7 @@ from derefl.hashing.learning.offline import make_optimiser
 from derefl.hashing.learning.phrases import loose_phrases
 from derefl.hashing.pictures import batches, read
 from derefl.hashing.student import HashHead
+from derefl.training.config import Count, Rate, Share, Weight, Whole
 from derefl.training.loop import Loop, run_loop
 from derefl.training.schedule import cosine_with_warmup
 from derefl.training.step import take_step
@@ -57,12 +58,12 @@ class HeadsLossConfig:
         decorrelation: of the bits of pictures' codes and of texts'.
     """
 
-    across: float = 1.5
-    within: float = 0.15
-    scale: float = 90.0
-    lambda1: float = 0.1
-    lambda2: float = 0.01
-    decorrelation: float = 0.05
+    across: Weight = 1.5
+    within: Weight = 0.15
+    scale: Rate = 90.0
+    lambda1: Weight = 0.1
+    lambda2: Weight = 0.01
+    decorrelation: Weight = 0.05
 
 
 @dataclass(frozen=True)
@@ -83,18 +84,18 @@ class HeadsRunConfig:
         save_every: steps between resumable states.
     """
 
-    hidden: int = 1024
-    steps: int = 500
-    batch: int = 1024
-    mix: float = 0.5
-    phrases: int = 512
-    learning_rate: float = 2e-3
-    weight_decay: float = 0.05
-    warmup: int = 20
-    views: int = 3
-    ema: float = 0.95
-    seed: int = 0
-    save_every: int = 100
+    hidden: Count = 1024
+    steps: Count = 500
+    batch: Count = 1024
+    mix: Share = 0.5
+    phrases: Whole = 512
+    learning_rate: Rate = 2e-3
+    weight_decay: Weight = 0.05
+    warmup: Whole = 20
+    views: Count = 3
+    ema: Share = 0.95
+    seed: Whole = 0
+    save_every: Count = 100
 
 
 @dataclass(frozen=True)

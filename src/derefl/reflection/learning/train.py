@@ -26,6 +26,7 @@ from derefl.reflection.learning.validate import (
     sheet,
 )
 from derefl.reflection.model import DeRefl, DeReflConfig, Layers
+from derefl.training.config import Count, Rate, Share, Weight, Whole
 from derefl.training.ema import EMA
 from derefl.training.imagenet import load_imagenet_weights
 from derefl.training.log import JsonLog, Meter
@@ -63,27 +64,27 @@ class RunConfig:
         keep_memory: see :func:`~derefl.training.memory.keep_freed_memory`.
     """
 
-    steps: int = 20_000
-    minutes: float = 0.0
-    batch: int = 8
-    size: int = 192
-    late_from: float = 0.75
-    late_batch: int = 5
-    late_size: int = 256
-    learning_rate: float = 5e-4
-    backbone_rate: float = 1.5e-4
-    weight_decay: float = 1e-4
-    warmup: int = 200
-    clip: float = 1.0
-    ema: float = 0.998
-    seed: int = 0
+    steps: Count = 20_000
+    minutes: Weight = 0.0
+    batch: Count = 8
+    size: Count = 192
+    late_from: Share = 0.75
+    late_batch: Count = 5
+    late_size: Count = 256
+    learning_rate: Rate = 5e-4
+    backbone_rate: Weight = 1.5e-4
+    weight_decay: Weight = 1e-4
+    warmup: Whole = 200
+    clip: Rate = 1.0
+    ema: Share = 0.998
+    seed: Whole = 0
     validation: tuple[str, ...] = ()
-    validate_every: int = 500
-    validate_share: int = 1
+    validate_every: Count = 500
+    validate_share: Count = 1
     choose_by: tuple[str, ...] = ("rsir2_val", "real_val")
-    clean_floor: float = 40.0
-    save_every: float = 180.0
-    workers: int = 12
+    clean_floor: Weight = 40.0
+    save_every: Weight = 180.0
+    workers: Whole = 12
     keep_memory: bool = True
 
 
