@@ -4,8 +4,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from derefl import load_derefl
-from derefl.imaging.files import save_picture
+from derefl import load_derefl, save_picture
 
 photo = sorted(Path(__file__).parent.glob("pictures/through_glass/*.*"))[0]
 model = load_derefl()

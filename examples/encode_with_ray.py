@@ -17,8 +17,8 @@ from pathlib import Path
 import numpy as np
 
 from derefl import DereflError, load_lcdh_student
-from derefl.errors import ConfigError, MissingExtraError, OutputExistsError
-from derefl.files import atomic_path
+from derefl.errors import ConfigError, MissingExtraError
+from derefl.files import atomic_file, check_output
 from derefl.hashing.codes import BITS
 from derefl.hashing.folder_index import encode
 from derefl.imaging.folders import find_pictures
@@ -85,7 +85,7 @@ def write(batches: Iterator[pa.Table], output: Path) -> tuple[list[str], float]:
     """
     first = next(batches)
     count, failures, start = 0, failed(first), time.perf_counter()
-    with atomic_path(output) as path, parquet.ParquetWriter(path, first.schema) as writer:
+    with atomic_file(output) as file, parquet.ParquetWriter(file, first.schema) as writer:
         writer.write_table(first)
         for rows in batches:
             writer.write_table(rows)
@@ -103,8 +103,7 @@ def run(args: argparse.Namespace) -> int:
     """Encode, write and report; the exit status is 1 if a picture failed."""
     if args.workers < 1:
         raise ConfigError(f"got --workers {args.workers}, expected at least 1")
-    if args.output.exists() and not args.overwrite:
-        raise OutputExistsError(f"{args.output} is there already; add --overwrite to replace it")
+    check_output(args.output, args.overwrite)
     paths = [path for path, _ in find_pictures(args.photos)]
     load_lcdh_student(args.model, bits=args.bits)  # if it cannot be, that is said in one line here
     local = {

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from PIL import Image
 
-from derefl import load_derefl
+from derefl import load_derefl, save_picture
 from derefl.reflection.learning.losses import decomposition_loss
 from derefl.reflection.learning.pairs import Pairs, PairsConfig
 from derefl.reflection.learning.synthesis import SynthesisConfig
@@ -56,5 +56,5 @@ print(f"loss after {steps} steps: {loss(train(config, OUT, torch.device('cpu')))
 
 model = load_derefl(OUT / "model.safetensors")  # as any other weights
 photo = Image.open(PICTURES / "through_glass" / "wine.jpg")
-model.dereflect(photo).save(OUT / "wine.png")
+save_picture(model.dereflect(photo), OUT / "wine.png", overwrite=True)
 print(f"look at wine.png and validation-{steps:06d}.png in {OUT}; the log is log.jsonl")

@@ -1,5 +1,6 @@
 """Fixtures that several test files share."""
 
+import os
 from dataclasses import asdict
 from pathlib import Path
 
@@ -10,11 +11,24 @@ from PIL import Image
 
 from derefl.reflection.model import DeReflConfig
 from derefl.reflection.pipeline import ReflectionRemover
+from derefl.training import precision
 from derefl.zoo import save_checkpoint
 
 REPOSITORY = Path(__file__).parents[1]
 
 TINY = DeReflConfig(dims=(8, 8, 8, 16, 16), depths=(1, 1, 2, 1, 1), head_dim=8)
+
+
+@pytest.fixture(params=[None, torch.bfloat16], ids=["float32", "bfloat16"])
+def both_precisions(request, monkeypatch):
+    """Training in float32, then in bfloat16, which a CPU without units for it emulates."""
+    monkeypatch.setattr(precision, "autocast_dtype", lambda device: request.param)
+
+
+@pytest.fixture(autouse=True)
+def no_waiting_for_the_disk(monkeypatch):
+    """Files of tests need not outlive a power cut, and a disk takes long to promise that."""
+    monkeypatch.setattr(os, "fsync", lambda handle: None)
 
 
 @pytest.fixture

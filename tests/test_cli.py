@@ -1,11 +1,14 @@
+import io
 import json
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from derefl import __version__
-from derefl.cli import COMMANDS, main
+from derefl import DereflError, __version__
+from derefl.cli import COMMANDS, main, parser
 from derefl.commands import models
 from derefl.zoo.manifest import ModelEntry
 
@@ -103,3 +106,72 @@ def test_models_table(monkeypatch, capsys):
 def test_models_lists_the_manifest(capsys):
     assert main(["models"]) == 0
     assert capsys.readouterr().out.startswith("name")
+
+
+def test_a_reader_that_has_gone_and_a_full_disk():
+    command = [sys.executable, "-m", "derefl", "--help"]
+    env = os.environ | {"PYTHONUNBUFFERED": ""}
+    gone, pipe = os.pipe()
+    os.close(gone)
+    with os.fdopen(pipe, "w") as closed, Path("/dev/full").open("w") as full:
+        for stdout, status, error in (
+            (closed, 141, ""),
+            (full, 1, "derefl: standard output: No space left on device\n"),
+        ):
+            done = subprocess.run(
+                command, stdout=stdout, stderr=subprocess.PIPE, text=True, env=env
+            )
+            assert (done.returncode, done.stderr) == (status, error)
+
+
+def test_closed_streams(monkeypatch, capsys, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "stdin", None)
+    assert main(["remove", "-", "-o", "x.jpg"]) == 1
+    assert capsys.readouterr().err.startswith("derefl: standard input is empty, expected a pict")
+    monkeypatch.setattr(sys, "stdout", None)
+    assert main(["models"]) == 1
+    assert capsys.readouterr().err == "derefl: standard output: Bad file descriptor\n"
+
+
+def test_options_that_commands_share():
+    commands = (["remove", "a", "-o", "b"], ["index", "a", "-o", "b"], ["search", "a", "b"])
+    for command in (*commands, ["evaluate", "clean", "--data", "a"], ["demo"]):
+        for device in ("cpu", "mps", "cuda", "cuda:1"):
+            assert parser().parse_args([*command, "--device", device]).device == device
+        for device in ("gpu", "cuda:", "cuda:x", "cpu:0:1", "CUDA"):
+            with pytest.raises(SystemExit):
+                parser().parse_args([*command, "--device", device])
+    assert parser().parse_args(["search", "a", "caf\udce9"]).words == "caf\ufffd"
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (PermissionError(13, "Permission denied", "a.jpg"), "a.jpg: Permission denied"),
+        (OSError("odd"), "odd"),
+        (MemoryError(), "memory ran out; take less at once, or close other programs"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "memory ran out; take less"),
+        (DereflError("two\nlines"), "two lines"),
+    ],
+)
+def test_errors_are_one_line(monkeypatch, capsys, error, words):
+    def fail(args):
+        raise error
+
+    monkeypatch.setattr(models, "run", fail)
+    assert main(["models"]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"derefl: {words}")
+
+
+@pytest.mark.parametrize(
+    ("encoding", "shown"),
+    [("cp1252", b"caf\xe9 \\u65e5"), ("utf-8", b"caf\xe9 \xe6\x97\xa5")],
+)
+def test_text_that_the_terminal_cannot_show(monkeypatch, encoding, shown):
+    raw = io.BytesIO()
+    monkeypatch.setattr(models, "run", lambda args: sys.stdout.write("caf\udce9 日") * 0)
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, encoding=encoding))
+    assert main(["models"]) == 0
+    assert raw.getvalue() == shown

@@ -11,7 +11,7 @@ from derefl.errors import ImageError, MissingExtraError, OutputExistsError
 from derefl.imaging import formats
 from derefl.imaging.compare import PANEL, side_by_side
 from derefl.imaging.deep import DeepPicture
-from derefl.imaging.files import open_picture, save_picture
+from derefl.imaging.files import check_picture, open_picture, save_picture
 from derefl.imaging.formats import FORMATS
 from derefl.imaging.metadata import upright, upright_exif
 from derefl.imaging.opening import open_file, read_header
@@ -181,14 +181,14 @@ def test_palette_of_too_many_colours_keeps_alpha():
 @pytest.mark.parametrize(
     ("image", "words"),
     [
-        (Image.new("HSV", (4, 4)), "mode HSV"),
-        (Image.new("F", (4, 4)), 'image.convert("RGB")'),
+        (Image.new("HSV", (4, 4)), "mode HSV is not supported"),
+        (Image.new("F", (4, 4)), "mode F is not supported.*convert"),
         (Image.new("I", (4, 4), 70000), "70000"),
         (Image.new("I", (4, 4), -1), "from -1"),
     ],
 )
 def test_other_modes_are_refused(image, words):
-    with pytest.raises(ImageError, match=words.replace("(", r"\(").replace(")", r"\)")):
+    with pytest.raises(ImageError, match=words):
         to_tensor(image)
 
 
@@ -305,14 +305,13 @@ def test_upright_turns_like_pillow(kind, orientation):
 
 def test_exif_is_kept_byte_for_byte_but_for_orientation():
     before = exif_block(6)
-    after = upright_exif(before)
+    after = upright_exif(before, (24, 18))
     changed = [(a, b) for a, b in zip(before, after, strict=True) if a != b]
     assert changed == [(6, 1)]
-    assert upright_exif(exif_block()) == exif_block()
-    assert (
-        upright_exif(b"Exif\0\0" + before) == after
-    )  # WebP files repeat the mark, or leave it out
-    assert upright_exif(before[6:]) == after
+    assert upright_exif(exif_block(), (24, 18)) == exif_block()
+    # WebP files repeat the mark, or leave it out
+    assert upright_exif(b"Exif\0\0" + before, (24, 18)) == after
+    assert upright_exif(before[6:], (24, 18)) == after
 
 
 @pytest.mark.parametrize("order", "<>")
@@ -482,6 +481,124 @@ def test_formats_that_would_lose_something_are_refused(tmp_path, kind, name, ins
     save_picture(picture(kind), tmp_path / instead)
 
 
+CLEAR = bytes([255] * 255 + [0])
+GREY = Image.radial_gradient("L").resize((24, 18))
+COLOURS = Image.merge("RGB", [GREY, GREY.rotate(180), Image.linear_gradient("L").resize((24, 18))])
+OPAQUE = {
+    "RGBA": ("jpg webp tif avif heic", COLOURS.convert("RGBA")),
+    "LA": ("jpg webp tif avif heic", GREY.convert("LA")),
+    "PA": ("jpg webp", COLOURS.quantize().convert("PA")),
+    "P": ("jpg tif avif", COLOURS.quantize(200)),  # colour 255 is nowhere
+    "L": ("jpg webp tif", GREY.point(lambda level: min(level, 254))),
+    "RGB": ("jpg webp tif", COLOURS.point(lambda level: min(level, 254))),
+    "RGBA;16": (
+        "png tif",
+        DeepPicture(deep_picture("RGBA;16").pixels | np.uint16([0, 0, 0, 65535])),
+    ),
+    "LA;16": ("tif", DeepPicture(deep_picture("LA;16").pixels | np.uint16([0, 65535]))),
+    "I;16": ("tif", Image.new("I;16", (24, 18), 7)),
+    "RGB;16": ("tif", DeepPicture(deep_picture("RGB;16").pixels & np.uint16(0xFFFE))),
+}
+KEYS = {"P": CLEAR, "L": 255, "RGB": (255, 255, 255), "I;16": 8, "RGB;16": (65535, 1, 1)}
+
+
+@pytest.mark.parametrize("mode", OPAQUE)
+def test_alpha_that_hides_nothing_is_no_obstacle(tmp_path, mode):
+    suffixes, image = OPAQUE[mode]
+    image.info["dpi"] = (300, 300)
+    if mode in KEYS:
+        image.info["transparency"] = KEYS[mode]
+    assert image.mode == mode
+    assert image.has_transparency_data
+    for suffix in suffixes.split():
+        check_picture(image, path := tmp_path / f"a.{suffix}")
+        save_picture(image, path)
+        back = open_picture(path)
+        difference = to_tensor(back) - to_tensor(image.convert("RGB") if mode == "PA" else image)
+        assert difference.abs().mean() < (1e-6 if suffix in ("png", "tif") else 0.03)
+        if suffix in ("jpg", "tif"):
+            assert back.info["dpi"] == (300, 300)
+    if mode == "RGBA;16":
+        assert open_picture(tmp_path / "a.png").mode == "RGBA;16"
+        with pytest.raises(ImageError, match=r"cannot hold pictures of mode RGB.*;16; save it as"):
+            save_picture(image, tmp_path / "a.jpg")
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "P", "I;16", "LA;16"])
+def test_one_transparent_pixel_is_one_too_many(tmp_path, mode):
+    image = OPAQUE[mode][1]
+    if mode == "LA;16":
+        image.pixels[3, 4, 1] = 65534
+    elif mode == "RGBA":
+        image = image.copy()
+        image.putpixel((3, 4), (0, 0, 0, 254))
+    else:
+        image = image.copy()
+        image.putpixel((3, 4), 255 if mode == "P" else 8)
+        image.info["transparency"] = KEYS[mode]
+    with pytest.raises(ImageError, match="cannot hold transparency; save it as"):
+        check_picture(image, tmp_path / ("a.tif" if mode != "RGBA" else "a.jpg"))
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+def test_sizes_that_a_format_cannot_hold_are_known_before(tmp_path, suffix):
+    side = FORMATS[suffix].side
+    if side > 70_000:
+        return
+    largest = Image.new("L", (side, 8))
+    if suffix not in (".heic", ".heif"):  # x265 takes long
+        save_picture(largest, tmp_path / f"a{suffix}")
+        assert open_picture(tmp_path / f"a{suffix}").size == (side, 8)
+    for size in ((side + 1, 8), (8, side + 1)):
+        with pytest.raises(ImageError, match=rf"pixels, at most {side} a side; save it as .*png"):
+            check_picture(Image.new("L", size), tmp_path / f"b{suffix}")
+
+
+def test_exif_of_any_length(tmp_path):
+    """Pillow reads EXIF from several segments of a JPEG, but refuses to write such."""
+    exif = Image.Exif()
+    exif[MAKE] = "Testcam"
+    note = np.random.default_rng(0).integers(0, 256, 150_000, np.uint8).tobytes()
+    exif[EXIF_IFD] = {0x9003: "2024:05:06 07:08:09", 0x927C: note}
+    image = picture("RGB")
+    image.info |= {"exif": exif.tobytes(), "icc_profile": icc_profile()}
+    for suffix in (".jpg", ".png", ".tif", ".webp", ".avif", ".heic"):
+        check_picture(image, path := tmp_path / f"a{suffix}")
+        save_picture(image, path)
+        with Image.open(path) if suffix != ".heic" else open_picture(path) as back:
+            assert back.getexif().get_ifd(EXIF_IFD)[0x927C] == note
+            assert back.info["icc_profile"] == icc_profile()
+
+
+def test_what_a_picture_carries_is_tried_before_the_work(tmp_path):
+    image = picture("RGB")
+    image.info["comment"] = bytes(70_000)  # of a GIF, say; a JPEG holds 64 kB
+    for check in (check_picture, save_picture):
+        with pytest.raises(ImageError, match=r"a\.jpg cannot be written"):
+            check(image, tmp_path / "a.jpg")
+    check_picture(image, tmp_path / "a.png")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_picture_straight_from_pillow(tmp_path):
+    """It is turned upright, or a TIFF, which keeps no orientation, would show it lying."""
+    image = picture("RGB", (40, 20))
+    exif = exif_block(6)
+    image.save(tmp_path / "a.png", exif=exif, dpi=(300, 300), icc_profile=icc_profile())
+    with Image.open(tmp_path / "a.png") as file:
+        save_picture(file, tmp_path / "b.tif")
+    back = open_picture(tmp_path / "b.tif")
+    assert same_pixels(back, image.transpose(Image.Transpose.ROTATE_270))
+    assert back.info["dpi"] == pytest.approx((300, 300), abs=0.1)
+    assert back.getexif()[MAKE] == "Testcam"
+    (tmp_path / "a.png").write_bytes((tmp_path / "a.png").read_bytes()[:-500])
+    with Image.open(tmp_path / "a.png") as file, pytest.raises(ImageError, match="cut short"):
+        save_picture(file, tmp_path / "c.png")
+    with pytest.raises(ImageError, match="got a ndarray, expected a picture"):
+        save_picture(np.zeros((8, 8, 3)), tmp_path / "c.png")
+    assert not (tmp_path / "c.png").exists()
+
+
 def test_heif_without_its_package_says_what_to_install(tmp_path, monkeypatch):
     save_picture(picture("RGB"), tmp_path / "a.heic")
     monkeypatch.setattr(formats, "find_spec", lambda name: None)
@@ -520,21 +637,6 @@ def test_overwriting_is_asked_for(tmp_path):
     assert same_pixels(open_picture(path), picture("RGB", seed=1))
     save_picture(picture("RGB", seed=2), path, overwrite=True)
     assert same_pixels(open_picture(path), picture("RGB", seed=2))
-
-
-def test_a_failed_save_leaves_everything_as_it_was(tmp_path, monkeypatch):
-    path = tmp_path / "a.png"
-    save_picture(picture("RGB", seed=1), path)
-
-    def half_written(self, file, **_):
-        file.write_bytes(b"half")
-        raise OSError("No space left on device")
-
-    monkeypatch.setattr(Image.Image, "save", half_written)
-    with pytest.raises(ImageError, match=r"a\.png cannot be written: No space left"):
-        save_picture(picture("RGB", seed=2), path, overwrite=True)
-    assert [p.name for p in tmp_path.iterdir()] == ["a.png"]
-    assert same_pixels(open_picture(path), picture("RGB", seed=1))
 
 
 def test_rotated_tiff_is_turned_once(tmp_path):

@@ -336,13 +336,36 @@ class TestConfig:
         ("override", "message"),
         [
             ("run.stpes=3", "no setting 'run.stpes'"),
-            ("run.steps=many", "run.steps is 'many', expected int"),
+            ("run.steps=many", "got run.steps='many', expected a whole number$"),
             ("run.steps", "expected KEY=VALUE"),
+            ("run=3", "got run=3, expected a table$"),
+            ("pairs.photos=here", "got pairs.photos='here', expected a list$"),
+            ("pairs.photos=[1]", r"got pairs.photos=\[1\], expected a text$"),
+            ("synthesis.recipes=[1, 0]", r"got synthesis.recipes=\[1, 0\], expected a list of len"),
+            ("loss.estimated_targets=1", "got loss.estimated_targets=1, expected true or false$"),
+            ("=3", "no setting ''"),
+            ("run.steps.x=3", r"got run.steps=\{'x': 3\}, expected a whole number$"),
         ],
     )
     def test_mistakes_are_named(self, override, message):
         with pytest.raises(ConfigError, match=message):
             read_config(training.TrainConfig, None, [override])
+
+    @pytest.mark.parametrize("path", [".", "latin.toml", "broken.toml"])
+    def test_files_that_are_not_toml(self, path, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        (tmp_path / "latin.toml").write_bytes(b"caf\xe9 = 1")
+        (tmp_path / "broken.toml").write_text("[run\nsteps = 3")
+        with pytest.raises(ConfigError, match=f"{path}"):
+            read_config(training.TrainConfig, tmp_path / path)
+
+    def test_given_settings_are_taken_as_they_are(self):
+        names = ["a\\b", "q\"uo'te", "a = [1]", "naïve\udce9"]
+        given = {"pairs.photos": names}
+        config = read_config(training.TrainConfig, None, ["pairs.real=['x']"], given)
+        assert (config.pairs.photos, config.pairs.real) == (tuple(names), ("x",))
+        with pytest.raises(ConfigError, match="got pairs=3 and pairs"):
+            read_config(training.TrainConfig, None, ["pairs=3", "pairs.real=['x']"])
 
     @pytest.mark.parametrize("name", ["derefl-small", "derefl-base"])
     def test_the_shipped_recipe_reads(self, name):
@@ -400,12 +423,12 @@ class TestRun:
             calls += 1
             if calls == 3:
                 raise KeyboardInterrupt
-            return take_step(*args)
+            return train_step(*args)
 
-        take_step = training.take_step
+        train_step = training.train_step
         every_step = dataclasses.replace(config.run, save_every=0.0)
         with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
-            patch.setattr(training, "take_step", stop_before_the_third)
+            patch.setattr(training, "train_step", stop_before_the_third)
             training.train(dataclasses.replace(config, run=every_step), tmp_path / "parts", cpu)
         resumed = training.train(config, tmp_path / "parts", cpu)
         assert not resumed.training
@@ -463,8 +486,8 @@ class TestRun:
         with pytest.raises(CheckpointError, match="cannot be resumed"):
             training.train(other, tmp_path, torch.device("cpu"))
 
-    def test_learning_lowers_the_loss(self, config, tmp_path):
-        """Eighty steps on one batch must fit it better than none."""
+    def test_learning_lowers_the_loss(self, config, both_precisions):
+        """Forty steps on one batch must fit it better than none."""
         torch.manual_seed(0)
         model = training.DeRefl(TINY).train()
         optimiser = training.make_optimiser(model, config.run)
@@ -473,7 +496,7 @@ class TestRun:
         run = dataclasses.replace(config.run, steps=10**6, learning_rate=2e-3)
         config = dataclasses.replace(config, run=run)
         losses = [
-            training.take_step(model, optimiser, batch, 5, config)["reconstruction"]
-            for _ in range(80)
+            training.train_step(model, optimiser, batch, 5, config)["reconstruction"]
+            for _ in range(40)
         ]
-        assert losses[-1] < 0.8 * losses[0]
+        assert losses[-1] < 0.85 * losses[0]

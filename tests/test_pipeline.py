@@ -1,5 +1,6 @@
 import inspect
 import io
+import re
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -375,9 +376,20 @@ def test_load_derefl_refuses_a_plus_with_nothing_beside_it(source):
         load_derefl(source)
 
 
+@pytest.mark.parametrize(
+    "source", ["runs/c++/m.safetensors", "runs/c+d", "c++.safetensors", "a+b.safetensors", "~x+y/m"]
+)
+def test_load_derefl_names_a_missing_file_with_a_plus(source, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ModelNotFoundError, match=f"no file or folder {re.escape(source)}, "):
+        load_derefl(source)
+
+
 def test_load_derefl_names_the_one_that_is_missing():
     with pytest.raises(ModelNotFoundError, match=r"derefl-huge.*derefl-small"):
         load_derefl("derefl-small+derefl-huge")
+    with pytest.raises(ModelNotFoundError, match=r"no file or folder gone\.safetensors"):
+        load_derefl("derefl-small+gone.safetensors")
 
 
 def test_load_derefl_in_half_precision_on_a_device(checkpoint):

@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from derefl.errors import CheckpointError, ConfigError
-from derefl.files import atomic_path
+from derefl.files import write_file
 from derefl.zoo.header import difference, read_header, read_metadata, some
 
 
@@ -46,8 +46,7 @@ def average(checkpoints: Sequence[Path], out: Path, shares: Sequence[float] | No
         )
     parts = [load_file(path) for path in checkpoints]
     tensors = {name: mean([part[name] for part in parts], shares) for name in parts[0]}
-    with atomic_path(out) as temporary:
-        save_file(tensors, temporary, read_metadata(first))
+    write_file(out, save(tensors, read_metadata(first)))
 
 
 def mean(tensors: Sequence[Tensor], shares: Sequence[float]) -> Tensor:

@@ -6,14 +6,13 @@ because they belong to other weights: write the new ones by hand.
 """
 
 import argparse
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from safetensors import safe_open
 
-from derefl.files import atomic_path
+from derefl.files import write_file
 from derefl.zoo.checkpoint import file_sha256
 from derefl.zoo.header import read_header
 from derefl.zoo.manifest import manifest_file, package_folder, read_manifest, write_manifest
@@ -31,8 +30,7 @@ def bundle(checkpoint: Path, name: str) -> dict[str, Any]:
     header = read_header(checkpoint)
     dtypes, parameters = contents(checkpoint)
     target = package_folder() / "weights" / f"{name}.safetensors"
-    with atomic_path(target) as temporary:
-        shutil.copyfile(checkpoint, temporary)
+    write_file(target, checkpoint.read_bytes())
     entry = {
         "name": name,
         "kind": header["kind"],

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from derefl.hashing.hasher import load_lcdh_student
     from derefl.hashing.index import HashIndex
     from derefl.hashing.teaching import load_lcdh_teacher
+    from derefl.imaging.files import open_picture, save_picture
     from derefl.reflection.pipeline import load_derefl
     from derefl.zoo import list_models
 
@@ -24,6 +25,8 @@ __all__ = [
     "load_derefl",
     "load_lcdh_student",
     "load_lcdh_teacher",
+    "open_picture",
+    "save_picture",
 ]
 
 __version__ = version("derefl")
@@ -34,6 +37,8 @@ _HOMES = {
     "load_derefl": "derefl.reflection.pipeline",
     "load_lcdh_student": "derefl.hashing.hasher",
     "load_lcdh_teacher": "derefl.hashing.teaching",
+    "open_picture": "derefl.imaging.files",
+    "save_picture": "derefl.imaging.files",
 }
 
 

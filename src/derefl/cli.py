@@ -1,9 +1,13 @@
 """The ``derefl`` command: a table of subcommands, and errors said in one line."""
 
 import argparse
+import codecs
+import io
+import os
 import signal
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 
 from derefl import DereflError, __version__
 from derefl.commands import (
@@ -19,6 +23,8 @@ from derefl.commands import (
     search,
     train,
 )
+from derefl.commands.options import Parser
+from derefl.memory import is_out_of_memory
 
 COMMANDS = (
     remove,
@@ -47,11 +53,10 @@ EXAMPLES = """examples:
 
 def parser() -> argparse.ArgumentParser:
     """The parser of the whole command line."""
-    result = argparse.ArgumentParser(
+    result = Parser(
         prog="derefl",
         description="Remove reflections from photos taken through glass; find photos by words.",
         epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     result.add_argument("--version", action="version", version=f"derefl {__version__}")
     subparsers = result.add_subparsers(title="commands", metavar="COMMAND", required=True)
@@ -61,15 +66,69 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command line; the exit status is 0, 1 for an error, 130 for Ctrl-C (2 is bad usage)."""
-    args = parser().parse_args(argv)
-    if argv is None:  # a process of our own; stopped from outside it ends as with Ctrl-C
+    """Run a command line.
+
+    Returns:
+        The exit status: 0, 1 for an error, 130 for Ctrl-C, 141 where the reader of the output has
+        gone, as after ``derefl models | head -1``. Bad usage exits with 2.
+    """
+    prepare_streams()
+    if argv is None:  # a process of our own: a signal to end it works like Ctrl-C
         signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        return args.run(args)
-    except DereflError as error:
-        print(f"derefl: {' '.join(str(error).splitlines())}", file=sys.stderr)
-        return 1
+        try:
+            args = parser().parse_args(argv)
+            return args.run(args)
+        except DereflError as error:
+            return complain(str(error))
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            return complain("memory ran out; take less at once, or close other programs")
+        finally:
+            sys.stdout.flush()  # a full disk shows here, not in a traceback at the very end
     except KeyboardInterrupt:
-        print("derefl: interrupted", file=sys.stderr)
-        return 130
+        return complain("interrupted", 130)
+    except OSError as error:
+        lost = discard_output()
+        if isinstance(error, BrokenPipeError):
+            return 141
+        where = error.filename or ("standard output" if lost else "")
+        return complain(f"{where}: {error.strerror or error}".removeprefix(": "))
+
+
+def discard_output() -> bool:
+    """Whether standard output takes no more; Python would try at its end, with a traceback."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return True
+    return False
+
+
+def complain(message: str, status: int = 1) -> int:
+    """Print an error in one line, and return the exit status."""
+    with suppress(OSError):
+        print(f"derefl: {' '.join(message.splitlines())}", file=sys.stderr, flush=True)
+    return status
+
+
+def prepare_streams() -> None:
+    """Give each command three streams, and an output that takes every character."""
+    for name, mode in (("stdin", os.O_RDONLY), ("stdout", os.O_RDONLY), ("stderr", os.O_WRONLY)):
+        if getattr(sys, name) is None:  # closed by the shell; writing to stdout stays an error
+            stream = os.fdopen(os.open(os.devnull, mode), "r" if name == "stdin" else "w")
+            setattr(sys, name, stream)
+    codecs.register_error("derefl", encoded)
+    for output, errors in ((sys.stdout, "derefl"), (sys.stderr, "backslashreplace")):
+        if isinstance(output, io.TextIOWrapper):
+            output.reconfigure(errors=errors)
+
+
+def encoded(error: UnicodeError) -> tuple[str | bytes, int]:
+    """Bytes of a file name that is not valid UTF-8, or escapes of what the terminal cannot show."""
+    try:
+        return codecs.lookup_error("surrogateescape")(error)
+    except UnicodeError:
+        return codecs.backslashreplace_errors(error)

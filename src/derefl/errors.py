@@ -32,6 +32,14 @@ class ImageError(DereflError):
     """A picture that cannot be read, written or processed: ``derefl remove notes.txt``."""
 
 
+class PictureTooLargeError(ImageError):
+    """A picture of more pixels than allowed; ``megapixels`` is its size, rounded up."""
+
+    def __init__(self, message: str, megapixels: int) -> None:
+        super().__init__(message)
+        self.megapixels = megapixels
+
+
 class DataError(DereflError):
     """A data folder that is missing or not laid out as said: ``derefl evaluate --data nowhere``."""
 
@@ -44,7 +52,11 @@ class HashIndexError(DereflError):
     """Codes, ids or an index file that do not fit: ``HashIndex.load("notes.txt")``."""
 
 
-class OutputExistsError(DereflError):
+class OutputError(DereflError):
+    """A file that cannot be written: full disk, no permission, name too long, not a file."""
+
+
+class OutputExistsError(OutputError):
     """An output that is there already, and nobody asked to overwrite it: add ``--overwrite``."""
 
 

@@ -1,30 +1,105 @@
-"""Files that are either whole or not there."""
+"""Writing files: each one is complete, or not there."""
 
+import errno
+import io
 import os
-import tempfile
+import secrets
+import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
+
+from derefl.errors import OutputError, OutputExistsError
+
+
+class Output(io.BufferedWriter):
+    """A buffered file that hides its descriptor.
+
+    Pillow writes straight to a descriptor, and does not notice when the disk takes only a part.
+    """
+
+    def fileno(self) -> int:
+        raise io.UnsupportedOperation("fileno")
 
 
 @contextmanager
-def atomic_path(path: str | Path) -> Iterator[Path]:
-    """Yield a temporary path beside ``path`` that replaces it once the block ends well.
+def atomic_file(path: str | Path) -> Iterator[BinaryIO]:
+    """Yield a new binary file that replaces ``path`` once all its bytes are on the disk.
 
-    The temporary name keeps the suffix, from which Pillow and others tell the format. Whatever
-    ends the block early, an error or Ctrl-C, removes it and leaves ``path`` as it was.
+    An error or Ctrl-C in the block leaves ``path`` unchanged and no other file. A file that is
+    replaced passes on its permissions; a link is replaced, not followed.
+
+    Args:
+        path: an ordinary file; missing folders are made.
+
+    Raises:
+        OutputError: the file cannot be written, for example because the disk is full.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
-    os.close(handle)
-    temporary = Path(name)
+    check_output(path, overwrite=True)
+    temporary = path.parent / f".derefl-{secrets.token_hex(4)}"  # short: NAME may have 255 bytes
     try:
-        yield temporary
-        # mkstemp makes the file private; give it the mode an ordinary new file would have.
-        mask = os.umask(0)
-        os.umask(mask)
-        temporary.chmod(0o666 & ~mask)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        old = path.lstat() if path.is_file() and not path.is_symlink() else None
+        mode = stat.S_IMODE(old.st_mode) if old else 0o666
+        raw = io.FileIO(temporary, "x", opener=lambda name, flags: os.open(name, flags, mode))
+        try:
+            with Output(raw) as file:
+                yield file
+                file.flush()
+                os.fsync(raw.fileno())
+            if old:
+                with suppress(OSError, AttributeError):  # no right to, or Windows
+                    os.chown(temporary, old.st_uid, old.st_gid)
+                with suppress(OSError):  # not every file system has modes
+                    temporary.chmod(mode)
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError as error:
+        raise unwritable(path, error) from error
+
+
+def write_file(path: str | Path, data: bytes) -> None:
+    """Write a file as :func:`atomic_file` does."""
+    with atomic_file(path) as file:
+        file.write(data)
+
+
+def check_output(path: str | Path, overwrite: bool = False) -> None:
+    """Refuse a file that could not be written in the end; for use before the work starts.
+
+    Raises:
+        OutputExistsError: the file is there and ``overwrite`` is off.
+        OutputError: ``path`` is a folder or a device, a name in it is too long, a folder of it is
+            a file, or there is no right to write.
+    """
+    path = Path(path)
+    try:
+        folder = next(parent for parent in path.parents if os.path.lexists(parent))
+        for name in path.relative_to(folder).parts:
+            with suppress(FileNotFoundError):
+                (folder / name).lstat()  # an error if the name is too long
+        if not folder.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, f"{folder} is not a folder")
+        effective = os.access in os.supports_effective_ids
+        if not os.access(folder, os.W_OK | os.X_OK, effective_ids=effective):
+            raise PermissionError(errno.EACCES, f"no permission to write in {folder}")
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, "it is a folder, expected a file")
+        if path.exists() and not path.is_file():
+            raise OSError(errno.EINVAL, "it is a device or a pipe, expected a file")
+    except (OSError, ValueError, StopIteration) as error:  # ValueError: a null byte
+        raise unwritable(path, error) from error
+    if os.path.lexists(path) and not overwrite:
+        raise OutputExistsError(
+            f"{path} is there already; choose another name, or replace it: --overwrite on the "
+            "command line, overwrite=True in Python"
+        )
+
+
+def unwritable(path: Path, error: Exception) -> OutputError:
+    """The error for a file that cannot be written."""
+    reason = getattr(error, "strerror", None) or error
+    return OutputError(f"{path} cannot be written: {reason}; choose another name or folder")

@@ -2,6 +2,7 @@
 
 import builtins
 import json
+import os
 
 import faiss
 import numpy as np
@@ -10,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from derefl.cli import main
-from derefl.errors import ConfigError, HashIndexError, MissingExtraError
+from derefl.errors import ConfigError, HashIndexError, MissingExtraError, OutputError
 from derefl.hashing.codes import BITS
 from derefl.hashing.faiss_index import (
     KINDS,
@@ -95,6 +96,15 @@ def test_round_trip_through_files(tmp_path, kind, ids):
     assert sorted(f.name for f in tmp_path.iterdir()) == ["it.faiss", "it.faiss.json"]
 
 
+def test_a_file_name_that_is_not_valid_utf8(tmp_path):
+    index, path = made(IDS["strings"]), tmp_path / "it.faiss"
+    export_faiss(index, path, "flat")
+    odd = tmp_path / os.fsdecode(b"caf\xe9.faiss")
+    path.rename(odd)
+    side_file(path).rename(side_file(odd))
+    assert same_index(index, import_faiss_file(odd))
+
+
 def test_files_of_others_need_no_side_file(tmp_path):
     codes = RNG.integers(0, 256, (300, 8), np.uint8)
     flat, ivf = faiss.IndexBinaryFlat(64), faiss.IndexBinaryIVF(faiss.IndexBinaryFlat(64), 64, 4)
@@ -153,13 +163,14 @@ def test_ties_are_where_faiss_may_choose(values, k):
     [
         (lambda i: to_faiss(i, "lsh"), ConfigError, "got kind='lsh', expected one of flat, ivf, h"),
         (lambda i: to_faiss(i, "ivf", lists=0), ConfigError, "expected lists of at least 1"),
-        (lambda i: to_faiss(i, "hnsw", links=1), ConfigError, "links of at least 2"),
+        (lambda i: to_faiss(i, "hnsw", links=1), ConfigError, "links from 2 to 1024"),
+        (lambda i: to_faiss(i, "hnsw", links=10**14), ConfigError, "links from 2 to 1024"),
         (lambda i: to_faiss(i, "ivf", lists=30), HashIndexError, "got 20 codes for 30 lists"),
         (lambda i: to_faiss(HashIndex(64), "ivf"), HashIndexError, "got 0 codes for 1 lists"),
         (lambda i: from_faiss(faiss.IndexBinaryFlat(24)), ConfigError, "got bits=24"),
         (lambda i: from_faiss(faiss.IndexBinaryHash(64, 8)), HashIndexError, "IndexBinaryHash"),
         (lambda i: from_faiss(to_faiss(i), ["a"]), HashIndexError, "got 20 codes and 1 ids"),
-        (lambda i: export_faiss(i, "/dev/null/it.faiss"), HashIndexError, "cannot be written"),
+        (lambda i: export_faiss(i, "/dev/null/it.faiss"), OutputError, "cannot be written"),
     ],
 )
 def test_errors(call, error, words):
@@ -235,5 +246,8 @@ def test_export_and_import(tmp_path, monkeypatch, capsys, kind):
         ["import", "photos.faiss", "back.lcdh"],
     ):
         assert main(["faiss", *command]) == 1
-        assert "is there already; add --overwrite" in capsys.readouterr().err
+        assert (
+            "is there already; choose another name, or replace it: --overwrite"
+            in capsys.readouterr().err
+        )
         assert main(["faiss", *command, "--overwrite"]) == 0

@@ -5,10 +5,12 @@ import pytest
 import torch
 from PIL import Image
 from torch import nn
+from torch.nn.functional import interpolate
 
 from derefl.errors import CheckpointError, ConfigError, ImageError
 from derefl.hashing.codes import hamming, unpack
 from derefl.hashing.hasher import load_lcdh_student
+from derefl.imaging.deep import DeepPicture
 from derefl.zoo import save_checkpoint
 from tests.hashing.tiny import STUDENT, tiny_hasher
 
@@ -130,9 +132,81 @@ class TestPictures:
             hasher.encode_image(tmp_path / "turned.png"), hasher.encode_image(PHOTOS[0])
         )
 
-    @pytest.mark.parametrize("mode", ["L", "RGBA", "P", "1", "CMYK"])
-    def test_any_mode(self, hasher, mode):
-        assert hasher.encode_image(PHOTOS[0].convert(mode)).shape == (1, 16)
+    def test_the_mode_does_not_decide_the_code(self, hasher, tmp_path):
+        """Each pair shows the same picture, so that their codes differ in a few of 128 bits."""
+        grey, colour = PHOTOS[0].convert("L"), PHOTOS[0]
+        wide = Image.fromarray(np.asarray(grey).astype(np.uint16) * 257)
+        hidden = PHOTOS[0].convert("RGBA")
+        hidden.paste(PHOTOS[1].crop((0, 0, 80, 30)))
+        hidden.paste((255, 0, 0, 0), (0, 30, 80, 60))
+        shown = Image.new("RGB", (80, 60), "white")
+        shown.paste(PHOTOS[1].crop((0, 0, 80, 30)))
+        palette = colour.quantize(64)
+        wide.save(tmp_path / "16.png")
+        deep = np.asarray(colour).astype(np.uint16) * 257
+        for name, given, expected in (
+            ("16-bit grey", wide, grey),
+            ("mode I", wide.convert("I"), grey),
+            ("16-bit file", tmp_path / "16.png", grey),
+            ("48-bit colour", DeepPicture(deep, {}), colour),
+            ("palette", palette, palette.convert("RGB")),
+            ("bilevel", grey.convert("1"), grey.convert("1").convert("RGB")),
+            ("inks", colour.convert("CMYK"), colour),
+            ("alpha", hidden, shown),
+            ("grey and alpha", hidden.convert("LA"), shown.convert("L")),
+        ):
+            assert hamming(*map(hasher.encode_image, (given, expected)))[0, 0] <= 3, name
+        # The pictures that clipping and dropping alpha made of two of them are far away.
+        white = hasher.encode_image(Image.new("RGB", (80, 60), "white"))
+        assert hamming(hasher.encode_image(wide), white)[0, 0] > 10
+        assert hamming(hasher.encode_image(hidden.convert("RGB")), hasher.encode_image(hidden)) > 10
+
+    def test_any_iterable(self, hasher, tmp_path):
+        expected = hasher.encode_image(PHOTOS)
+        for i, picture in enumerate(PHOTOS):
+            picture.save(tmp_path / f"{i}.png")
+        paths = sorted(tmp_path.iterdir())
+        for given in (
+            (path for path in paths),
+            map(str, paths),
+            tuple(PHOTOS),
+            dict.fromkeys(paths),
+            np.array(list(map(str, paths))),
+        ):
+            found = hasher.encode_image(given, batch_size=3, progress=True)
+            np.testing.assert_array_equal(found, expected)
+        for given in (iter(TEXTS), tuple(TEXTS), dict.fromkeys(TEXTS)):
+            np.testing.assert_array_equal(hasher.encode_text(given), hasher.encode_text(TEXTS))
+
+    @pytest.mark.parametrize(
+        ("given", "message"),
+        [
+            (torch.zeros(1, 3, 8, 8, dtype=torch.uint8), r"torch\.uint8, expected floats"),
+            (torch.full((1, 3, 8, 8), 200.0), "from 200 to 200, expected sRGB"),
+            (torch.full((1, 3, 8, 8), -1.0), "from -1 to -1, expected sRGB"),
+            (torch.tensor([0.5, torch.nan]).expand(1, 3, 4, 2), "from nan to nan"),
+            (torch.zeros(3, 8, 8), r"shape \[3, 8, 8\]"),
+            (torch.zeros(()), r"shape \[\]"),
+            (torch.zeros(1, 3, 0, 8), r"shape \[1, 3, 0, 8\]"),
+            ([torch.zeros(3, 8, 8)], r"torch\.stack"),
+            (np.zeros((8, 8, 3), np.uint8), r"a ndarray, .*Image\.fromarray"),
+            ([np.zeros((8, 8, 3))], r"a ndarray, .*Image\.fromarray"),
+            (b"\x89PNG", r"a bytes, .*Image\.open\(io\.BytesIO"),
+            (None, "a NoneType, expected a PIL picture or a path"),
+            ([3], "a int, expected a PIL picture or a path"),
+            (Image.new("F", (8, 8)), "mode F is not supported"),
+        ],
+    )
+    def test_what_is_no_picture(self, hasher, given, message):
+        with pytest.raises(ImageError, match=message):
+            hasher.encode_image(given)
+
+    def test_tensors_of_other_types_and_rounding_beyond_the_range(self, hasher):
+        x = interpolate(torch.rand(2, 3, 8, 8), (32, 32), mode="bicubic").clamp(-0.04, 1.04)
+        expected = hasher.image_embedding(x)
+        np.testing.assert_allclose(hasher.image_embedding(x.double()), expected, atol=1e-5)
+        np.testing.assert_allclose(hasher.image_embedding(x.half()), expected, atol=0.05)
+        assert hasher.encode_image(torch.zeros(0, 3, 8, 8)).shape == (0, 16)
 
     def test_bad_ones_are_named(self, hasher, tmp_path):
         (tmp_path / "notes.jpg").write_text("no picture")
@@ -140,14 +214,28 @@ class TestPictures:
             hasher.encode_image([PHOTOS[0], tmp_path / "notes.jpg"])
         with pytest.raises(ImageError, match=r"gone\.jpg"):
             hasher.encode_image(tmp_path / "gone.jpg")
-        with pytest.raises(ImageError, match="got a int"):
-            hasher.encode_image([3])
-        with pytest.raises(ImageError, match=r"\[3, 8, 8\]"):
-            hasher.encode_image(torch.zeros(3, 8, 8))
+        for size in (0, -1):
+            with pytest.raises(ConfigError, match=f"batch_size={size}, expected at least 1"):
+                hasher.encode_image(PHOTOS, batch_size=size)
 
-    def test_texts_that_are_none(self, hasher):
-        with pytest.raises(ConfigError, match="NoneType among the texts"):
-            hasher.encode_text(["dog", None])
+    @pytest.mark.parametrize(
+        ("given", "kind"),
+        [(["dog", None], "NoneType"), (None, "NoneType"), (b"dog", "bytes"), ([3], "int")],
+    )
+    def test_what_is_no_text(self, hasher, given, kind):
+        with pytest.raises(ConfigError, match=f"a {kind} among the texts, expected strings"):
+            hasher.encode_text(given)
+
+    @pytest.mark.parametrize(
+        ("broken", "whole"),
+        [("caf\udce9", "caf"), ("\ud83d\udc15 runs", "🐕 runs"), ("a \ud83d dog", "a  dog")],
+        ids=ascii,
+    )
+    def test_surrogates_in_texts(self, hasher, broken, whole):
+        """Bytes of a command line that are no UTF-8, and characters in two halves."""
+        np.testing.assert_array_equal(
+            hasher.encode_text(["red", broken]), hasher.encode_text(["red", whole])
+        )
 
 
 class TestLoading:

@@ -67,7 +67,8 @@ def test_a_folder_becomes_an_index(photos, hashers, capsys):
     assert np.array_equal(index.codes, FakeHasher(64).encode_image(ALL))
     assert (index.bits, index.model, index.sha256) == (64, "lcdh-student", hashers[0].sha256)
     streams = capsys.readouterr()
-    assert streams.out == "4 pictures in the index: 4 encoded, 0 as before, 0 dropped, 0 failed\n"
+    line = "4 pictures in the index: 4 encoded, 0 as before, 0 dropped, 0 failed"
+    assert streams.out == f"{line}; 1 passed over (1 .txt)\n"
     assert "4/4" in streams.err  # the progress bar
 
 
@@ -141,7 +142,7 @@ def test_an_index_that_is_there_is_kept(photos, hashers, capsys):
     [
         (["missing", "-o", "it.lcdh"], "missing: there is no such file or folder"),
         (["empty", "-o", "it.lcdh"], "empty has no pictures"),
-        (["photos", "-o", "empty"], "empty is a folder, expected a file"),
+        (["photos", "-o", "empty"], "empty cannot be written: it is a folder, expected a file"),
     ],
 )
 def test_errors_before_any_work(photos, hashers, capsys, args, words):
@@ -382,7 +383,7 @@ def test_an_index_in_a_folder_without_rights_is_refused_before_the_work(
     finally:
         Path.cwd().chmod(0o755)
     assert "photos.lcdh cannot be written" in error_lines(capsys)[0]
-    assert hashers[-1].calls == 0
+    assert sum(hasher.calls for hasher in hashers) == 1
     assert HashIndex.load("photos.lcdh").ids == ["photos/red.png"]
 
 
@@ -464,11 +465,11 @@ def test_photos_and_index_can_be_moved_together(indexed, tmp_path, capsys):
     assert as_json(capsys)["hits"][0]["path"] == "moved/photos/red.png"
 
 
-@pytest.mark.parametrize("words", ["", "🙂", "red " * 10_000])
+@pytest.mark.parametrize("words", ["", "🙂", "red " * 10_000, "caf\udce9"])
 def test_any_words(indexed, capsys, words):
     assert main(["search", "photos.lcdh", words, "--json"]) == 0
     report = as_json(capsys)
-    assert report["query"] == {"text": words}
+    assert report["query"] == {"text": words.replace("\udce9", "\ufffd")}
     assert len(report["hits"]) == 4
 
 
@@ -531,7 +532,10 @@ def test_contact_sheet(indexed, capsys):
     assert len(blank) == TILE * TILE
     assert blank[:, 1].max() < min(pixels[:, 1].min() for pixels in colours.values())  # first hit
     assert main([*words, "new/sheet.png"]) == 1
-    assert "new/sheet.png is there already; add --overwrite" in error_lines(capsys)[0]
+    assert (
+        "new/sheet.png is there already; choose another name, or replace it: --overwrite"
+        in error_lines(capsys)[0]
+    )
     assert main([*words, "new/sheet.png", "--overwrite", "--json"]) == 0
     as_json(capsys)
 

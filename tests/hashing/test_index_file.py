@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from derefl.errors import HashIndexError
+from derefl.errors import HashIndexError, OutputError
 from derefl.hashing import index_file
 from derefl.hashing.index import HashIndex
 
@@ -209,7 +209,7 @@ def test_a_full_disk_loses_nothing(saved, part):
     before, size = state(index), path.stat().st_size
     index.add(some(190), [f"{'x' * 2000}{id}" for id in new[:190]])
     for target in (path, path.with_name("other.lcdh")):
-        limit, refused = file_size_limit(int(part * size)), pytest.raises(HashIndexError)
+        limit, refused = file_size_limit(int(part * size)), pytest.raises(OutputError)
         with limit, refused as error:
             index.save(target)
         assert f"{target} cannot be written: " in str(error.value)
@@ -389,7 +389,7 @@ def test_other_files_are_refused(saved, tmp_path):
 def test_names_that_cannot_be(tmp_path, name):
     (tmp_path / "new").mkdir()
     (tmp_path / "new" / "x.lcdh").write_bytes(b"")
-    with pytest.raises(HashIndexError, match="cannot be written"):
+    with pytest.raises(OutputError, match="cannot be written"):
         HashIndex(64).save(tmp_path / name)
 
 

@@ -9,6 +9,7 @@ from derefl.hashing.learning import distiller
 from derefl.hashing.learning.distil import DistilConfig
 from derefl.hashing.learning.distiller import Distiller, Items, lower_features, tokens_of
 from derefl.hashing.learning.mixing import mixed, mixing
+from derefl.training.precision import autocast
 from tests.hashing.tiny import TEACHER, tiny_hasher, tiny_teacher
 
 
@@ -45,7 +46,7 @@ def learner() -> tuple[Distiller, Items]:
     return still, items
 
 
-def test_student_and_teacher_see_the_same_mixtures(monkeypatch):
+def test_student_and_teacher_see_the_same_mixtures(both_precisions, monkeypatch):
     still, items = learner()
     shares = mixing(8, 0.5, np.random.default_rng(1))
     calls = []
@@ -63,8 +64,9 @@ def test_student_and_teacher_see_the_same_mixtures(monkeypatch):
     (seen, taught, pairs), (seen_alone, taught_alone, pairs_alone), alone = calls
 
     lower = torch.einsum("i j, j h w c -> i h w c", shares, items.lower[0].float())
-    image = still.student.image.upper(lower.permute(0, 3, 1, 2))
-    torch.testing.assert_close(seen.image, image, atol=1e-4, rtol=0)
+    with autocast(lower.device):
+        image = still.student.image.upper(lower.permute(0, 3, 1, 2))
+    torch.testing.assert_close(seen.image, normalize(image.float(), dim=-1), atol=1e-4, rtol=0)
     torch.testing.assert_close(seen.text, normalize(shares @ seen_alone.text, dim=-1))
     torch.testing.assert_close(seen.text_code, still.student.text_hash(seen.text))
     for mixture, single in zip(taught[:2], taught_alone[:2], strict=True):

@@ -8,10 +8,12 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from derefl.errors import ConfigError
 from derefl.hashing.attention import AttentionBlock, pooled
 from derefl.hashing.student import HashHead, LCDHStudent, LCDHStudentConfig, TextTower
 from derefl.hashing.teacher import LCDHTeacher, similarity
 from derefl.hashing.tokenizer import padded, tokenize, word_pieces
+from derefl.reflection.model import DeRefl, DeReflConfig
 from tests.hashing.tiny import STUDENT, TEACHER, tiny_hasher, tiny_teacher
 
 
@@ -173,6 +175,40 @@ class TestTeacher:
             ]
         )
         np.testing.assert_allclose(similarity(a, b).numpy(), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: LCDHStudentConfig(backbone="resnet18"), "backbone='resnet18'.*'efficientnet'"),
+        (lambda: LCDHStudentConfig(backbone="vit_tiny_patch16_224"), "module='efficientnet'"),
+        (lambda: LCDHStudentConfig(backbone="hf-hub:a/b"), "backbone='hf-hub:a/b'"),
+        (lambda: LCDHStudentConfig(bits=(64, 128)), r"bits=\(64, 128\), expected a whole number"),
+        (
+            lambda: LCDHStudent(replace(STUDENT, text_heads=3)),
+            "3 attention heads.* of 16",
+        ),
+        (lambda: LCDHTeacher(replace(TEACHER, heads=7)), "7 attention heads.* of 64"),
+        (lambda: DeReflConfig(dims=(8, 8, 8, 16)), r"dims=\(8, 8, 8, 16\), expected 5 whole"),
+        (lambda: DeReflConfig(depths=(1,) * 6), "depths=.*expected 5 whole numbers"),
+        (lambda: DeReflConfig(windows=()), r"windows=\(\), expected 5 whole numbers"),
+        (lambda: DeReflConfig(dims=8), "dims=8, expected 5 whole numbers"),
+        (lambda: DeRefl(DeReflConfig(backbone="convnext_atto")), "at strides 2, 4, 8, 16 and 32"),
+    ],
+)
+def test_a_config_that_cannot_be_is_refused_at_once(make, message):
+    with pytest.raises(ConfigError, match=message):
+        make()
+
+
+@pytest.mark.parametrize("backbone", ["mobilenetv2_050", "mnasnet_small"])
+@torch.inference_mode()
+def test_relatives_of_efficientnet_are_towers(backbone):
+    torch.manual_seed(0)
+    tower = LCDHStudent(replace(STUDENT, backbone=backbone)).eval().image
+    x = torch.rand(1, 3, 64, 64)
+    whole = F.normalize(tower.project(tower.backbone(2 * x - 1)), dim=-1)
+    torch.testing.assert_close(tower(x), whole, atol=1e-5, rtol=1e-4)
 
 
 class TestTokenizer:

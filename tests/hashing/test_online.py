@@ -7,8 +7,9 @@ import pytest
 import torch
 from PIL import Image
 
-from derefl.errors import DataError
+from derefl.errors import ConfigError, DataError, HashIndexError
 from derefl.hashing.codes import hamming
+from derefl.hashing.index import HashIndex
 from derefl.hashing.learning import online
 from derefl.hashing.learning.distil import DistilConfig
 from derefl.hashing.learning.distiller import views
@@ -68,7 +69,7 @@ def found(student, images, texts, labels):
     return np.mean(labels[distance.argmin(axis=1)] == labels)
 
 
-def test_a_chunk_is_learned():
+def test_a_chunk_is_learned(both_precisions):
     images, texts, labels = chunk(NAMES, 0)
     online_hasher = learner()
     before = found(online_hasher.student, images, texts, labels)
@@ -126,6 +127,34 @@ def test_learned_database_codes_are_the_teachers_joint_ones():
     assert before.shape == (12, 8)
 
 
+def test_a_student_that_learned_is_no_longer_its_checkpoint():
+    images, texts, labels = chunk(NAMES, 0)
+    stream = learner(dataclasses.replace(CONFIG, epochs=1), teaching=False)
+    student = stream.student
+    student.name, student.sha256 = "lcdh-student", "0" * 64
+    index = HashIndex(64, student.name, student.sha256)
+    index.require(student)
+    stream.partial_fit(iter(images), iter(texts), labels)
+    first = student.sha256
+    assert student.name == "" and len(first) == 64 and first != "0" * 64
+    with pytest.raises(HashIndexError, match="whose codes do not compare"):
+        index.require(student)
+    HashIndex(64, student.name, first).require(student)
+    student.learned()
+    assert student.sha256 == first  # the same weights have the same digest
+
+    step, calls = stream.distiller.step, []
+
+    def interrupted(*arguments):
+        calls.append(step(*arguments))
+        raise KeyboardInterrupt
+
+    stream.distiller.step = interrupted
+    with pytest.raises(KeyboardInterrupt):
+        stream.partial_fit(images, texts, labels)
+    assert len(calls) == 1 and student.sha256 != first and not student.training
+
+
 def test_without_a_teacher():
     images, texts, labels = chunk(NAMES, 0)
     stream = learner(teaching=False)
@@ -173,3 +202,8 @@ def test_items_are_seen_mirrored_too():
     assert items.lower.shape[:2] == (2, 3)
     assert (items.lower[0, 0] - items.lower[1, 0]).abs().max() > 0.01
     assert online.taken(items, np.array([2, 0])).tokens == [items.tokens[2], items.tokens[0]]
+
+
+def test_settings_are_checked():
+    with pytest.raises(ConfigError, match="got batch=0, expected a whole number >= 1"):
+        OnlineHasher(None, None, OnlineConfig(batch=0))

@@ -5,7 +5,8 @@ import dataclasses
 import pytest
 import torch
 
-from derefl.hashing.learning import distiller, offline
+from derefl.hashing.learning import offline
+from derefl.training import precision
 from tests.hashing.test_online import CONFIG, NAMES, chunk, learner
 from tests.hashing.tiny import tiny_teacher
 
@@ -17,8 +18,7 @@ def both(monkeypatch):
     def losses(loss):
         found = []
         for dtype in (None, torch.bfloat16):
-            for module in (distiller, offline):
-                monkeypatch.setattr(module, "autocast_dtype", lambda device, dtype=dtype: dtype)
+            monkeypatch.setattr(precision, "autocast_dtype", lambda device, dtype=dtype: dtype)
             found.append(float(loss()))
         return found
 

@@ -332,7 +332,7 @@ def test_teachers_of_folds_have_no_codes_in_common(data, tmp_path, capsys):
     assert "set loss.regression=0" in capsys.readouterr().err
 
 
-def test_a_teacher_without_codes_learns_from_features_alone(data, tmp_path):
+def test_a_teacher_without_codes_learns_from_features_alone(both_precisions, data, tmp_path):
     off = [f"run.{name}=0" for name in ("codes", "code_rows", "joint", "lambda1", "lambda2")]
     out = tmp_path / "teacher"
     arguments = [*options(data), "--out", str(out), "--set", *TEACHER, *off]
@@ -342,7 +342,7 @@ def test_a_teacher_without_codes_learns_from_features_alone(data, tmp_path):
 
 
 @pytest.mark.parametrize("fixed", [5, 6])
-def test_only_the_stages_above_the_fixed_ones_are_tuned(data, tmp_path, fixed):
+def test_only_the_stages_above_the_fixed_ones_are_tuned(both_precisions, data, tmp_path, fixed):
     teacher, out = tmp_path / "teacher", tmp_path / "student"
     arguments = [*options(data), "--out", str(teacher), "--set", *TEACHER, "run.steps=1"]
     assert main(["train", "teacher", *arguments]) == 0
@@ -410,6 +410,26 @@ def test_heads_learn_who_is_near_in_the_features(data, tmp_path, student):
     assert agreement(tmp_path / "whole" / "model.safetensors") > agreement(student) + 0.2
 
 
+@pytest.mark.parametrize("kind", ["teacher", "heads"])
+def test_a_batch_without_finite_gradients_changes_no_weights(
+    kind, data, tmp_path, student, monkeypatch
+):
+    module, settings = (offline, TEACHER) if kind == "teacher" else (train_heads, HEADS)
+    loss, factors = getattr(module, f"{kind}_loss"), iter([1.0, float("nan"), 1.0])
+
+    def sometimes_broken(*arguments):
+        total, terms = loss(*arguments)
+        return total * next(factors), terms
+
+    monkeypatch.setattr(module, f"{kind}_loss", sometimes_broken)
+    start = ["--start", str(student)] if kind == "heads" else []
+    arguments = [*options(data), *start, "--out", str(tmp_path / "out"), "--set", *settings]
+    assert main(["train", kind, *arguments, "run.steps=3"]) == 0
+    assert next(factors, None) is None
+    learned = load_file(tmp_path / "out" / "model.safetensors")
+    assert all(tensor.isfinite().all() for tensor in learned.values())
+
+
 def test_heads_learn_from_phrases_and_align_pairs_only():
     hasher = tiny_hasher()
     run = train_heads.HeadsRun(hasher.image_hash, hasher.text_hash)
@@ -451,6 +471,27 @@ def test_features_of_another_student_are_refused(data, tmp_path, student, capsys
         save_checkpoint(hasher, other, kind="lcdh-student", config=asdict(TINY))
         assert main(["train", "heads", "--start", str(other), *arguments]) == 1
         assert "features of another student" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", ["teacher", "student", "heads"])
+def test_settings_out_of_range_are_one_line(kind, capsys, tmp_path):
+    for setting, expected in (
+        ("run.save_every=0", "a whole number >= 1"),
+        ("run.steps=-1", "a whole number >= 1"),
+        ("run.batch=0", "a whole number >= 1"),
+        ("run.seed=1e30", "a whole number"),
+        ("run.seed=99999999999", "a whole number <= 4294967295"),
+        ("run.ema=1.5", "a number <= 1.0"),
+        ("run.learning_rate=0", "a number > 0.0"),
+        ("run.weight_decay=nan", "a number >= 0.0"),
+        ("run.weight_decay=inf", "a number <= 1000000000.0"),
+        ("corpus.images=[]", "a text"),
+    ):
+        assert main(["train", kind, "--out", str(tmp_path / "run"), "--set", setting]) == 1
+        error = capsys.readouterr().err
+        assert error.startswith(f"derefl: got {setting.partition('=')[0]}=")
+        assert error.endswith(f", expected {expected}\n")
+    assert not (tmp_path / "run").exists()
 
 
 def test_the_shipped_recipes_read():

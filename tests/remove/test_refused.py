@@ -8,7 +8,7 @@ import pytest
 from derefl.cli import main
 from derefl.imaging.files import open_picture
 from derefl.reflection.pipeline import ReflectionRemover
-from tests.remove.tools import error_lines, save, usage_error, written
+from tests.remove.tools import error_lines, report, save, usage_error, written
 from tests.test_imaging import bad_files
 
 # errors before any work
@@ -181,7 +181,30 @@ def test_videos_are_out_of_scope(remove, capsys):
     assert remove("clip.MP4", "-o", "out.png") == 1
     assert "is a video" in error_lines(capsys)[0]
     assert written() == ["a.png", "clip.MP4"]
-    assert remove(".", "-o", "cleaned") == 0  # passed over in a folder, like every other file
+
+
+def test_files_passed_over_are_counted_by_kind(remove, capsys):
+    save("in/ok.jpg")
+    save("in/sub/c.jfif")
+    others = ("a.NEF", "sub/b.dng", "clip.MP4", "notes.txt", "Makefile", ".hidden", "out/old.gif")
+    for name in others:
+        Path("in", name).parent.mkdir(exist_ok=True)
+        Path("in", name).write_bytes(b"?")
+    note = "5 passed over (2 raw, 1 .txt, 1 video, 1 without suffix)"
+    for command, told in (
+        (["in", "-o", "in/out"], f"2 of 2 pictures written to in/out; {note}\n"),
+        (["in/*.*", "-o", "b"], "written: b/ok.jpg; 3 passed over (1 .txt, 1 raw, 1 video)\n"),
+        (["in/*.jpg", "-o", "c"], "written: c/ok.jpg\n"),
+    ):
+        assert remove(*command) == 0
+        assert capsys.readouterr().out == told
+    assert remove("in", "-o", "in/out", "--resume", "--dry-run", "--json") == 0
+    kinds = {"raw": 2, "without suffix": 1, "video": 1, ".txt": 1}
+    assert report(capsys)["passed_over"] == kinds
+    Path("raw").mkdir()
+    Path("raw/a.CR2").touch()
+    assert remove("raw", "-o", "d") == 1
+    assert error_lines(capsys)[0].endswith("name another folder; 1 passed over (1 raw)")
 
 
 def test_pipes_and_devices_are_not_waited_for(remove, capsys):

@@ -96,6 +96,8 @@ def test_a_port_that_is_taken_is_said_before_any_work(capsys):
     [
         (["--host", "192.0.2.1"], "cannot listen on 192.0.2.1"),
         (["--host", "no such name"], "cannot listen on no such name"),
+        (["--host", "caf\udce9"], "cannot listen on caf"),
+        (["--host", 300 * "x"], "cannot listen on xxx"),
         (["--port", "70000"], "got the port 70000, expected 0 to 65535"),
         (["--port", "-1"], "got the port -1, expected 0 to 65535"),
     ],

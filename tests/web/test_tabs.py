@@ -65,6 +65,7 @@ def test_a_folder_with_broken_files_is_indexed(hasher, tmp_path):
     (tmp_path / "deep").mkdir()
     picture("RGB").save(tmp_path / "deep" / "a.png")
     (tmp_path / "b.jpg").write_bytes(b"no picture")
+    (tmp_path / "c.NEF").write_bytes(b"raw")
     done = []
     found, failures = index_folder(
         f" {tmp_path}/deep/.. ", hasher, lambda *count: done.append(count)
@@ -74,7 +75,7 @@ def test_a_folder_with_broken_files_is_indexed(hasher, tmp_path):
     code = hasher.encode_image([tmp_path / "deep" / "a.png"])
     assert np.array_equal(found.index.codes, code)
     first, second = summary(found, failures).splitlines()
-    assert first == f"1 of 2 photos in {tmp_path}"
+    assert first == f"1 of 2 photos in {tmp_path}; 1 passed over (1 raw)"
     assert second.startswith(f"{tmp_path}/b.jpg is not a picture")
 
 

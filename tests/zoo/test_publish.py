@@ -19,7 +19,7 @@ from PIL import Image
 
 from derefl import HashIndex, load_derefl, load_lcdh_student, load_lcdh_teacher
 from derefl.cli import main
-from derefl.errors import CheckpointError, OutputExistsError, PublishError
+from derefl.errors import CheckpointError, OutputError, OutputExistsError, PublishError
 from derefl.reflection.pipeline import ReflectionRemover
 from derefl.zoo import manifest, save_checkpoint
 from derefl.zoo.publish import FILES, prepare, write_folder
@@ -256,7 +256,7 @@ def test_what_cannot_be_published(writer, clone, package, tmp_path):
     damaged.write_bytes(damaged.read_bytes()[:-1] + b"\1")
     with pytest.raises(CheckpointError, match=r"but the manifest lists .*tools/bundle\.py"):
         prepare("tiny-derefl", "org/tiny")
-    for repo in ("tiny", "a/b/c", "/tiny", "org/"):
+    for repo in ("tiny", "a/b/c", "/tiny", "org/", "a b/c", "caf\udce9/x", 99 * "x" + "/y"):
         with pytest.raises(PublishError, match="expected ORG/NAME"):
             prepare("tiny-lcdh-teacher", repo)
     unknown = save_net(tmp_path / "net.safetensors", make_net(), kind="other")
@@ -292,7 +292,7 @@ def test_no_token(hub, clone, capsys):
     [
         ("org/tiny", "hf_unknown", r"does not know the token \(status 401\).* Nothing was upl"),
         ("others/tiny", TOKEN, r"may not write to others \(status 403\).* Nothing was uploaded"),
-        ("org/no such name", TOKEN, "cannot be a Hub repo id"),
+        ("org/no such name", TOKEN, "expected ORG/NAME; write --repo ORG/NAME"),
     ],
 )
 def test_refused(writer, clone, capsys, repo, token, message):
@@ -375,7 +375,7 @@ def test_a_commit_that_cannot_be_loaded_back(writer, clone, capsys):
 
 def test_a_manifest_that_cannot_be_written_in_the_end(writer, clone, capsys, monkeypatch):
     def full(*_):
-        raise OSError("No space left on device")
+        raise OutputError("No space left on device")
 
     monkeypatch.setattr("derefl.zoo.publish.write_manifest", full)
     assert main(["publish", "tiny-lcdh-teacher", "--repo", "org/tiny"]) == 1

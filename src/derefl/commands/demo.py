@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from derefl.commands.index import LENGTH, MODEL
+from derefl.commands.options import add_device, positive
 from derefl.errors import MissingExtraError
 from derefl.imaging.opening import MAX_MEGAPIXELS
 from derefl.web.local import address, is_loopback, listen, visitors_folder
@@ -34,7 +35,6 @@ def add_parser(subparsers: Any) -> None:
         help="a web page for both jobs (needs derefl[demo])",
         description=DESCRIPTION,
         epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
         "--host",
@@ -61,13 +61,11 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         "--max-megapixels",
         metavar="N",
-        type=float,
+        type=positive,
         default=MAX_MEGAPIXELS,
         help="refuse pictures that are larger (default: %(default)g)",
     )
-    parser.add_argument(
-        "--device", choices=("cpu", "cuda", "mps"), default="cpu", help="default: %(default)s"
-    )
+    add_device(parser)
     parser.set_defaults(run=run)
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from derefl.commands import evaluate_big, evaluate_hashing, evaluate_names, evaluate_online
+from derefl.commands.options import add_device, add_json, add_model
 
 DESCRIPTION = """Score a model on pictures whose truth is known (needs derefl[train]).
 
@@ -33,7 +34,7 @@ def add_parser(subparsers: Any) -> None:
     """Add ``evaluate`` and what can be evaluated."""
     parser = subparsers.add_parser("evaluate", help="measure a model on pictures with known truth")
     wings = parser.add_subparsers(title="what to measure", metavar="WHAT", required=True)
-    common = {"epilog": EXAMPLES, "formatter_class": argparse.RawDescriptionHelpFormatter}
+    common = {"epilog": EXAMPLES}
 
     reflection = wings.add_parser(
         "reflection", help="PSNR and SSIM on pairs", description=DESCRIPTION, **common
@@ -85,12 +86,10 @@ def add_parser(subparsers: Any) -> None:
 
     for command in (reflection, clean):
         command.add_argument("--data", metavar="DIR", type=Path, required=True)
-        command.add_argument("--model", metavar="NAME", default="derefl-small")
+        add_model(command, "derefl-small")
     for command in (reflection, clean, validation):
-        command.add_argument("--device", choices=("cpu", "cuda", "mps"), default="cpu")
-        command.add_argument(
-            "--json", action="store_true", help="print one JSON object and nothing else"
-        )
+        add_device(command)
+        add_json(command)
 
 
 def run_reflection(args: argparse.Namespace) -> int:

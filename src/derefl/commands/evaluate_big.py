@@ -5,7 +5,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+from derefl.commands.options import add_device, add_json, add_model
 from derefl.errors import ConfigError
+from derefl.files import check_output
 
 DESCRIPTION = """Put reflections over large photos and take them away again (needs derefl[train]).
 
@@ -20,7 +22,6 @@ def add_parser(subparsers: Any) -> None:
         "big",
         help="large photos: detail=auto against detail=full",
         description=DESCRIPTION,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
         "--photos", metavar="DIR", type=Path, required=True, help="large photos, at least two"
@@ -41,16 +42,18 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         "--save-pictures", metavar="OUT", type=Path, help="write pairs and outputs there, as PNG"
     )
-    parser.add_argument("--model", metavar="NAME", default="derefl-small")
-    parser.add_argument("--device", choices=("cpu", "cuda", "mps"), default="cpu")
-    parser.add_argument("--json", action="store_true", help="print one JSON object only")
+    add_model(parser, "derefl-small")
+    add_device(parser)
+    add_json(parser)
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Print a table, one line a pair as it is done."""
-    if args.megapixels <= 0 or (args.limit is not None and args.limit < 1):
-        raise ConfigError("expected --megapixels above 0 and --limit of at least 1")
+    if not 0.01 <= args.megapixels <= 1000 or (args.limit is not None and args.limit < 1):
+        raise ConfigError("expected --megapixels from 0.01 to 1000 and --limit of at least 1")
+    if args.save_pictures:
+        check_output(args.save_pictures / "NAME.png", overwrite=True)
     from derefl.reflection.learning.large import large_pairs, score, seams
     from derefl.reflection.pipeline import load_derefl
 

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from derefl.commands.options import add_device, add_json, add_model, whole_number
 from derefl.hashing.codes import BITS
 
 DESCRIPTION = """Search pictures by text and texts by picture, and score what is found.
@@ -34,7 +35,6 @@ def add_parser(wings: Any) -> None:
         help="search between pictures and texts",
         description=DESCRIPTION,
         epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_data_options(hashing)
     hashing.add_argument(
@@ -82,23 +82,17 @@ def add_data_options(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--queries", metavar="N", type=int, help="pictures that ask (default: a tenth)"
     )
-    command.add_argument("--seed", type=int, default=0, help="of every draw (default: %(default)s)")
+    command.add_argument(
+        "--seed", type=whole_number(0), default=0, help="of every draw (default: %(default)s)"
+    )
     add_model_options(command)
 
 
 def add_model_options(command: argparse.ArgumentParser) -> None:
     """Add the model, where it runs, and how its scores are printed."""
-    command.add_argument(
-        "--model",
-        metavar="NAME",
-        default="lcdh-student",
-        help="a name listed by 'derefl models', a .safetensors file, a folder or a Hub repo id "
-        "(default: %(default)s)",
-    )
-    command.add_argument("--device", choices=("cpu", "cuda", "mps"), default="cpu")
-    command.add_argument(
-        "--json", action="store_true", help="print one JSON object and nothing else"
-    )
+    add_model(command, "lcdh-student")
+    add_device(command)
+    add_json(command)
 
 
 def run_hashing(args: argparse.Namespace) -> int:

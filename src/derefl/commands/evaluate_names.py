@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from derefl.commands.evaluate_hashing import add_model_options, caption_table
+from derefl.commands.options import whole_number, words
 from derefl.hashing.codes import BITS
 
 DESCRIPTION = """Search pictures by the names of what is on them, and names by pictures, and score
@@ -28,7 +29,6 @@ def add_parser(wings: Any) -> None:
         help="search by the names of ImageNet's classes",
         description=DESCRIPTION,
         epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     names.add_argument("--data", metavar="DIR", type=Path, required=True)
     names.add_argument(
@@ -37,10 +37,16 @@ def add_parser(wings: Any) -> None:
         help="only the pictures of DIR that training holds back for this",
     )
     names.add_argument(
-        "--template", metavar="TEXT", default="a {}", help="of the queries (default: %(default)s)"
+        "--template",
+        metavar="TEXT",
+        type=words,
+        default="a {}",
+        help="of the queries (default: %(default)s)",
     )
     names.add_argument("--bits", metavar="K", type=int, nargs="+", choices=BITS, default=list(BITS))
-    names.add_argument("--seed", type=int, default=0, help="of random codes (default: %(default)s)")
+    names.add_argument(
+        "--seed", type=whole_number(0), default=0, help="of random codes (default: %(default)s)"
+    )
     add_model_options(names)
     names.set_defaults(run=run_names)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from derefl.commands.evaluate_hashing import BITS, add_data_options, cell
+from derefl.commands.options import add_overwrite, whole_number
 
 if TYPE_CHECKING:
     from derefl.hashing.learning.protocol import Learner, Round
@@ -35,7 +36,6 @@ def add_parser(wings: Any) -> None:
         help="learn from a stream, scored after each chunk",
         description=DESCRIPTION,
         epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_data_options(online)
     online.add_argument(
@@ -64,12 +64,12 @@ def add_parser(wings: Any) -> None:
     online.add_argument(
         "--anchors",
         metavar="N",
-        type=int,
+        type=whole_number(0),
         default=512,
         help="earlier pairs to keep and learn from again, 0 for none (default: %(default)s)",
     )
     online.add_argument("--plot", metavar="PNG", type=Path, help="also draw the rounds")
-    online.add_argument("--overwrite", action="store_true", help="replace PNG if it is there")
+    add_overwrite(online)
     online.set_defaults(run=run_online)
 
 
@@ -77,13 +77,10 @@ def run_online(args: argparse.Namespace) -> int:
     """Stream the data through a learner, and print a line a round."""
     from tqdm import tqdm
 
-    from derefl.errors import OutputExistsError
-    from derefl.hashing.learning.protocol import plot_rounds, run_stream
+    from derefl.hashing.learning.protocol import check_plot, plot_rounds, run_stream
 
-    if args.plot and args.plot.exists() and not args.overwrite:
-        raise OutputExistsError(
-            f"{args.plot} is there already; add --overwrite, or choose another --plot"
-        )
+    if args.plot:
+        check_plot(args.plot, args.overwrite)
     stream = make_stream(args)
     protocol = {
         "measure": "mAP@all",

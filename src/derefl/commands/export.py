@@ -5,8 +5,9 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from derefl.errors import ConfigError, OutputExistsError
-from derefl.files import atomic_path
+from derefl.commands.options import add_overwrite
+from derefl.errors import ConfigError
+from derefl.files import check_output, write_file
 
 if TYPE_CHECKING:
     from derefl.zoo.export import Export
@@ -30,13 +31,12 @@ def add_parser(subparsers: Any) -> None:
         help="write a model as ONNX (needs derefl[onnx])",
         description=DESCRIPTION,
         epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
         "model", metavar="NAME", help="listed by 'derefl models', or a file, folder or Hub repo id"
     )
     parser.add_argument("-o", "--output", metavar="FILE.onnx", type=Path, required=True)
-    parser.add_argument("--overwrite", action="store_true", help="replace files that are there")
+    add_overwrite(parser)
     parser.set_defaults(run=run)
 
 
@@ -45,15 +45,13 @@ def run(args: argparse.Namespace) -> int:
     output: Path = args.output
     if output.suffix != ".onnx":
         raise ConfigError(f"got -o {output}, expected a name that ends in .onnx")
+    check_output(output, overwrite=True)
     from derefl.zoo.export import to_onnx
 
     export, metadata = exported(args.model)
     suffixes = [graph.suffix + ".onnx" for graph in export.graphs] + [*export.texts]
-    there = [str(path) for path in (beside(output, s) for s in suffixes) if path.exists()]
-    if there and not args.overwrite:
-        raise OutputExistsError(
-            f"{', '.join(there)} is there already; add --overwrite, or choose another name"
-        )
+    for suffix in suffixes:
+        check_output(beside(output, suffix), args.overwrite)
     files = {suffix: text.encode() for suffix, text in export.texts.items()}
     said = dict.fromkeys(files, "as the package tokenizers reads it")
     for graph in export.graphs:
@@ -64,8 +62,7 @@ def run(args: argparse.Namespace) -> int:
             f"{len(graph.samples)} inputs of other sizes and batches"
         )
     for suffix, content in files.items():
-        with atomic_path(beside(output, suffix)) as temporary:
-            temporary.write_bytes(content)
+        write_file(beside(output, suffix), content)
         print(f"{beside(output, suffix)}: {said[suffix]}")
     return 0
 

@@ -4,7 +4,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from derefl.errors import OutputExistsError
+from derefl.commands.options import add_overwrite
+from derefl.files import check_output
 
 DESCRIPTION = """Write an index as a binary index of FAISS, or make an index of one.
 
@@ -24,7 +25,6 @@ def add_parser(subparsers: Any) -> None:
         help="an index as a file of FAISS, and back",
         description=DESCRIPTION,
         epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     ways = parser.add_subparsers(title="ways", metavar="WAY", required=True)
     export = ways.add_parser("export", help="from an index to FAISS")
@@ -46,7 +46,7 @@ def add_parser(subparsers: Any) -> None:
     read.add_argument("output", metavar="INDEX", type=Path, help="the file to write")
     read.set_defaults(run=run_import)
     for way in (export, read):
-        way.add_argument("--overwrite", action="store_true", help="replace the file if it is there")
+        add_overwrite(way)
 
 
 def run_export(args: argparse.Namespace) -> int:
@@ -54,7 +54,8 @@ def run_export(args: argparse.Namespace) -> int:
     from derefl.hashing.faiss_index import export_faiss, side_file
     from derefl.hashing.index import HashIndex
 
-    check_output(args)
+    for path in (args.output, side_file(args.output)):
+        check_output(path, args.overwrite)
     index = HashIndex.load(args.input)
     export_faiss(index, args.output, args.kind, lists=args.lists, links=args.links)
     ids = "row numbers, since FAISS has no such ids" if index.integer_ids is None else "those of it"
@@ -67,20 +68,8 @@ def run_import(args: argparse.Namespace) -> int:
     """Read the FAISS file and write the index."""
     from derefl.hashing.faiss_index import import_faiss_file
 
-    check_output(args)
+    check_output(args.output, args.overwrite)
     index = import_faiss_file(args.input)
     index.save(args.output)
     print(f"{len(index)} codes of {index.bits} bits in {args.output}, model {index.model!r}")
     return 0
-
-
-def check_output(args: argparse.Namespace) -> None:
-    """Refuse an output that is there already.
-
-    Raises:
-        OutputExistsError: it is, and nobody asked to overwrite it.
-    """
-    if args.output.exists() and not args.overwrite:
-        raise OutputExistsError(
-            f"{args.output} is there already; add --overwrite, or choose another name"
-        )

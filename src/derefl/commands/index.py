@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
+from derefl.commands.options import add_device, add_model, add_overwrite
 from derefl.errors import ConfigError, HashIndexError, OutputExistsError
+from derefl.files import check_output
 from derefl.hashing.codes import BITS
 from derefl.hashing.folder_index import (
     MODEL,
@@ -19,7 +21,7 @@ from derefl.hashing.folder_index import (
     update,
 )
 from derefl.hashing.index_file import replace
-from derefl.imaging.folders import find_pictures
+from derefl.imaging.folders import find_pictures, passed_over_note
 from derefl.imaging.formats import FORMATS
 
 if TYPE_CHECKING:
@@ -54,7 +56,6 @@ def add_parser(subparsers: Any) -> None:
         help="make photos or folders of photos searchable",
         description=DESCRIPTION,
         epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("inputs", metavar="PHOTOS", nargs="+", type=Path, help="photo or folder")
     parser.add_argument(
@@ -72,15 +73,8 @@ def add_parser(subparsers: Any) -> None:
         help=f"length of a picture's code: longer finds better (default: {LENGTH}, with --update "
         "that of INDEX)",
     )
-    parser.add_argument(
-        "--model",
-        metavar="NAME",
-        help="a name listed by 'derefl models', a .safetensors file, a folder or a Hub repo id "
-        f"(default: {MODEL}, with --update that of INDEX)",
-    )
-    parser.add_argument(
-        "--device", choices=("cpu", "cuda", "mps"), default="cpu", help="default: %(default)s"
-    )
+    add_model(parser, None, f" (default: {MODEL}, with --update that of INDEX)")
+    add_device(parser)
     how = parser.add_mutually_exclusive_group()
     how.add_argument(
         "--update",
@@ -88,19 +82,19 @@ def add_parser(subparsers: Any) -> None:
         help="bring INDEX up to date: encode only photos that are new or whose size or time of "
         "change differs, drop those that are gone from PHOTOS, keep what lies elsewhere",
     )
-    how.add_argument("--overwrite", action="store_true", help="replace INDEX if it is there")
+    add_overwrite(how)
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Check everything that can be checked, load the model, encode, and save batch by batch."""
     output: Path = args.output
-    if output.is_dir():
-        raise HashIndexError(f"{output} is a folder, expected a file; write {output / 'it.lcdh'}")
+    check_output(output, overwrite=True)
     target, index = begun(args)
     home = absolute(output).parent
     closed: list[OSError] = []
-    found = find_pictures(args.inputs, unreadable=closed.append)
+    others: set[Path] = set()
+    found = find_pictures(args.inputs, unreadable=closed.append, passed_over=others.add)
     paths = {photo_id(path, home): path for path, _ in found}
     index, hasher = prepare(args, index)
     folders = [Path(error.filename) for error in closed]
@@ -128,7 +122,7 @@ def run(args: argparse.Namespace) -> int:
         return 130
     print(
         f"{len(index)} pictures in the index: {result.encoded} encoded, {result.as_before} as "
-        f"before, {result.dropped} dropped, {len(result.failures)} failed"
+        f"before, {result.dropped} dropped, {len(result.failures)} failed{passed_over_note(others)}"
     )
     for failure in failures + result.failures:
         print(f"derefl: {' '.join(str(failure).splitlines())}", file=sys.stderr)

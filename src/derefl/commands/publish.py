@@ -28,7 +28,6 @@ def add_parser(subparsers: Any) -> None:
         help="upload a model with its card to the Hugging Face Hub",
         description=DESCRIPTION,
         epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("model", metavar="MODEL", help="a name, a .safetensors file or a folder")
     parser.add_argument("--repo", metavar="ORG/NAME", required=True, help="where on the Hub")

@@ -14,9 +14,10 @@ from tqdm import tqdm
 from derefl.commands import remove_options
 from derefl.commands.remove_pipe import deliver, ending_of, receive, refuse_terminal
 from derefl.commands.remove_plan import Job, Layout, check, plan, refuse_existing, remaining
-from derefl.commands.remove_report import Report, say
+from derefl.commands.remove_report import Report
 from derefl.commands.remove_work import Settings, Task, work
 from derefl.errors import DereflError
+from derefl.files import check_output
 
 
 def add_parser(subparsers: Any) -> None:
@@ -26,7 +27,6 @@ def add_parser(subparsers: Any) -> None:
         help="remove reflections from photos or folders of photos",
         description=remove_options.DESCRIPTION,
         epilog=remove_options.EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     remove_options.add_options(parser)
     parser.set_defaults(run=run, refuse=parser.error)
@@ -42,9 +42,9 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(report.as_json(), indent=2))
     elif args.dry_run:
-        say("\n".join(report.plan()))
+        print("\n".join(report.plan()))
     elif not report.interrupted and (len(report.jobs) > 1 or not report.failures()):
-        say(report.summary())
+        print(report.summary())
     return complain(report, resumable=not args.overwrite)
 
 
@@ -83,14 +83,17 @@ def remove(args: argparse.Namespace, inputs: list[Path], output: Path | None) ->
         DereflError: nothing was done, because something is missing or would be lost.
     """
     unreadable: list[OSError] = []
+    passed_over: set[Path] = set()
     ending = f".{args.format}" if args.format else ""
     layout = Layout(output, args.suffix or "", ending, args.reflection, args.compare)
-    jobs = plan(inputs, layout, unreadable.append)
+    jobs = plan(inputs, layout, unreadable.append, passed_over.add)
     check(jobs)
     due = [remaining(job) for job in jobs] if args.resume else jobs
     if not (args.overwrite or args.resume):
         refuse_existing(jobs)
-    report = Report(jobs, due, output, unreadable)
+    for path in (path for job in due for path in job.outputs.values()):
+        check_output(path, overwrite=True)
+    report = Report(jobs, due, output, unreadable, passed_over)
     if not args.dry_run and any(job.outputs for job in due):
         go_through([job for job in due if job.outputs], args, report)
     return report
@@ -134,8 +137,8 @@ def complain(report: Report, resumable: bool = False, hide: str = "") -> int:
         resumable: whether ``--resume`` would find what is done.
         hide: left out of what is printed.
     """
-    for failure in report.failures():
-        print(f"derefl: {failure.replace(hide, '')}", file=sys.stderr)
+    for line in (*report.warnings(), *report.failures()):
+        print(f"derefl: {line.replace(hide, '')}", file=sys.stderr)
     if report.interrupted:
         print(f"derefl: {report.interruption(resumable)}", file=sys.stderr)
         return 130

@@ -1,10 +1,18 @@
 """The options of ``derefl remove``."""
 
 import argparse
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
+from derefl.commands.options import (
+    add_device,
+    add_model,
+    add_overwrite,
+    positive,
+    whole_number,
+)
 from derefl.imaging.formats import FORMATS, is_picture_name
 from derefl.imaging.opening import MAX_MEGAPIXELS
 
@@ -84,7 +92,7 @@ def add_safety_options(parser: argparse.ArgumentParser) -> None:
     """What becomes of files that are there, and what is told."""
     group = parser.add_argument_group("long runs and scripts")
     there = group.add_mutually_exclusive_group()
-    there.add_argument("--overwrite", action="store_true", help="replace files that are there")
+    add_overwrite(there)
     there.add_argument(
         "--resume",
         action="store_true",
@@ -113,17 +121,13 @@ def add_safety_options(parser: argparse.ArgumentParser) -> None:
 def add_network_options(parser: argparse.ArgumentParser) -> None:
     """Which network runs, where, and on what."""
     group = parser.add_argument_group("network")
-    group.add_argument(
-        "--model",
-        metavar="NAME",
-        default="derefl-small",
-        help="a name listed by 'derefl models', a .safetensors file, a folder or a Hub repo id; "
-        "derefl-small+derefl-base takes the mean of both, the best on average, in the time of both "
+    add_model(
+        group,
+        "derefl-small",
+        "; derefl-small+derefl-base takes the mean of both: best on average, in the time of both "
         "(default: %(default)s)",
     )
-    group.add_argument(
-        "--device", choices=("cpu", "cuda", "mps"), default="cpu", help="default: %(default)s"
-    )
+    add_device(group)
     group.add_argument(
         "--detail",
         choices=("auto", "full"),
@@ -147,29 +151,6 @@ def name_part(text: str) -> str:
     return text
 
 
-def whole_number(least: int, most: int | None = None) -> Callable[[str], int]:
-    """A reader of whole numbers in a range."""
-
-    def read(text: str) -> int:
-        if not text.isdecimal() or int(text) < least or (most is not None and int(text) > most):
-            span = f"at least {least}" if most is None else f"from {least} to {most}"
-            raise argparse.ArgumentTypeError(f"got {text!r}, expected a whole number {span}")
-        return int(text)
-
-    return read
-
-
-def positive(text: str) -> float:
-    """A number above zero."""
-    try:
-        number = float(text)
-    except ValueError:
-        number = 0
-    if not 0 < number < float("inf"):
-        raise argparse.ArgumentTypeError(f"got {text!r}, expected a number above 0")
-    return number
-
-
 def refuse_usage(args: argparse.Namespace) -> None:
     """Exit with status 2 on options that contradict each other."""
     refuse: Callable[[str], NoReturn] = args.refuse
@@ -182,7 +163,7 @@ def refuse_usage(args: argparse.Namespace) -> None:
     if len(args.inputs) > 1:
         refuse("argument INPUT: one photo only goes through a pipe; name it alone")
     if args.output != "-" and (
-        not is_picture_name(Path(args.output)) or Path(args.output).is_dir()
+        not is_picture_name(Path(args.output)) or os.path.isdir(args.output)  # noqa: PTH112
     ):
         refuse("argument -o/--output: name a picture file, or -, for what comes from a pipe")
     files_only = ["suffix", "resume", "dry_run"]

@@ -1,11 +1,11 @@
 """Standard input and output in place of files for ``derefl remove``."""
 
-import os
 import shutil
 import sys
 from pathlib import Path
 
 from derefl.errors import ImageError
+from derefl.files import atomic_file
 from derefl.imaging.formats import FORMATS
 from derefl.imaging.opening import open_file, read_header
 
@@ -27,7 +27,7 @@ def receive(folder: Path) -> Path:
         ImageError: there is nothing.
     """
     path = folder / "standard input"
-    with path.open("wb") as file:
+    with atomic_file(path) as file:
         shutil.copyfileobj(sys.stdin.buffer, file)
     if path.stat().st_size == 0:
         raise ImageError(f"standard input is empty, expected a picture: {EXAMPLE}")
@@ -52,16 +52,6 @@ def ending_of(path: Path) -> str:
 
 
 def deliver(path: Path) -> None:
-    """A file to standard output.
-
-    Raises:
-        ImageError: whoever was to read it has gone, or the disk is full.
-    """
-    try:
-        with path.open("rb") as file:
-            shutil.copyfileobj(file, sys.stdout.buffer)
-        sys.stdout.buffer.flush()
-    except OSError as error:
-        # Python would try once more at its end, and complain in its own words.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise ImageError(f"standard output cannot be written: {error.strerror}") from error
+    """Copy a file to standard output."""
+    with path.open("rb") as file:
+        shutil.copyfileobj(file, sys.stdout.buffer)

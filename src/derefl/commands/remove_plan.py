@@ -8,11 +8,9 @@ from pathlib import Path
 
 from derefl.errors import ConfigError, ImageError, OutputExistsError
 from derefl.imaging.folders import find_pictures, real_path
-from derefl.imaging.formats import FORMATS, is_picture_name
+from derefl.imaging.formats import FORMATS, VIDEO_SUFFIXES, is_picture_name
 
 CLEAN, REFLECTION, COMPARE = "clean", "reflection", "compare"
-
-VIDEOS = (".avi", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".webm", ".wmv")
 
 
 @dataclass(frozen=True)
@@ -69,13 +67,16 @@ class Job:
 
 
 def plan(
-    inputs: list[Path], layout: Layout, unreadable: Callable[[OSError], object] | None = None
+    inputs: list[Path],
+    layout: Layout,
+    unreadable: Callable[[OSError], object] | None = None,
+    passed_over: Callable[[Path], object] | None = None,
 ) -> list[Job]:
     """Which file comes from which.
 
     Args:
         inputs: files, folders, patterns.
-        unreadable: told why a folder in an input cannot be searched.
+        unreadable, passed_over: as :func:`~derefl.imaging.folders.find_pictures` takes them.
 
     Raises:
         ImageError: an input is missing, there are no pictures, one is a video, OUTPUT is a file
@@ -83,13 +84,18 @@ def plan(
         ConfigError: OUTPUT is a file, and suffix or ending say something else.
     """
     output = layout.output
-    found = list(find_pictures(inputs, output, follow_links=True, unreadable=unreadable))
+    found = list(
+        find_pictures(
+            inputs, output, follow_links=True, unreadable=unreadable, passed_over=passed_over
+        )
+    )
     for source, _ in found:
         refuse_video(source)
-    if output is not None and not output.is_dir():
+    # Path.is_dir raises an OSError for a name that is too long; check_output says so later.
+    if output is not None and not os.path.isdir(output):  # noqa: PTH112
         if is_picture_name(output) and [source for source, _ in found] == inputs[:1]:
             return [Job(inputs[0], layout.outputs(layout.named(output)))]
-        if output.exists():
+        if os.path.lexists(output):
             raise ImageError(f"{output} is a file, expected a folder; choose another OUTPUT")
         if is_picture_name(output):
             raise ImageError(
@@ -108,7 +114,7 @@ def plan(
 
 def refuse_video(path: Path) -> None:
     """Raise ImageError for a video."""
-    if path.suffix.lower() in VIDEOS:
+    if path.suffix.lower() in VIDEO_SUFFIXES:
         raise ImageError(
             f"{path} is a video, and derefl takes reflections out of photos only; take pictures "
             f"out of it first, for example: ffmpeg -i {path.name} frames/%05d.png"

@@ -1,6 +1,5 @@
 """What became of the pictures of ``derefl remove``."""
 
-import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -9,6 +8,7 @@ from typing import Any
 
 from derefl.commands.remove_plan import Job
 from derefl.commands.remove_work import Task
+from derefl.imaging.folders import kinds, passed_over_note
 
 WRITTEN, SKIPPED, FAILED, PENDING = "written", "skipped", "failed", "pending"
 
@@ -22,6 +22,7 @@ class Report:
         due: the same, with the outputs only that were missing.
         output: where to; None: beside the inputs.
         unreadable: why folders could not be searched.
+        passed_over: files in the inputs that are not pictures.
         tasks: by input, the pictures that are finished or failed.
         seconds: that it took, without loading the model.
         interrupted: by Ctrl-C.
@@ -31,6 +32,7 @@ class Report:
     due: list[Job]
     output: Path | None
     unreadable: list[OSError] = field(default_factory=list)
+    passed_over: set[Path] = field(default_factory=set)
     tasks: dict[Path, Task] = field(default_factory=dict)
     seconds: float = 0.0
     interrupted: bool = False
@@ -53,6 +55,14 @@ class Report:
         tasks = [self.tasks[job.source] for job in self.jobs if job.source in self.tasks]
         return [*map(unsearched, self.unreadable), *(task.error for task in tasks if task.error)]
 
+    def warnings(self) -> list[str]:
+        """A line for each picture whose outputs lack something."""
+        return [
+            f"warning: {source} is written without {', '.join(task.left_out)}"
+            for source, task in self.tasks.items()
+            if task.left_out
+        ]
+
     def where(self) -> str:
         """Where the pictures went."""
         return "beside their inputs" if self.output is None else f"to {self.output}"
@@ -62,9 +72,11 @@ class Report:
         totals = self.totals()
         there = f", {totals[SKIPPED]} there already" if totals[SKIPPED] else ""
         if len(self.jobs) > 1:
-            return f"{totals[WRITTEN]} of {len(self.jobs)} pictures written {self.where()}{there}"
-        state = "there already" if totals[SKIPPED] else WRITTEN
-        return f"{state}: {names(self.jobs[0])}"
+            text = f"{totals[WRITTEN]} of {len(self.jobs)} pictures written {self.where()}{there}"
+        else:
+            state = "there already" if totals[SKIPPED] else WRITTEN
+            text = f"{state}: {names(self.jobs[0])}"
+        return text + passed_over_note(self.passed_over)
 
     def plan(self) -> list[str]:
         """What would be written: a line for each picture, and one for all."""
@@ -72,7 +84,8 @@ class Report:
         totals = self.totals()
         there = f", {totals[SKIPPED]} are there already" if totals[SKIPPED] else ""
         noun = "picture" if totals[PENDING] == 1 else "pictures"
-        return [*lines, f"{totals[PENDING]} {noun} would be written {self.where()}{there}"]
+        total = f"{totals[PENDING]} {noun} would be written {self.where()}{there}"
+        return [*lines, total + passed_over_note(self.passed_over)]
 
     def interruption(self, resumable: bool) -> str:
         """How far it went, and how to go on."""
@@ -89,14 +102,19 @@ class Report:
             files.append(entry(error.filename, FAILED, [], error=unsearched(error)))
         states = Counter(file["status"] for file in files)
         totals = {state: states[state] for state in (WRITTEN, SKIPPED, FAILED, PENDING)}
-        return {"files": files, "totals": totals | {"seconds": round(self.seconds, 3)}}
+        return {
+            "files": files,
+            "totals": totals | {"seconds": round(self.seconds, 3)},
+            "passed_over": kinds(self.passed_over),
+        }
 
     def entry(self, job: Job, status: str) -> dict[str, Any]:
         """What is said of one picture."""
         task = self.tasks.get(job.source)
         if task is not None and task.error:
             return entry(job.source, status, task.written, task.seconds, task.error)
-        return entry(job.source, status, job.outputs.values(), task.seconds if task else 0)
+        done = entry(job.source, status, job.outputs.values(), task.seconds if task else 0)
+        return done | {"left_out": task.left_out if task else []}
 
 
 def entry(
@@ -113,6 +131,7 @@ def entry(
         "seconds": round(seconds, 3),
         "status": status,
         "error": error,
+        "left_out": [],
     }
 
 
@@ -124,9 +143,3 @@ def unsearched(error: OSError) -> str:
 def names(job: Job) -> str:
     """The files that a job writes."""
     return ", ".join(map(str, job.outputs.values()))
-
-
-def say(text: str) -> None:
-    """Print to standard output, also names that its encoding cannot express."""
-    encoding = sys.stdout.encoding or "utf-8"
-    print(text.encode(encoding, "backslashreplace").decode(encoding))

@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from derefl.commands.remove_plan import CLEAN, COMPARE, REFLECTION, Job
-from derefl.errors import DereflError
+from derefl.errors import DereflError, PictureTooLargeError
 from derefl.imaging.deep import Picture
-from derefl.imaging.files import open_picture, save_picture
-from derefl.imaging.formats import format_for
+from derefl.imaging.files import check_picture, open_picture, save_picture
 from derefl.memory import is_out_of_memory
 
 if TYPE_CHECKING:
@@ -46,6 +45,8 @@ class Task:
     Attributes:
         seconds: spent on it so far, without waiting.
         written: the outputs that are there.
+        left_out: what the outputs lack of the input besides the pixels, as ``save_picture`` names
+            the parts.
         error: why it went no further.
     """
 
@@ -54,6 +55,7 @@ class Task:
     layers: "Separation | None" = None
     seconds: float = 0.0
     written: list[Path] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
     error: str | None = None
 
 
@@ -116,7 +118,7 @@ def read_in(task: Task, settings: Settings) -> None:
     task.image = open_picture(task.job.source, max_megapixels=settings.max_megapixels)
     for kind, path in task.job.outputs.items():
         if kind != COMPARE:
-            format_for(task.image, path)
+            check_picture(task.image, path)
 
 
 def separate(task: Task, model: "ReflectionRemover", settings: Settings) -> None:
@@ -141,7 +143,8 @@ def write_out(task: Task, settings: Settings) -> None:
         else:
             assert task.image is not None
             picture = side_by_side({"before": task.image, "after": clean, "reflection": reflection})
-        save_picture(picture, path, overwrite=settings.overwrite, quality=settings.quality)
+        lost = save_picture(picture, path, overwrite=settings.overwrite, quality=settings.quality)
+        task.left_out += [part for part in lost if part not in task.left_out]
         task.written.append(path)
     task.image = task.layers = None  # the report needs neither
 
@@ -152,6 +155,8 @@ def reason(source: Path, error: Exception) -> str:
         text = "memory ran out; make the picture smaller, or close other programs"
     elif isinstance(error, DereflError):
         text = " ".join(str(error).splitlines())
+        if isinstance(error, PictureTooLargeError):
+            text += f", or allow more with --max-megapixels {error.megapixels}"
     elif isinstance(error, OSError):
         text = str(error)
     else:

@@ -1,14 +1,15 @@
 """``derefl search``: the photos of an index that show what the words say, or look like a photo."""
 
 import argparse
-import io
 import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from derefl.commands.index import UNFINISHED
-from derefl.errors import HashIndexError, ImageError, OutputExistsError
+from derefl.commands.options import add_device, add_json, add_overwrite, words
+from derefl.errors import HashIndexError, ImageError
+from derefl.files import check_output
 from derefl.hashing.folder_index import absolute, model_of, photo_path
 
 if TYPE_CHECKING:
@@ -33,11 +34,12 @@ def add_parser(subparsers: Any) -> None:
         help="find photos by words or by a photo",
         description=DESCRIPTION,
         epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("index", metavar="INDEX", type=Path, help="a file of 'derefl index'")
     query = parser.add_mutually_exclusive_group(required=True)
-    query.add_argument("words", metavar="WORDS", nargs="?", help="what the photos show, in quotes")
+    query.add_argument(
+        "words", metavar="WORDS", nargs="?", type=words, help="what the photos show, in quotes"
+    )
     query.add_argument("--image", metavar="PHOTO", type=Path, help="what the photos look like")
     parser.add_argument("-k", type=int, default=10, help="how many (default: %(default)s)")
     parser.add_argument(
@@ -47,17 +49,15 @@ def add_parser(subparsers: Any) -> None:
         help="also write the photos found as small pictures on one, .jpg or .png for example; a "
         "photo that is gone is a grey tile",
     )
-    parser.add_argument("--overwrite", action="store_true", help="replace OUT if it is there")
-    parser.add_argument("--json", action="store_true", help="print one JSON object, nothing else")
+    add_overwrite(parser)
+    add_json(parser)
     parser.add_argument(
         "--model",
         metavar="NAME",
         help="the model of the index, if it does not come with derefl: a .safetensors file, a "
         "folder or a Hub repo id",
     )
-    parser.add_argument(
-        "--device", choices=("cpu", "cuda", "mps"), default="cpu", help="default: %(default)s"
-    )
+    add_device(parser)
     parser.set_defaults(run=run)
 
 
@@ -94,8 +94,6 @@ def run(args: argparse.Namespace) -> int:
         query = {"image": str(args.image)} if args.image else {"text": args.words}
         print(json.dumps({"query": query, "model": model, "bits": index.bits, "hits": hits}))
         return 0
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="surrogateescape")  # file names that are not valid UTF-8
     print("rank  distance  photo")
     for hit in hits:
         print("{rank:4}  {distance:8}  {path}".format(**hit))
@@ -108,16 +106,15 @@ def check_sheet(path: Path, overwrite: bool) -> None:
     """Refuse a contact sheet that could not be written in the end.
 
     Raises:
-        ImageError: no suffix of a picture.
-        OutputExistsError: it is there and ``overwrite`` is off.
+        ImageError: the suffix names no picture format.
+        OutputExistsError, OutputError: see :func:`~derefl.files.check_output`.
     """
     from PIL import Image
 
     from derefl.imaging.formats import format_for
 
     format_for(Image.new("RGB", (1, 1)), path)
-    if path.exists() and not overwrite:
-        raise OutputExistsError(f"{path} is there already; add --overwrite, or choose another OUT")
+    check_output(path, overwrite)
 
 
 def write_sheet(path: Path, title: str, hits: list[dict[str, Any]], overwrite: bool) -> None:

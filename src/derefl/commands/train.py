@@ -1,14 +1,15 @@
 """``derefl train``: the training runs behind the weights."""
 
 import argparse
-import json
 import sys
 from pathlib import Path
 from typing import Any
 
+from derefl.commands.options import add_device
+
 EXAMPLES = """examples:
-  derefl train reflection --config configs/derefl-small.toml --photos photos/ --real pairs/ \\
-      --out runs/small
+  derefl train reflection --config configs/derefl-base.toml --photos photos/ --real pairs/train \\
+      --val real_val=pairs/val --out runs/base
   derefl train reflection … --set run.steps=20000 --device cuda
 
 The same command takes up a run that was stopped: OUT holds its state. OUT/model.safetensors is the
@@ -45,14 +46,13 @@ def add_parser(subparsers: Any) -> None:
         help="the network that removes reflections",
         description="Train the network that removes reflections (needs derefl[train]).",
         epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     reflection.add_argument("--config", metavar="TOML", type=Path, help="settings of the run")
     reflection.add_argument(
         "--photos",
         metavar="DIR",
         nargs="+",
-        help="folders of photographs to make pairs of; some of the first one are held back. "
+        help="folders of photographs to make pairs of; one in 21 is held back for validation. "
         "They stay decoded in memory: shrink them to a few hundred pixels first",
     )
     reflection.add_argument(
@@ -60,6 +60,12 @@ def add_parser(subparsers: Any) -> None:
         metavar="DIR",
         nargs="+",
         help="folders of real pairs, with blended/ and transmission_layer/",
+    )
+    reflection.add_argument(
+        "--val",
+        metavar="NAME=DIR",
+        nargs="+",
+        help="validation sets by name: folders of pairs, or of photos without a reflection",
     )
     reflection.add_argument("--out", metavar="DIR", type=Path, required=True, help="run folder")
     reflection.add_argument("--start", metavar="NAME", help="a model to start from")
@@ -70,7 +76,7 @@ def add_parser(subparsers: Any) -> None:
         default=[],
         help="settings over those of the file, like run.steps=100",
     )
-    reflection.add_argument("--device", choices=("cpu", "cuda", "mps"), default="cpu")
+    add_device(reflection)
     reflection.set_defaults(run=run_reflection)
     add_hashing(wings)
 
@@ -87,7 +93,6 @@ def add_hashing(wings: Any) -> None:
             help=what,
             description=f"Train {what} (needs derefl[train]).",
             epilog=HASHING_EXAMPLES,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         command.add_argument("--config", metavar="TOML", type=Path, help="settings of the run")
         for option, metavar, text in CORPUS_OPTIONS:
@@ -111,7 +116,7 @@ def add_hashing(wings: Any) -> None:
         command.add_argument(
             "--set", metavar="KEY=VALUE", nargs="+", default=[], help="settings over the file's"
         )
-        command.add_argument("--device", choices=("cpu", "cuda", "mps"), default="cpu")
+        add_device(command)
         command.set_defaults(run=run)
 
 
@@ -126,8 +131,9 @@ def run_reflection(args: argparse.Namespace) -> int:
 
     check_device(args.device)
     folders = {"photos": args.photos, "real": args.real}
-    overrides = [f"pairs.{key}={list(map(str, value))}" for key, value in folders.items() if value]
-    config = read_config(TrainConfig, args.config, [*overrides, *args.set])
+    given = {f"pairs.{key}": value for key, value in folders.items() if value}
+    given |= {"run.validation": args.val} if args.val else {}
+    config = read_config(TrainConfig, args.config, args.set, given)
     start = load_derefl(args.start) if args.start else None
     train(config, args.out, torch.device(args.device), start)
     print(f"trained: {args.out / 'model.safetensors'}", file=sys.stderr)
@@ -143,7 +149,7 @@ def run_teacher(args: argparse.Namespace) -> int:
     from derefl.zoo import check_device
 
     check_device(args.device)
-    config = read_config(TeacherTrainConfig, args.config, [*corpus_settings(args), *args.set])
+    config = read_config(TeacherTrainConfig, args.config, args.set, corpus_settings(args))
     train_teacher(config, args.out, torch.device(args.device))
     print(f"trained: {args.out / 'model.safetensors'}", file=sys.stderr)
     return 0
@@ -160,7 +166,7 @@ def run_student(args: argparse.Namespace) -> int:
     from derefl.zoo import check_device
 
     check_device(args.device)
-    config = read_config(StudentTrainConfig, args.config, [*corpus_settings(args), *args.set])
+    config = read_config(StudentTrainConfig, args.config, args.set, corpus_settings(args))
     teachers = [load_lcdh_teacher(name) for name in args.teacher]
     start = load_lcdh_student(args.start) if args.start else None
     train_student(config, args.out, torch.device(args.device), teachers, start)
@@ -178,13 +184,13 @@ def run_heads(args: argparse.Namespace) -> int:
     from derefl.zoo import check_device
 
     check_device(args.device)
-    config = read_config(HeadsTrainConfig, args.config, [*corpus_settings(args), *args.set])
+    config = read_config(HeadsTrainConfig, args.config, args.set, corpus_settings(args))
     train_heads(config, args.out, torch.device(args.device), load_lcdh_student(args.start))
     print(f"trained: {args.out / 'model.safetensors'}", file=sys.stderr)
     return 0
 
 
-def corpus_settings(args: argparse.Namespace) -> list[str]:
+def corpus_settings(args: argparse.Namespace) -> dict[str, str]:
     """The data options as settings."""
-    given = ((name, getattr(args, name)) for name, _, _ in CORPUS_OPTIONS)
-    return [f"corpus.{name}={json.dumps(value)}" for name, value in given if value]
+    given = {f"corpus.{name}": getattr(args, name) for name, _, _ in CORPUS_OPTIONS}
+    return {key: value for key, value in given.items() if value}

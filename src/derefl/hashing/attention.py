@@ -5,12 +5,18 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
+from derefl.errors import ConfigError
+
 
 class AttentionBlock(nn.Module):
     """Pre-norm self-attention and feed-forward, each added to its input (Vaswani et al., 2017)."""
 
     def __init__(self, dim: int, heads: int, dropout: float = 0.0) -> None:
         super().__init__()
+        if dim % heads:
+            raise ConfigError(
+                f"got {heads} attention heads for a width of {dim}, expected a divisor"
+            )
         self.heads, self.dropout = heads, dropout
         self.norm_attention = nn.LayerNorm(dim)
         self.to_qkv = nn.Linear(dim, 3 * dim)

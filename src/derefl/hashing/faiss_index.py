@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from derefl.errors import ConfigError, HashIndexError, MissingExtraError
-from derefl.files import atomic_path
+from derefl.files import atomic_file, write_file
 from derefl.hashing.codes import Codes
 from derefl.hashing.index import HashIndex
 
@@ -56,10 +56,10 @@ def to_faiss(
     faiss = import_faiss()
     if kind not in KINDS:
         raise ConfigError(f"got kind={kind!r}, expected one of {', '.join(KINDS)}")
-    if links < 2 or (lists is not None and lists < 1):
+    if not 2 <= links <= 1024 or (lists is not None and lists < 1):
         raise ConfigError(
-            f"got lists={lists} and links={links}, expected lists of at least 1 and links of at "
-            "least 2"
+            f"got lists={lists} and links={links}, expected lists of at least 1 and links from 2 "
+            "to 1024"
         )
     if kind == "flat":
         inner = faiss.IndexBinaryFlat(index.bits)
@@ -167,7 +167,7 @@ def export_faiss(
         What was written.
 
     Raises:
-        HashIndexError: it cannot be written; besides, as :func:`to_faiss`.
+        OutputError: the file cannot be written; besides, as :func:`to_faiss`.
     """
     faiss = import_faiss()
     result = to_faiss(index, kind, **options)
@@ -177,13 +177,9 @@ def export_faiss(
         "ids": index.ids if index.integer_ids is None else None,
         "extra": index.extra,
     }
-    try:
-        with atomic_path(side_file(path)) as temporary:
-            temporary.write_text(json.dumps(about))
-        with atomic_path(path) as temporary:
-            faiss.write_index_binary(result, str(temporary))
-    except (OSError, RuntimeError) as error:  # FAISS knows only the latter
-        raise HashIndexError(f"{path} cannot be written: {error}") from error
+    write_file(side_file(path), json.dumps(about).encode())
+    with atomic_file(path) as file:
+        faiss.write_index_binary(result, faiss.PyCallbackIOWriter(file.write))
     return result
 
 
@@ -197,8 +193,9 @@ def import_faiss_file(path: str | Path) -> HashIndex:
     """
     faiss = import_faiss()
     try:
-        found = faiss.read_index_binary(str(path))
-    except RuntimeError as error:
+        with Path(path).open("rb") as file:  # FAISS itself opens only names of valid UTF-8
+            found = faiss.read_index_binary(faiss.PyCallbackIOReader(file.read))
+    except (OSError, RuntimeError) as error:
         raise HashIndexError(
             f"{path} cannot be read as a binary index of FAISS ({error}); name a file that "
             "faiss.write_index_binary wrote"

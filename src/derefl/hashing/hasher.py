@@ -1,25 +1,26 @@
 """What a user calls: pictures and words in, binary codes out."""
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Iterable, Sized
 from pathlib import Path
 from typing import TypeAlias, cast
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
-from derefl.errors import ConfigError, ImageError
+from derefl.errors import ConfigError
 from derefl.hashing.codes import check_bits, pack
 from derefl.hashing.folding import Folded
-from derefl.hashing.pictures import Picture, batches, read, square, tensor
+from derefl.hashing.pictures import Picture, batches, listed, read, square, tensor
 from derefl.hashing.student import HashHead, ImageTower, LCDHStudent, LCDHStudentConfig
-from derefl.hashing.tokenizer import padded, tokenize
+from derefl.hashing.tokenizer import padded, strings, tokenize
+from derefl.imaging.checks import check_tensor
 from derefl.zoo import check_device, file_sha256, load_checkpoint, locate, parse_dtype
 
-Pictures: TypeAlias = Sequence[Picture] | Picture | Tensor
+Pictures: TypeAlias = Iterable[Picture] | Picture | Tensor
 
 KIND = "lcdh-student"
 
@@ -32,8 +33,9 @@ class Hasher(LCDHStudent):
 
     Attributes:
         bits: length of the codes it gives.
-        name: of the model, "" if it was not loaded.
-        sha256: of the checkpoint it was loaded from, "" if it was not.
+        name: of the model, "" if it was not loaded, or learned since.
+        sha256: of the checkpoint it was loaded from, "" if it was not; after learning, of its
+            weights (:meth:`learned`).
     """
 
     def __init__(
@@ -47,14 +49,25 @@ class Hasher(LCDHStudent):
         self.name, self.sha256 = name, sha256
         self._folded: Folded[ImageTower] = Folded()
 
+    def learned(self) -> None:
+        """Tell the hasher that its weights changed: they are no longer those of its checkpoint.
+
+        Training in place calls this. ``name`` becomes "" and ``sha256`` a digest of the weights, so
+        that an index of the checkpoint's codes refuses this hasher.
+        """
+        digest = hashlib.sha256()
+        for weights in self.state_dict().values():
+            digest.update(weights.cpu().flatten().view(torch.uint8).numpy())
+        self.name, self.sha256 = "", digest.hexdigest()
+
     def encode_image(
         self, images: Pictures, *, batch_size: int = 32, progress: bool = False
     ) -> np.ndarray:
         """Binary codes of pictures.
 
         Args:
-            images: PIL pictures or paths of files, one or a list; or float ``[n 3 h w]``, sRGB in
-                [0, 1].
+            images: PIL pictures or paths of files, one or any iterable of them; or float
+                ``[n 3 h w]``, sRGB in [0, 1]. Alpha is composited over white.
             batch_size: pictures that go through the network at once; of no effect on the codes.
             progress: show a bar on stderr.
 
@@ -63,23 +76,28 @@ class Hasher(LCDHStudent):
             (:func:`numpy.packbits`). A shorter code is the beginning of a longer one.
 
         Raises:
-            ImageError: not a picture, or a file that cannot be read.
+            ImageError: not a picture, a file that cannot be read, or a tensor of another type,
+                shape or range.
+            ConfigError: ``batch_size`` is below 1.
         """
         return pack(self.image_embedding(images, batch_size=batch_size, progress=progress))
 
     def encode_text(
-        self, texts: Sequence[str] | str, *, batch_size: int = 256, progress: bool = False
+        self, texts: Iterable[str] | str, *, batch_size: int = 256, progress: bool = False
     ) -> np.ndarray:
         """Binary codes of texts, as :meth:`encode_image`; a picture's and its text's are close.
 
         Args:
-            texts: a string or a list of them, any English, of any length: what comes after the
-                first ``config.max_tokens`` word pieces is not looked at.
+            texts: a string or an iterable of them, in English and of any length; only the first
+                ``config.max_tokens`` word pieces count.
             batch_size: texts that go through the network at once; of no effect on the codes.
             progress: show a bar on stderr.
 
         Returns:
             uint8 ``[n, bits/8]``.
+
+        Raises:
+            ConfigError: something among the texts is no string, or ``batch_size`` is below 1.
         """
         return pack(self.text_embedding(texts, batch_size=batch_size, progress=progress))
 
@@ -91,7 +109,7 @@ class Hasher(LCDHStudent):
         return self._hashed(self.image_hash, features)
 
     def text_embedding(
-        self, texts: Sequence[str] | str, *, batch_size: int = 256, progress: bool = False
+        self, texts: Iterable[str] | str, *, batch_size: int = 256, progress: bool = False
     ) -> np.ndarray:
         """The real-valued codes of texts, before sign: float32 ``[n bits]`` in (−1, 1)."""
         features = self.text_features(texts, batch_size=batch_size, progress=progress)
@@ -102,19 +120,15 @@ class Hasher(LCDHStudent):
         self, images: Pictures, *, batch_size: int = 32, progress: bool = False
     ) -> np.ndarray:
         """The features that codes of pictures are made of: float32 unit vectors ``[n d]``."""
-        if isinstance(images, Image.Image | str | Path):
-            images = [images]
-        if isinstance(images, Tensor) and (images.ndim != 4 or images.shape[1] != 3):
-            raise ImageError(
-                f"got a tensor of shape {list(images.shape)}, expected [n, 3, h, w] with sRGB "
-                "values in [0, 1]"
-            )
+        images = listed(images)
+        if isinstance(images, Tensor) and images.shape[:1] != (0,):  # no pictures have no codes
+            check_tensor(images, 1, "encode_image([image, …])")
         tower = self.image if self.training else self._folded.of(self.image)
         features = [
             tower(self._pixels(part).to(self._device))
             for part in tqdm(
                 batches(images, batch_size),
-                total=-(-len(images) // batch_size),
+                total=-(-len(images) // batch_size) if isinstance(images, Sized) else None,
                 unit="batch",
                 disable=not progress,
             )
@@ -123,13 +137,10 @@ class Hasher(LCDHStudent):
 
     @torch.inference_mode()
     def text_features(
-        self, texts: Sequence[str] | str, *, batch_size: int = 256, progress: bool = False
+        self, texts: Iterable[str] | str, *, batch_size: int = 256, progress: bool = False
     ) -> np.ndarray:
         """The features that codes of texts are made of: float32 unit vectors ``[n d]``."""
-        texts = [texts] if isinstance(texts, str) else list(texts)
-        if wrong := [text for text in texts if not isinstance(text, str)]:
-            raise ConfigError(f"got a {type(wrong[0]).__name__} among the texts, expected strings")
-        tokens = tokenize(texts, self.config.vocabulary, self.config.max_tokens)
+        tokens = tokenize(strings(texts), self.config.vocabulary, self.config.max_tokens)
         # Texts of one length go together, so that little is padded.
         order = sorted(range(len(tokens)), key=lambda i: len(tokens[i]))
         features = [
@@ -145,7 +156,7 @@ class Hasher(LCDHStudent):
         out[order] = out.copy()
         return out
 
-    def _pixels(self, part: Sequence[Picture] | Tensor) -> Tensor:
+    def _pixels(self, part: list[Picture] | Tensor) -> Tensor:
         """What the network takes, ``[b 3 s s]`` of its dtype."""
         side, dtype = self.config.image_size, self.image.project.weight.dtype
         if isinstance(part, Tensor):
@@ -182,6 +193,9 @@ def load_lcdh_student(
     dtype: str | torch.dtype | None = None,
 ) -> Hasher:
     """Load a model that codes pictures and texts, ready to use.
+
+    With several processes, start them by ``multiprocessing.get_context("spawn")`` and load the
+    model in each: a forked process hangs once the parent has used torch.
 
     Args:
         source: a name that ``derefl models`` lists, a ``.safetensors`` file, a folder, or a Hub

@@ -333,7 +333,8 @@ class HashIndex:
         id, the later ``save``. Another file that is there is replaced.
 
         Raises:
-            HashIndexError: the file cannot be written; it has what it had before.
+            OutputError: the file cannot be written; it has what it had before.
+            HashIndexError: the file to be changed is damaged or in use.
         """
         path = Path(path)
         if path.absolute() != self._path or not path.exists() or not self._save_changes(path):

@@ -23,8 +23,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from derefl.errors import ConfigError, HashIndexError
-from derefl.files import atomic_path
+from derefl import files
+from derefl.errors import ConfigError, DereflError, HashIndexError, OutputError
+from derefl.files import atomic_file
 from derefl.hashing.codes import Codes, check_bits
 
 APPLICATION_ID = int.from_bytes(b"LCDH", "big")
@@ -105,17 +106,17 @@ def create(path: Path, about: About, blocks: Mapping[int, Block]) -> About:
         The values of :data:`META`.
 
     Raises:
-        HashIndexError: it cannot be written, the disk being full for example.
+        OutputError: the file cannot be written, for example because the disk is full.
     """
     if len(os.fsencode(path.name)) > LONGEST_NAME:
-        raise HashIndexError(
+        raise OutputError(
             f"{path} cannot be written: the name is longer than {LONGEST_NAME} bytes; choose a "
             "shorter one"
         )
     about = {**about, "token": secrets.token_hex(8), "version": 0}
     try:
-        with atomic_path(path) as temporary:
-            with closing(sqlite3.connect(temporary, isolation_level=None)) as database:
+        with atomic_file(path) as file:
+            with closing(sqlite3.connect(file.name, isolation_level=None)) as database:
                 database.executescript(SETUP)
                 write(database, about, blocks)
                 database.execute("COMMIT")
@@ -129,7 +130,7 @@ def replace(finished: Path, path: Path) -> None:
     """Rename a finished file; an index of that name is replaced.
 
     Raises:
-        HashIndexError: the file cannot be renamed.
+        OutputError: the file cannot be renamed.
     """
     try:
         forget_journal(path)
@@ -155,7 +156,8 @@ def transaction(path: Path, begin: str) -> Iterator[sqlite3.Connection]:
         begin: ``"BEGIN"`` to read, ``"BEGIN IMMEDIATE"`` to write.
 
     Raises:
-        HashIndexError: as :func:`load`; or the file cannot be written.
+        HashIndexError: as :func:`load`.
+        OutputError: the file cannot be written.
     """
     if not os.path.isfile(path):  # noqa: PTH113 (Path's raises where a folder may not be read)
         if os.path.lexists(path):
@@ -289,14 +291,9 @@ def unreadable(path: Path, error: sqlite3.Error) -> HashIndexError:
     return in_use(path) if "locked" in str(error) else damaged(path, error)
 
 
-def unwritable(path: Path, error: Exception) -> HashIndexError:
+def unwritable(path: Path, error: Exception) -> DereflError:
     """The error for a file that cannot be written."""
-    if "locked" in str(error):
-        return in_use(path)
-    return HashIndexError(
-        f"{path} cannot be written: {error}; free some space, or choose a folder that you may "
-        "write to"
-    )
+    return in_use(path) if "locked" in str(error) else files.unwritable(path, error)
 
 
 def in_use(path: Path) -> HashIndexError:

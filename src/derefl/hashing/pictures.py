@@ -1,7 +1,8 @@
 """Pictures as the towers take them."""
 
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -9,24 +10,31 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from derefl.errors import ImageError
+from derefl.errors import ConfigError
+from derefl.imaging.checks import not_a_picture
+from derefl.imaging.deep import DeepPicture
 from derefl.imaging.files import open_picture
 from derefl.imaging.metadata import upright
+from derefl.imaging.rgb import to_rgb
 
-Picture: TypeAlias = Image.Image | str | Path
+Picture: TypeAlias = Image.Image | DeepPicture | str | os.PathLike[str]
 
 
 def read(picture: Any) -> Image.Image:
-    """A picture or a picture file, upright and RGB.
+    """A picture or a picture file, upright, in 8-bit RGB; see :func:`~derefl.imaging.rgb.to_rgb`.
 
     Raises:
         ImageError: it is neither, or cannot be read.
     """
-    if isinstance(picture, Image.Image):
-        return upright(picture).convert("RGB")
-    if not isinstance(picture, str | Path):
-        raise ImageError(f"got a {type(picture).__name__}, expected a PIL picture or a path")
-    return open_picture(picture, first_frame=True).convert("RGB")
+    if isinstance(picture, str | os.PathLike):
+        return to_rgb(open_picture(os.fsdecode(picture), first_frame=True))
+    if not isinstance(picture, Image.Image | DeepPicture):
+        raise not_a_picture(
+            picture,
+            "a PIL picture or a path",
+            "stack tensors of one size to a batch: torch.stack(tensors)",
+        )
+    return to_rgb(upright(picture))
 
 
 def square(image: Image.Image, side: int) -> Image.Image:
@@ -44,7 +52,21 @@ def tensor(images: Sequence[Image.Image]) -> Tensor:
     return stack.permute(0, 3, 1, 2).float().div(255)
 
 
-def batches(items: Any, size: int) -> Iterator[Any]:
-    """Slices of at most ``size``."""
-    for start in range(0, len(items), size):
-        yield items[start : start + size]
+def listed(given: Any) -> Iterable[Any]:
+    """One picture, path or text as a list; an iterable of them as it is."""
+    alone = isinstance(given, str | bytes) or not isinstance(given, Iterable)
+    return [given] if alone else given
+
+
+def batches(items: Iterable[Any], size: int) -> Iterator[Any]:
+    """Parts of at most ``size``, in order: of a tensor its slices, of other iterables lists.
+
+    Raises:
+        ConfigError: ``size`` is below 1.
+    """
+    if size < 1:
+        raise ConfigError(f"got batch_size={size}, expected at least 1")
+    if isinstance(items, Tensor):
+        return iter(items.split(size) if len(items) else ())
+    rest = iter(items)
+    return iter(lambda: list(islice(rest, size)), [])

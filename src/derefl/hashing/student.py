@@ -21,7 +21,7 @@ class LCDHStudentConfig:
     """Sizes of an :class:`LCDHStudent`; the defaults are ``lcdh-student``. All are our choice.
 
     Attributes:
-        backbone: timm name of the visual tower.
+        backbone: timm name of the visual tower, an EfficientNet or a relative like MobileNetV2.
         image_size: side in pixels of the square that pictures are resized to.
         vocabulary: number of word pieces (the first so many of the built-in list).
         token_dim: width of their embeddings.
@@ -44,7 +44,7 @@ class LCDHStudentConfig:
     bits: int = 128
 
     def __post_init__(self) -> None:
-        check_backbone(self.backbone)
+        check_backbone(self.backbone, "efficientnet")
         check_numbers(
             self,
             {

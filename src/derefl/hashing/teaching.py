@@ -11,8 +11,9 @@ from tqdm import tqdm
 
 from derefl.hashing.codes import check_bits, pack
 from derefl.hashing.encoders import Encoder
-from derefl.hashing.pictures import batches, read
+from derefl.hashing.pictures import batches, listed, read
 from derefl.hashing.teacher import LCDHTeacher, LCDHTeacherConfig
+from derefl.hashing.tokenizer import strings
 from derefl.zoo import load_model
 
 KIND = "lcdh-teacher"
@@ -36,7 +37,7 @@ class Teaching:
     @torch.inference_mode()
     def texts(self, texts: Sequence[str]) -> Tensor:
         """Texts → ``[n d]``."""
-        return self.teacher.text(self.encoder.encode_text(texts).to(self.device))
+        return self.teacher.text(self.encoder.encode_text(strings(texts)).to(self.device))
 
     @property
     def device(self) -> torch.device:
@@ -58,14 +59,14 @@ class TeacherHasher:
         self, images: Sequence[Any], *, batch_size: int = 32, progress: bool = False
     ) -> np.ndarray:
         """The adapter's unit vectors, float32 ``[n d]``."""
-        parts = tqdm(list(batches(images, batch_size)), unit="batch", disable=not progress)
+        parts = tqdm(list(batches(listed(images), batch_size)), unit="batch", disable=not progress)
         return np.concatenate([self.teaching.images(part).cpu().numpy() for part in parts])
 
     def text_features(
         self, texts: Sequence[str], *, batch_size: int = 256, progress: bool = False
     ) -> np.ndarray:
         """The adapter's unit vectors, float32 ``[n d]``."""
-        parts = tqdm(list(batches(texts, batch_size)), unit="batch", disable=not progress)
+        parts = tqdm(list(batches(strings(texts), batch_size)), unit="batch", disable=not progress)
         return np.concatenate([self.teaching.texts(part).cpu().numpy() for part in parts])
 
     @torch.inference_mode()

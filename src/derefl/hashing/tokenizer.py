@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
+from typing import Any
 
 import numpy as np
 from tokenizers import Tokenizer
@@ -11,6 +12,7 @@ from tokenizers.normalizers import BertNormalizer
 from tokenizers.pre_tokenizers import BertPreTokenizer
 
 from derefl.errors import ConfigError
+from derefl.hashing.pictures import listed
 
 PAD, UNKNOWN = "[PAD]", "[UNK]"
 
@@ -41,6 +43,23 @@ def tokenizer(vocabulary: int, max_tokens: int) -> Tokenizer:
     made.pre_tokenizer = BertPreTokenizer()
     made.enable_truncation(max_tokens)
     return made
+
+
+def strings(texts: Any) -> list[str]:
+    """One string or an iterable of them as a list of valid Unicode.
+
+    Half a surrogate pair, which a broken byte on a command line becomes too, is replaced by �.
+
+    Raises:
+        ConfigError: something else is among them.
+    """
+    found = list(listed(texts))
+    if wrong := [text for text in found if not isinstance(text, str)]:
+        raise ConfigError(
+            f"got a {type(wrong[0]).__name__} among the texts, expected strings; decode bytes "
+            "first: text.decode()"
+        )
+    return [text.encode("utf-16", "surrogatepass").decode("utf-16", "replace") for text in found]
 
 
 def tokenize(texts: Sequence[str], vocabulary: int, max_tokens: int) -> list[list[int]]:

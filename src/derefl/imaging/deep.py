@@ -68,10 +68,15 @@ class DeepPicture:
         return self.pixels.shape[2] != 3 or "transparency" in self.info
 
     def convert(self, mode: str) -> Image.Image:
-        """The picture in 8 bits, as PIL would convert it."""
-        eight = Image.fromarray(((self.pixels.astype(np.uint32) + 128) // 257).astype(np.uint8))
-        eight.info = {key: self.info[key] for key in self.info if key != "transparency"}
-        return eight.convert(mode)
+        """The picture in 8 bits, as PIL converts pictures; a transparent colour becomes alpha."""
+        eight = ((self.pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)
+        info = dict(self.info)
+        if (key := info.pop("transparency", None)) is not None:
+            shown = (self.pixels != np.asarray(key)).any(axis=2)
+            eight = np.dstack([eight, shown * np.uint8(255)])
+        image = Image.fromarray(eight)
+        image.info = info
+        return image.convert(mode)
 
 
 Picture: TypeAlias = Image.Image | DeepPicture

@@ -20,7 +20,7 @@ from PIL.ImageFile import ImageFile
 
 from derefl.errors import ImageError
 from derefl.imaging.deep import DeepPicture
-from derefl.imaging.metadata import loaded, plain_exif
+from derefl.imaging.metadata import gathered, loaded, tiff_exif
 from derefl.imaging.opening import PLANAR, quiet
 
 OTHER = {"B": "L", "L": "B"}
@@ -77,11 +77,11 @@ def read_deep(image: ImageFile, again: ImageFile) -> DeepPicture:
         pixels |= decoded(again, f"{stored};16{OTHER[order]}")
     if kind == "RGBa":
         pixels = divided(pixels)
-    info = dict(image.info)
     with quiet():
-        if "exif" not in info and (exif := plain_exif(image)):
-            info["exif"] = exif
-    return DeepPicture(pixels, info)
+        info, lost = gathered(image)
+        if not info.get("exif"):
+            info["exif"] = tiff_exif(image)
+    return DeepPicture(pixels, info | ({"left_out": tuple(lost)} if lost else {}))
 
 
 def pillow_tells() -> bool:

@@ -1,27 +1,35 @@
 """Pictures from and to files, with what they carry: ICC profile, EXIF, XMP, resolution."""
 
+import io
 import struct
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
-from PIL import PngImagePlugin
+from PIL import Image, PngImagePlugin
+from PIL.ImageFile import ImageFile
 
-from derefl.errors import DereflError, ImageError, OutputExistsError
-from derefl.files import atomic_path
+from derefl.errors import DereflError, ImageError
+from derefl.files import atomic_file, check_output
+from derefl.imaging.alpha import without_alpha
 from derefl.imaging.deep import DeepPicture, Picture
 from derefl.imaging.deep_files import is_deep, read_deep, write_png, write_tiff
-from derefl.imaging.formats import HEIF, PNG, TIFF, WEBP, Format, format_for
-from derefl.imaging.metadata import tiff_block, upright
+from derefl.imaging.formats import HEIF, JPEG, PNG, TIFF, WEBP, Format, format_for, holds
+from derefl.imaging.metadata import jpeg_segments, left_out, texts, tiff_block, upright, xmp_of
 from derefl.imaging.opening import (
     MAX_MEGAPIXELS,
+    check_mode,
     check_single,
     check_size,
     check_sums,
     damaged,
-    is_lossless_webp,
+    facts,
     open_file,
     read_header,
 )
+from derefl.imaging.xmp import SEGMENT
+
+CORNER = 16
+"""Pixels of a side of what :func:`check_picture` writes."""
 
 
 def open_picture(
@@ -55,24 +63,23 @@ def open_picture(
         try:
             image = read_header(file, path)
             check_size(image, path, max_megapixels)
+            check_mode(image, path)
+            found = facts(image, file)
             if not first_frame:
                 check_single(image, path)
             if image.format == "PNG":
                 check_sums(image)
                 image = read_header(file, path)
+            image.info.update(found)
             if is_deep(image):
                 return upright(read_deep(image, read_header(file, path)))
-            lossless = image.format == "WEBP" and is_lossless_webp(file)
-            result = upright(image)
+            return upright(image)
         except DereflError:
             raise
         except MemoryError as error:
             raise ImageError(f"{path} needs more memory than there is to be opened") from error
         except Exception as error:  # a parser raises whatever it trips over
             raise damaged(path, error) from error
-        if lossless:
-            result.info["lossless"] = True
-        return result
 
 
 def save_picture(
@@ -81,53 +88,96 @@ def save_picture(
     *,
     overwrite: bool = False,
     quality: int | None = None,
-) -> None:
-    """Write a picture with its ICC profile, EXIF, XMP and resolution; whole, or not at all.
+) -> list[str]:
+    """Write a picture with its ICC profile, EXIF, XMP and resolution, which ``Image.save`` drops.
 
-    The suffix tells the format. PNG and (uncompressed) TIFF lose nothing, nor does WebP if the
-    picture comes from a WebP that lost nothing.
+    The suffix tells the format. PNG and TIFF (uncompressed) are lossless; WebP is if the picture
+    comes from a lossless WebP. Alpha is left out where a format has none and all pixels are
+    opaque. The file is complete on the disk before it gets its name; after an error there is
+    nothing new, and a file that was there is unchanged.
 
     Args:
-        image: as :meth:`~derefl.reflection.pipeline.ReflectionRemover.dereflect` returns it.
+        image: a PIL picture or a :class:`~derefl.imaging.deep.DeepPicture`, for example from
+            :meth:`~derefl.reflection.pipeline.ReflectionRemover.dereflect`.
         path: ``.jpg``, ``.png``, ``.tif``, ``.webp``, ``.avif`` or ``.heic``; missing folders are
             made.
-        overwrite: replace a file that is there.
+        overwrite: replace a file that is there; its permissions are kept.
         quality: 1 to 100, of the formats that lose something; None is 95 for JPEG (without chroma
             subsampling) and WebP, 90 for AVIF and HEIF.
 
+    Returns:
+        What the file of the picture had and the new file has not: for example ``IPTC``, which WebP
+        cannot hold, or the video of a motion photo.
+
     Raises:
         OutputExistsError: the file is there and ``overwrite`` is off.
-        ImageError: an unknown suffix, a format that cannot hold this picture, or a full disk.
+        ImageError: an unknown suffix, or a format that cannot hold this picture.
+        OutputError: the file cannot be written, for example because the disk is full.
         MissingExtraError: HEIF, and the package that writes it is not installed.
     """
     path = Path(path)
+    check_output(path, overwrite)
+    if not isinstance(image, Image.Image | DeepPicture):
+        raise ImageError(
+            f"got a {type(image).__name__}, expected a picture; an array of 8 bits is one as "
+            "Image.fromarray(array)"
+        )
+    if isinstance(image, ImageFile):  # straight from Image.open
+        image = upright(image)
     form = format_for(image, path)
+    with atomic_file(path) as file:
+        write(image, path, form, file, quality)
+    return left_out(image, form)
+
+
+def check_picture(image: Picture, path: str | Path) -> None:
+    """Refuse a picture that could not be saved in the end; for use before the work starts.
+
+    A corner of the picture is written into memory, with all that the picture carries.
+
+    Raises:
+        ImageError, MissingExtraError: as :func:`save_picture`.
+    """
+    path = Path(path)
+    form = format_for(image, path)
+    width, height = (min(side, CORNER) for side in image.size)
+    if isinstance(image, DeepPicture):
+        corner: Picture = DeepPicture(image.pixels[:height, :width], image.info)
+    else:
+        corner = image.crop((0, 0, width, height))
+    write(corner, path, form, io.BytesIO())
+
+
+def write(
+    image: Picture, path: Path, form: Format, file: BinaryIO, quality: int | None = None
+) -> None:
+    """Write the bytes of a picture; ``path`` is for messages.
+
+    Raises:
+        ImageError: the encoder refuses the picture or what the picture carries.
+        OSError: of the file.
+    """
+    if not holds(form, image):
+        image = without_alpha(image)
     options = form.options | carried(image, form)
     if quality is not None and "quality" in options:
         options["quality"] = quality
     try:
-        if path.exists() and not overwrite:
-            raise OutputExistsError(f"{path} is there already; overwrite it or choose another name")
-        with atomic_path(path) as temporary:
-            write(image, temporary, form, options)
-    except (OSError, ValueError, struct.error) as error:  # struct: over 4 GB of TIFF
-        raise ImageError(f"{path} cannot be written: {error}") from error
-
-
-def write(image: Picture, path: Path, form: Format, options: dict[str, Any]) -> None:
-    """Write a file that nobody sees yet."""
-    if isinstance(image, DeepPicture):
-        with path.open("wb") as file:
+        if isinstance(image, DeepPicture):
             (write_png if form is PNG else write_tiff)(image, file, options)
-        return
-    if image.mode in form.stand_ins:
-        image = image.convert(form.stand_ins[image.mode])
-    if form is HEIF:
-        from pillow_heif import from_pillow
+            return
+        if image.mode in form.stand_ins:
+            image = image.convert(form.stand_ins[image.mode])
+        if form is HEIF:
+            from pillow_heif import from_pillow
 
-        from_pillow(image).save(path, **options)
-    else:
-        image.save(path, format=form.name, **options)
+            from_pillow(image).save(file, **options)
+        else:
+            image.save(file, format=form.name, **options)
+    except (OSError, ValueError, RuntimeError, struct.error) as error:  # struct: a TIFF over 4 GB
+        if isinstance(error, OSError) and error.errno:  # of the file, not of an encoder
+            raise
+        raise ImageError(f"{path} cannot be written: {error}") from error
 
 
 def carried(image: Picture, form: Format) -> dict[str, Any]:
@@ -137,25 +187,24 @@ def carried(image: Picture, form: Format) -> dict[str, Any]:
     """
     info: dict[Any, Any] = image.info
     options = {key: info[key] for key in ("icc_profile", "exif", "dpi") if info.get(key)}
-    xmp = info.get("xmp") or info.get("XML:com.adobe.xmp")
-    if isinstance(xmp, str):
-        xmp = xmp.encode()
     if form is TIFF:
         # Its EXIF tags are the file's own: only those that do not describe another file's layout.
-        options["exif"] = tiff_block(options.get("exif", b""), xmp)
+        options["exif"] = tiff_block(options.get("exif", b""), info)
     elif form is PNG:
-        options["pnginfo"] = chunks = png_colour(info)
-        if isinstance(xmp, bytes):
-            chunks.add_itxt("XML:com.adobe.xmp", xmp.decode("utf-8", errors="replace"))
-    elif isinstance(xmp, bytes) and len(xmp) < 65_000:  # a JPEG segment holds no more
+        options["pnginfo"] = png_chunks(info)
+    elif form is JPEG:
+        options |= {"xmp": b"", "extra": jpeg_segments(info)}  # Pillow's own are one segment each
+        if len(options.get("exif", b"")) > SEGMENT:
+            del options["exif"]
+    elif xmp := xmp_of(info):
         options["xmp"] = xmp
     if form is WEBP and info.get("lossless") is True:
         options["lossless"] = True
     return options
 
 
-def png_colour(info: dict[Any, Any]) -> PngImagePlugin.PngInfo:
-    """What a PNG without a profile says of its colours, which Pillow reads but does not write."""
+def png_chunks(info: dict[Any, Any]) -> PngImagePlugin.PngInfo:
+    """The chunks of a PNG with texts, XMP, and the colours that the PNG says without a profile."""
     chunks = PngImagePlugin.PngInfo()
     for name, key in ((b"gAMA", "gamma"), (b"cHRM", "chromaticity")):
         if key in info:
@@ -164,4 +213,12 @@ def png_colour(info: dict[Any, Any]) -> PngImagePlugin.PngInfo:
             chunks.add(name, struct.pack(f">{len(numbers)}I", *numbers))
     if "srgb" in info:
         chunks.add(b"sRGB", bytes([info["srgb"]]))
+    if "cicp" in info:
+        chunks.add(b"cICP", info["cicp"])
+    if xmp := xmp_of(info):
+        chunks.add_itxt("XML:com.adobe.xmp", xmp.decode("utf-8", errors="replace"))
+    for key, text in texts(info).items():
+        chunks.add_text(key, text)
+    if isinstance(comment := info.get("comment"), bytes):
+        chunks.add_text("Comment", comment.decode("utf-8", errors="replace"))
     return chunks

@@ -2,12 +2,12 @@
 
 import os
 import re
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from derefl.errors import ImageError
-from derefl.imaging.formats import FORMATS
+from derefl.imaging.formats import FORMATS, RAW_SUFFIXES, VIDEO_SUFFIXES
 
 WILD = re.compile(r"[*?\[]")
 
@@ -18,6 +18,7 @@ def find_pictures(
     *,
     follow_links: bool = False,
     unreadable: Callable[[OSError], object] | None = None,
+    passed_over: Callable[[Path], object] | None = None,
 ) -> Iterator[tuple[Path, Path]]:
     """Every picture, and its path relative to the input that it was found in.
 
@@ -34,6 +35,7 @@ def find_pictures(
         follow_links: also search folders that are links. One that was searched already, or that
             holds the input, is not searched again, so that loops end.
         unreadable: told why a folder in an input cannot be searched; None: it is passed over.
+        passed_over: told each file that is not a picture by its suffix; hidden files do not count.
 
     Raises:
         ImageError: an input does not exist, cannot be read, or has no pictures.
@@ -47,26 +49,46 @@ def find_pictures(
         if earlier is not None and real_path(base) not in earlier.parents:
             earlier = None
         suffixes = {*FORMATS, Path(pattern).suffix.lower()} - {""}
-        found = [
+        files = [
             path
             for path in sorted(search(base, pattern, follow_links, unreadable))
-            if path.suffix.lower() in suffixes
-            and os.path.isfile(path)  # noqa: PTH113 (Path's raises without the right to look)
+            if os.path.isfile(path)  # noqa: PTH113 (Path's raises without the right to look)
             and not is_hidden(path.relative_to(base))
             and (earlier is None or not real_path(path.parent).is_relative_to(earlier))
         ]
+        found = [path for path in files if path.suffix.lower() in suffixes]
+        others = [path for path in files if path.suffix.lower() not in suffixes]
         if not found:
-            raise nothing_found(entry, base)
+            raise nothing_found(entry, base, others)
+        if passed_over is not None:
+            for path in others:
+                passed_over(path)
         yield from ((path, path.relative_to(base)) for path in found)
 
 
-def nothing_found(entry: Path, base: Path) -> ImageError:
+def kinds(paths: Iterable[Path]) -> dict[str, int]:
+    """How many files are raw files, videos, or of another suffix; the most frequent kind first."""
+    suffixes = (path.suffix.lower() or "without suffix" for path in paths)
+    named = (
+        "raw" if s in RAW_SUFFIXES else "video" if s in VIDEO_SUFFIXES else s for s in suffixes
+    )
+    return dict(Counter(sorted(named)).most_common())
+
+
+def passed_over_note(paths: Iterable[Path]) -> str:
+    """``"; 3 passed over (2 raw, 1 .txt)"``; empty without such files."""
+    counts = kinds(paths)
+    text = ", ".join(f"{count} {kind}" for kind, count in counts.items())
+    return f"; {sum(counts.values())} passed over ({text})" if counts else ""
+
+
+def nothing_found(entry: Path, base: Path, others: list[Path]) -> ImageError:
     """The error for a folder or a pattern without pictures."""
     if not os.access(base, os.R_OK | os.X_OK):
         return ImageError(f"{entry} cannot be searched: you have no right to; ask for it")
     return ImageError(
         f"{entry} has no pictures, expected files ending in {', '.join(FORMATS)}; "
-        "name another folder"
+        f"name another folder{passed_over_note(others)}"
     )
 
 

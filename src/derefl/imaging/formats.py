@@ -8,6 +8,7 @@ from typing import Any
 from PIL import Image, __version__
 
 from derefl.errors import ImageError, MissingExtraError
+from derefl.imaging.alpha import without_alpha
 from derefl.imaging.deep import Picture
 
 
@@ -21,6 +22,7 @@ class Format:
         transparent: those of them that it holds with transparency, alpha exact.
         stand_ins: modes written as another that holds the same colours.
         options: what ``Image.save`` is given.
+        side: the most pixels of a side.
     """
 
     name: str
@@ -28,6 +30,7 @@ class Format:
     transparent: frozenset[str]
     stand_ins: dict[str, str] = field(default_factory=dict)
     options: dict[str, Any] = field(default_factory=dict)
+    side: int = 2**31 - 1
 
 
 DEEP = frozenset({"LA;16", "RGB;16", "RGBA;16"})
@@ -38,6 +41,7 @@ JPEG = Format(
     transparent=frozenset(),
     stand_ins={"1": "L", "P": "RGB"},
     options={"quality": 95, "subsampling": 0},
+    side=65_500,  # of libjpeg
 )
 PNG = Format(
     "PNG",
@@ -51,6 +55,7 @@ WEBP = Format(
     transparent=frozenset({"LA", "P", "RGBA"}),
     stand_ins={"1": "RGB", "L": "RGB", "LA": "RGBA"},
     options={"quality": 95, "exact": True},
+    side=16_383,
 )
 TIFF = Format(
     "TIFF",
@@ -65,6 +70,7 @@ AVIF = Format(
     transparent=frozenset(),  # its alpha is lossy
     stand_ins={"1": "RGB", "L": "RGB", "P": "RGB"},
     options={"quality": 90, "subsampling": "4:4:4"},
+    side=32_768,  # libavif writes larger ones, and does not read them
 )
 HEIF = Format(
     "HEIF",
@@ -72,11 +78,14 @@ HEIF = Format(
     transparent=frozenset(),
     stand_ins=AVIF.stand_ins,
     options={"quality": 90, "subsampling": "4:2:0"},  # phones cannot show finer ones
+    side=AVIF.side,
 )
 
 FORMATS = {
     ".jpg": JPEG,
     ".jpeg": JPEG,
+    ".jpe": JPEG,
+    ".jfif": JPEG,
     ".png": PNG,
     ".tif": TIFF,
     ".tiff": TIFF,
@@ -87,6 +96,20 @@ FORMATS = {
 }
 """By suffix, in lower case."""
 
+# fmt: off
+RAW_SUFFIXES = frozenset({
+    ".3fr", ".arw", ".cr2", ".cr3", ".crw", ".dcr", ".dng", ".erf", ".fff", ".gpr", ".iiq", ".k25",
+    ".kdc", ".mef", ".mos", ".mrw", ".nef", ".nrw", ".orf", ".pef", ".raf", ".raw", ".rw2", ".rwl",
+    ".sr2", ".srf", ".srw", ".x3f",
+})
+# fmt: on
+"""Suffixes of the cameras' raw files, in lower case. derefl reads none of them."""
+
+VIDEO_SUFFIXES = frozenset(
+    [".avi", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".webm", ".wmv"]
+)
+"""Suffixes of videos, in lower case."""
+
 
 def is_picture_name(path: Path) -> bool:
     """Whether the name ends like a format that derefl writes."""
@@ -95,6 +118,8 @@ def is_picture_name(path: Path) -> bool:
 
 def format_for(image: Picture, path: Path) -> Format:
     """The format that the suffix names, if it holds such a picture and can be written here.
+
+    Alpha counts only if a pixel is not opaque.
 
     Raises:
         ImageError: it does not, or there is no such suffix; the message names one that does.
@@ -106,11 +131,18 @@ def format_for(image: Picture, path: Path) -> Format:
             f"{path} has the suffix {path.suffix or '(none)'}, expected one of "
             f"{', '.join(FORMATS)}; save it as {path.with_suffix('.png')}"
         )
-    if not holds(form, image):
-        other = next(suffix for suffix in (".png", ".tif") if holds(FORMATS[suffix], image))
-        what = "transparency" if image.has_transparency_data else f"pictures of mode {image.mode}"
+    if not holds(form, image) and not holds(form, plain := without_alpha(image)):
+        others = [suffix for suffix in (".png", ".tif") if holds(FORMATS[suffix], image)]
+        if not others:
+            raise unsupported(image.mode)
+        if max(image.size) > form.side:
+            what = f"{image.width}×{image.height} pixels, at most {form.side} a side"
+        elif plain.has_transparency_data:
+            what = "transparency"
+        else:
+            what = f"pictures of mode {image.mode}"
         raise ImageError(
-            f"{path}: {form.name} cannot hold {what}; save it as {path.with_suffix(other)}"
+            f"{path}: {form.name} cannot hold {what}; save it as {path.with_suffix(others[0])}"
         )
     if form is HEIF:
         need_heif(path)
@@ -125,8 +157,17 @@ def format_for(image: Picture, path: Path) -> Format:
 
 
 def holds(form: Format, image: Picture) -> bool:
-    """Whether nothing of the picture's colours, depth and alpha is lost in this format."""
-    return image.mode in (form.transparent if image.has_transparency_data else form.modes)
+    """Whether nothing of the picture's size, colours, depth and alpha is lost in this format."""
+    modes = form.transparent if image.has_transparency_data else form.modes
+    return image.mode in modes and max(image.size) <= form.side
+
+
+def unsupported(mode: str) -> ImageError:
+    """The error for a picture of a mode that derefl does not read."""
+    return ImageError(
+        f"mode {mode} is not supported, expected grey, RGB, CMYK or palette colours of 8 or 16 "
+        "bits; convert the picture to an RGB PNG or TIFF first"
+    )
 
 
 def need_heif(path: Path) -> None:

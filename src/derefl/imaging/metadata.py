@@ -2,7 +2,7 @@
 
 import re
 import struct
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from typing import Any, overload
 
 import numpy as np
@@ -11,14 +11,49 @@ from PIL import Image
 
 from derefl.errors import ImageError
 from derefl.imaging.deep import DeepPicture, Picture
+from derefl.imaging.formats import HEIF, JPEG, PNG, TIFF, Format
 from derefl.imaging.opening import damaged, quiet
+from derefl.imaging.xmp import (
+    DEPTH,
+    GAIN_MAP,
+    SEGMENT,
+    joined_xmp,
+    segments,
+    true_xmp,
+    xmp_segments,
+)
 
 ORIENTATION = 0x0112
 EXIF_IFD, GPS_IFD, XMP = 0x8769, 0x8825, 0x02BC
 
-DESCRIPTIVE = (0x010E, 0x010F, 0x0110, 0x0131, 0x0132, 0x013B, 0x8298, EXIF_IFD, GPS_IFD)
-"""Tags that say something about the photo: description, make, model, software, date, artist,
-copyright, and the EXIF and GPS blocks. The other tags of a TIFF say how *that file* is stored."""
+WIDTH, HEIGHT, PIXEL_WIDTH, PIXEL_HEIGHT = 0x0100, 0x0101, 0xA002, 0xA003
+HDR = (16, 18)
+"""Transfer characteristics of the colour spaces PQ and HLG, as HEIC numbers them."""
+
+PLACES = (0x9214, 0xA214)
+"""EXIF tags with the place of the subject in the picture that is not turned."""
+
+THUMBNAIL, THUMBNAIL_LENGTH = 0x0201, 0x0202
+SHORT, LONG = 3, 4
+"""Types of the numbers in EXIF."""
+
+SAMPLES, IPTC, PHOTOSHOP = 0x0115, 0x83BB, 0x8649
+IPTC_RESOURCE = 0x0404
+
+STALE_RESOURCES = (0x03ED, 0x0409, 0x040C, 0x040F, 0x0422, 0x0423, 0x0424)
+"""Parts of Photoshop's data with a small copy of the old picture, or that the file has elsewhere:
+resolution, profile, EXIF, XMP."""
+
+DESCRIPTIVE = (
+    *(0x010D, 0x010E, 0x010F, 0x0110, 0x011D, 0x0131, 0x0132, 0x013B, 0x013C, 0x4746, 0x4749),
+    *(0x8298, EXIF_IFD, GPS_IFD, 0x9C9B, 0x9C9C, 0x9C9D, 0x9C9E, 0x9C9F),
+)
+"""Tags that say something about the photo: names, description, make, model, software, date,
+artist, computer, rating, copyright, the EXIF and GPS blocks, and Windows' title, comment, author,
+keywords and subject. The other tags of a TIFF say how *that file* is stored."""
+
+NOT_TEXT = re.compile("XML:com.adobe.xmp|Raw profile type (exif|APP1|icc)|xmp|compression")
+"""Texts in ``info`` that are not text chunks of a PNG, or that become EXIF, XMP or a profile."""
 
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -47,9 +82,10 @@ def upright(image: Picture) -> Picture:
         image: a picture, decoded or not; it is not changed. Of several frames, the current.
 
     Returns:
-        A copy whose ``info`` has the same entries, but EXIF and XMP say "not rotated" and EXIF no
-        longer points to a thumbnail, which would still show the old picture. EXIF that cannot be
-        parsed is left out.
+        A copy with the same ``info``, corrected: EXIF and XMP have the orientation 1, the width
+        and height of the copy, no thumbnail of the old picture, and nothing about a video or
+        another part of the old file. ``info["left_out"]`` names the parts that the old file had
+        and the copy has not.
 
     Raises:
         ImageError: the file behind the picture is damaged or cut short, or it has no pixels.
@@ -57,12 +93,12 @@ def upright(image: Picture) -> Picture:
     if isinstance(image, DeepPicture):
         carrier = Image.new("L", (1, 1))
         carrier.info = image.info
-        turn, info = upright_info(carrier)
+        turn, info = upright_info(carrier, image.size)
         return DeepPicture(turned(image.pixels, turn), info)
     loaded(image)
     if 0 in image.size:
         raise ImageError(f"got a picture of {image.width}×{image.height} pixels, expected some")
-    turn, info = upright_info(image)
+    turn, info = upright_info(image, image.size)
     result = image.copy() if turn is None else image.transpose(turn)
     result.info = info
     return result
@@ -90,21 +126,75 @@ def warns(image: Image.Image) -> bool:
     return image.format == "TIFF" or pixels > (Image.MAX_IMAGE_PIXELS or pixels)
 
 
-def upright_info(image: Image.Image) -> tuple[Image.Transpose | None, dict[Any, Any]]:
-    """How a picture is to be turned, if at all, and its ``info`` once that is done."""
-    info = dict(image.info)
-    info.pop("exif", None)
+def upright_info(
+    image: Image.Image, size: tuple[int, int]
+) -> tuple[Image.Transpose | None, dict[Any, Any]]:
+    """How a picture has to be turned, if at all, and its ``info`` once the picture is turned."""
+    info, lost = gathered(image)
+    raw, turn = info.pop("exif", None), None
     try:
         with quiet():
-            orientation, exif = image.getexif().get(ORIENTATION, 1), plain_exif(image)
+            orientation = image.getexif().get(ORIENTATION, 1)
+            upright_size = size[::-1] if orientation in TURNS and orientation > 4 else size
+            if raw := raw or tiff_exif(image):
+                info["exif"] = upright_exif(raw, upright_size, orientation in TURNS)
+        turn, size = TURNS.get(orientation), upright_size
     except UNREADABLE:
-        orientation, exif = 1, None
-    if exif is not None:
-        info["exif"] = exif
+        lost.append("EXIF that cannot be read")
     for key in ("xmp", "XML:com.adobe.xmp"):
-        if key in info:
-            info[key] = upright_xmp(info[key])
-    return TURNS.get(orientation), info
+        if isinstance(old := info.get(key), str | bytes):
+            xmp, parts = true_xmp(
+                old.encode() if isinstance(old, str) else old, size, turn is not None
+            )
+            info[key] = xmp.decode() if isinstance(old, str) else xmp
+            lost += parts
+    lost = lost or further_pictures(image)
+    if lost:
+        info["left_out"] = tuple(dict.fromkeys(lost))
+    return turn, info
+
+
+def gathered(image: Image.Image) -> tuple[dict[Any, Any], list[str]]:
+    """A copy of ``image.info`` with all that the file says, and the parts that were not read.
+
+    XMP is in ``xmp``, IPTC in ``photoshop``, whatever the format and the version of Pillow.
+    """
+    info = dict(image.info)
+    lost = list(info.get("left_out", ()))
+    if segments := getattr(image, "applist", None):
+        xmp, parts = joined_xmp(data for name, data in segments if name == "APP1")
+        if xmp:
+            info["xmp"] = xmp
+        lost += parts
+    if tags := getattr(image, "tag_v2", None):
+        blocks = image.get_photoshop_blocks() if PHOTOSHOP in tags else {}  # type: ignore[attr-defined]
+        resources = {key: block["data"] for key, block in blocks.items()}
+        if isinstance(iptc := tags.get(IPTC), bytes):
+            resources[IPTC_RESOURCE] = iptc
+        if resources:
+            info["photoshop"] = resources
+        if isinstance(tags.get(XMP), bytes):
+            info["xmp"] = tags[XMP]
+        if tags.get(SAMPLES, 1) > len(image.getbands()):
+            lost.append("the extra channels")
+    if "photoshop" in info:
+        kept = {k: v for k, v in info["photoshop"].items() if k not in STALE_RESOURCES}
+        info["photoshop"] = {key: value for key, value in kept.items() if isinstance(value, bytes)}
+    return info, lost
+
+
+def further_pictures(image: Image.Image) -> list[str]:
+    """What a JPEG or HEIF has besides its photo, smaller copies not counted."""
+    info = image.info
+    lost = [GAIN_MAP] if any("gainmap" in str(kind).lower() for kind in info.get("aux", ())) else []
+    lost += [DEPTH] if info.get("depth_images") else []
+    entries = getattr(image, "mpinfo", {}).get(0xB002, ())
+    kinds = [entry["Attribute"]["MPType"] for entry in entries[1:]]
+    if image.format == "HEIF":
+        kinds = ["picture"] * (getattr(image, "n_frames", 1) - 1)
+    if any(not kind.startswith("Large Thumbnail") for kind in kinds):
+        lost.append("the further pictures")
+    return lost
 
 
 def turned(pixels: NDArray[Any], turn: Image.Transpose | None) -> NDArray[Any]:
@@ -116,18 +206,23 @@ def turned(pixels: NDArray[Any], turn: Image.Transpose | None) -> NDArray[Any]:
     return pixels.reshape(-1, pixels.shape[2])[np.asarray(order)]
 
 
-def plain_exif(image: Image.Image) -> bytes | None:
-    """The picture's EXIF block, said to be upright and without thumbnail; None if it has none."""
-    if "exif" in image.info:
-        return upright_exif(image.info["exif"])
-    exif = descriptive_exif(image.getexif())  # a TIFF's, which is spread over the file
-    return exif.tobytes() if len(exif) else None
+def tiff_exif(image: Image.Image) -> bytes:
+    """The EXIF of a TIFF, which is spread over the file."""
+    exif = descriptive_exif(image.getexif())
+    return exif.tobytes() if len(exif) else b""
 
 
-def upright_exif(raw: bytes) -> bytes:
-    """Set orientation to 1 and unlink the thumbnail, every other byte as it was.
+def upright_exif(raw: bytes, size: tuple[int, int], turned: bool = False) -> bytes:
+    """Make EXIF agree with a picture that is upright; every other byte stays in its place.
 
-    Written anew by Pillow, the block would lose what camera makers put in by absolute position.
+    Orientation becomes 1, width and height are set where the block has them, and the thumbnail of
+    the old picture goes. If the picture was turned, the place of the subject goes too. Pillow would
+    write a new block, and lose what camera makers put in by absolute position.
+
+    Args:
+        raw: the block.
+        size: width and height of the picture.
+        turned: whether the pixels were turned.
 
     Raises:
         ValueError, struct.error: not an EXIF block, or cut short.
@@ -136,18 +231,48 @@ def upright_exif(raw: bytes) -> bytes:
     if tiff[:4] not in (b"II*\0", b"MM\0*"):
         raise ValueError("not an EXIF block")
     order = "<" if tiff[:2] == b"II" else ">"
+    width, height = size
+    facts = {ORIENTATION: 1, WIDTH: width, HEIGHT: height, PIXEL_WIDTH: width, PIXEL_HEIGHT: height}
+
+    def table(place: int) -> dict[int, int]:
+        """Correct the tags at a place; their values where these are numbers or places."""
+        (count,) = struct.unpack_from(f"{order}H", tiff, place)
+        start, end = place + 2, place + 2 + 12 * count
+        kept, values = bytearray(), {}
+        for at in range(start, end, 12):
+            tag, kind, length, value = struct.unpack_from(f"{order}HHII", tiff, at)
+            if kind == SHORT:
+                (value,) = struct.unpack_from(f"{order}H", tiff, at + 8)
+            if tag in facts and value != facts[tag]:
+                kind, length, value = LONG if facts[tag] > 65535 else SHORT, 1, facts[tag]
+                form = "HHIHxx" if kind == SHORT else "HHII"
+                struct.pack_into(f"{order}{form}", tiff, at, tag, kind, length, value)
+            values[tag] = value
+            if not (turned and tag in PLACES):
+                kept += tiff[at : at + 12]
+        struct.pack_into(f"{order}H", tiff, place, len(kept) // 12)
+        link = tiff[end : end + 4]
+        tiff[start : end + len(link)] = (kept + link).ljust(end + len(link) - start, b"\0")
+        return values
+
     (first,) = struct.unpack_from(f"{order}I", tiff, 4)
     (count,) = struct.unpack_from(f"{order}H", tiff, first)
     end = first + 2 + 12 * count
-    for entry in range(first + 2, end, 12):
-        if struct.unpack_from(f"{order}H", tiff, entry) == (ORIENTATION,):
-            struct.pack_into(f"{order}HHIHH", tiff, entry, ORIENTATION, 3, 1, 1, 0)
+    (small,) = struct.unpack_from(f"{order}I", tiff, end)
     struct.pack_into(f"{order}I", tiff, end, 0)
+    values = table(first)
+    with suppress(struct.error):  # what points nowhere is no reason to drop the rest
+        if EXIF_IFD in values:
+            table(values[EXIF_IFD])
+        values = table(small) if small else {}
+        start, length = values.get(THUMBNAIL, 0), values.get(THUMBNAIL_LENGTH, 0)
+        last = start + length >= len(tiff)
+        tiff[start : start + length] = b"" if last else bytes(length)
     return b"Exif\0\0" + bytes(tiff)
 
 
-def tiff_block(raw: bytes, xmp: Any) -> bytes:
-    """The descriptive tags of EXIF, none if it cannot be parsed, and XMP if it is bytes."""
+def tiff_block(raw: bytes, info: dict[Any, Any]) -> bytes:
+    """The tags of a TIFF: what is descriptive in EXIF, if that can be parsed, XMP and IPTC."""
     exif, kept = Image.Exif(), Image.Exif()
     try:
         with quiet():
@@ -156,9 +281,41 @@ def tiff_block(raw: bytes, xmp: Any) -> bytes:
             kept.tobytes()
     except UNREADABLE:
         kept = Image.Exif()
-    if isinstance(xmp, bytes):
+    if xmp := xmp_of(info):
         kept[XMP] = xmp
+    resources = dict(info.get("photoshop", {}))
+    if iptc := resources.pop(IPTC_RESOURCE, None):
+        kept[IPTC] = iptc
+    if resources:
+        kept[PHOTOSHOP] = photoshop_block(resources)
     return kept.tobytes()
+
+
+def jpeg_segments(info: dict[Any, Any]) -> bytes:
+    """The segments of a JPEG with XMP and IPTC of any length, and with EXIF too long for one."""
+    exif, xmp, mark = info.get("exif") or b"", xmp_of(info), b"Exif\0\0"
+    resources = photoshop_block(info.get("photoshop", {}))
+    return b"".join(
+        [
+            segments(0xE1, mark, exif.removeprefix(mark)) if len(exif) > SEGMENT else b"",
+            xmp_segments(xmp) if xmp else b"",
+            segments(0xED, b"Photoshop 3.0\0", resources),
+        ]
+    )
+
+
+def photoshop_block(resources: dict[int, bytes]) -> bytes:
+    """Photoshop's data, of which IPTC is a part, as a JPEG and a TIFF hold them."""
+    return b"".join(
+        b"8BIM" + struct.pack(">HHI", key, 0, len(data)) + data + bytes(len(data) % 2)
+        for key, data in resources.items()
+    )
+
+
+def xmp_of(info: dict[Any, Any]) -> bytes:
+    """The XMP of a picture, or nothing."""
+    xmp = info.get("xmp") or info.get("XML:com.adobe.xmp") or b""
+    return xmp.encode() if isinstance(xmp, str) else xmp
 
 
 def descriptive_exif(exif: Image.Exif) -> Image.Exif:
@@ -170,10 +327,28 @@ def descriptive_exif(exif: Image.Exif) -> Image.Exif:
     return kept
 
 
-def upright_xmp(xmp: Any) -> Any:
-    """XMP, text or bytes, with its orientation set to 1."""
-    if isinstance(xmp, str):
-        return re.sub(r'(tiff:Orientation(?:="|>))\d', r"\g<1>1", xmp)
-    if isinstance(xmp, bytes):
-        return re.sub(rb'(tiff:Orientation(?:="|>))\d', rb"\g<1>1", xmp)
-    return xmp
+def texts(info: dict[Any, Any]) -> dict[str, str]:
+    """The text chunks of a PNG."""
+    return {
+        key: value
+        for key, value in info.items()
+        if isinstance(key, str) and isinstance(value, str) and not NOT_TEXT.fullmatch(key)
+    }
+
+
+def left_out(image: Picture, form: Format) -> list[str]:
+    """What the file of a picture had, and a new file in this format has not."""
+    info: dict[Any, Any] = image.info
+    lost = list(info.get("left_out", ()))
+    if info.get("photoshop") and form not in (JPEG, TIFF):
+        lost.append("IPTC")
+    if texts(info) and form is not PNG:
+        names = [re.sub(r"[^\w -]", "?", key) for key in texts(info)]
+        lost.append(f"text ({', '.join(names[:4])}{', …' if names[4:] else ''})")
+    if isinstance(info.get("comment"), bytes) and form not in (JPEG, PNG):
+        lost.append("the comment")
+    if "cicp" in info and form is not PNG:
+        lost.append("the colour space (cICP)")
+    if info.get("nclx_profile", {}).get("transfer_characteristics") in HDR and form is not HEIF:
+        lost.append("the colour space (HDR)")
+    return lost

@@ -6,6 +6,7 @@ other threads, and the program around derefl, have theirs. So the readers are ca
 """
 
 import logging
+import re
 import stat
 import threading
 import warnings
@@ -16,9 +17,11 @@ from typing import Any, BinaryIO
 
 from PIL import Image
 from PIL.ImageFile import ImageFile
+from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
-from derefl.errors import ImageError
-from derefl.imaging.formats import need_heif
+from derefl.errors import ImageError, PictureTooLargeError
+from derefl.imaging.formats import FORMATS, RAW_SUFFIXES, need_heif, unsupported
+from derefl.imaging.xmp import GAIN_MAP, VIDEO
 
 MAX_MEGAPIXELS = 200.0
 """What a picture may have at most, unless told otherwise: the largest phone cameras' (our choice).
@@ -32,8 +35,24 @@ ANIMATED = ("GIF", "PNG", "WEBP", "AVIF")
 """Formats in which several pictures are frames. In others, the further ones belong to the first:
 previews, depth maps, the rest of a burst."""
 
-REDUCED, PLANAR = 0x00FE, 0x011C
-"""TIFF tags: whether a page is a smaller copy of another, how channels are stored."""
+REDUCED, COMPRESSION, COLOURS, PLANAR = 0x00FE, 0x0103, 0x0106, 0x011C
+"""TIFF tags: whether a page is a smaller copy of another, how it is packed, which colours it has,
+how channels are stored."""
+
+SUB_IFDS, DNG_VERSION = 0x014A, 0xC612
+"""TIFF tags: further pictures of a page, and the mark of a DNG."""
+
+RAW_STARTS = (
+    *(b"FUJIFILMCCD-RAW", b"FOVb", b"\0MRM", b"II\x1a\0\0\0HEAPCCDR", b"\0\0\0\x18ftypcrx "),
+    *(b"IIRO", b"IIRS", b"MMOR", b"IIU\0", b"II*\0\x10\0\0\0CR", b"II*\0\x08\0\0\0IIII"),
+)
+"""What raw files start with: Fujifilm, Sigma, Minolta, Canon, Olympus, Panasonic, Phase One."""
+
+RAW_COLOURS = (32803, 34892)
+"""TIFF's PhotometricInterpretation of a sensor's values, with one colour a pixel or with three."""
+
+MOVIE = re.compile(rb"ftyp(mp4|iso|qt  |avc1|M4V|MSNV|3gp)")
+"""How a video starts that lies behind a photo."""
 
 COPIES = 32
 """Smaller copies that a TIFF may have; halved that often, nothing is left of any picture."""
@@ -88,7 +107,7 @@ def read_header(file: BinaryIO, path: Path) -> ImageFile:
         MissingExtraError: it is HEIF, and the package that reads it is not installed.
     """
     file.seek(0)
-    name, reader = reader_of(file.read(64), path)
+    name, reader = reader_of(file, path)
     file.seek(0)
     try:
         with quiet() as unsaid:
@@ -105,8 +124,9 @@ def read_header(file: BinaryIO, path: Path) -> ImageFile:
     return image
 
 
-def reader_of(head: bytes, path: Path) -> tuple[str, Callable[..., Any]]:
+def reader_of(file: BinaryIO, path: Path) -> tuple[str, Callable[..., Any]]:
     """The name of the format that a file starts like, and what opens it."""
+    head = file.read(64)
     if is_heif(head):
         need_heif(path)
         from pillow_heif import HeifImageFile
@@ -117,11 +137,42 @@ def reader_of(head: bytes, path: Path) -> tuple[str, Callable[..., Any]]:
         factory, accept = Image.OPEN.get(name, (None, None))
         # accept gives a string where Pillow was built without the format
         if factory is not None and accept is not None and accept(head) is True:
-            return name, factory
-    raise ImageError(
-        f"{path} is not a picture that derefl can read, expected for example a JPEG or PNG; "
-        "convert it first"
-    )
+            break
+    else:
+        name = ""
+    named = name in ("", "TIFF") and path.suffix.lower() in RAW_SUFFIXES
+    if named or head.startswith(RAW_STARTS) or (name == "TIFF" and is_raw_tiff(file, head)):
+        raise ImageError(
+            f"{path} is a camera's raw file, and raw files are not supported; export the photo as "
+            "a TIFF or JPEG from your raw converter"
+        )
+    if not name:
+        raise ImageError(
+            f"{path} is not a picture that derefl can read, expected for example a JPEG or PNG; "
+            "convert it first"
+        )
+    assert factory is not None
+    return name, factory
+
+
+def is_raw_tiff(file: BinaryIO, head: bytes) -> bool:
+    """Whether a TIFF is a raw file. Its first picture is then often a small preview."""
+
+    def tags_at(place: int | None) -> ImageFileDirectory_v2:
+        tags = ImageFileDirectory_v2(head[: 16 if 43 in head[2:4] else 8])
+        file.seek(tags.next if place is None else place)
+        tags.load(file)
+        return tags
+
+    try:
+        with quiet():
+            first = tags_at(None)
+            parts = [first, *map(tags_at, first.get(SUB_IFDS, ()))]
+            preview = first.get(REDUCED, 0) & 1 and SUB_IFDS in first
+            raw = any(part.get(COLOURS) in RAW_COLOURS for part in parts)
+            return bool(preview or raw or DNG_VERSION in first)
+    except Exception:  # a parser raises whatever it trips over; the reader says so next
+        return False
 
 
 def is_heif(head: bytes) -> bool:
@@ -137,15 +188,30 @@ def check_size(image: ImageFile, path: Path, max_megapixels: float) -> None:
     """Refuse what would fill the memory.
 
     Raises:
-        ImageError: more than ``max_megapixels`` million pixels.
+        PictureTooLargeError: more than ``max_megapixels`` million pixels.
     """
     megapixels = image.width * image.height / 1e6
     if megapixels > max_megapixels:
-        raise ImageError(
+        raise PictureTooLargeError(
             f"{path} says that it has {image.width}×{image.height} pixels, {megapixels:.1f} "
-            f"megapixels, expected at most {max_megapixels:g}; if you trust it, allow more with "
-            f"--max-megapixels {int(megapixels) + 1}, or open_picture(path, max_megapixels=…)"
+            f"megapixels, expected at most {max_megapixels:g}; make a smaller copy of it",
+            int(megapixels) + 1,
         )
+
+
+def check_mode(image: ImageFile, path: Path) -> None:
+    """Refuse a picture whose colours are stored in a way that derefl does not handle.
+
+    Raises:
+        ImageError: no format that derefl writes holds such a mode.
+    """
+    mode, tags = image.mode, getattr(image, "tag_v2", {})
+    if tags.get(COLOURS) == 6 and tags.get(COMPRESSION) not in (6, 7):
+        mode = "YCbCr"  # Pillow calls the mode RGB, and decodes it only from JPEG
+    elif mode.startswith("I;16") and tags.get(COLOURS) == 0:
+        mode += " with 0 for white"  # Pillow would show the negative
+    if not any(mode in form.modes for form in FORMATS.values()):
+        raise ImageError(f"{path}: {unsupported(mode)}")
 
 
 def check_single(image: ImageFile, path: Path) -> None:
@@ -187,6 +253,27 @@ def check_sums(image: ImageFile) -> None:
         SyntaxError, OSError: one is wrong, or the end is missing.
     """
     image.verify()
+
+
+def facts(image: ImageFile, file: BinaryIO) -> dict[str, Any]:
+    """What Pillow does not tell of a file, for ``info``.
+
+    ``lossless``: a WebP keeps every pixel. ``cicp``: the colour space of a PNG. ``left_out``: the
+    video or the gain map that lies behind a photo.
+    """
+    if image.format == "WEBP":
+        return {"lossless": True} if is_lossless_webp(file) else {}
+    file.seek(0)
+    if image.format == "PNG":
+        head = file.read(1 << 20).partition(b"IDAT")[0]
+        match = re.search(rb"\0\0\0\x04cICP(.{4})", head, re.DOTALL)
+        return {"cicp": match[1]} if match else {}
+    if image.format not in ("JPEG", "MPO", "HEIF", "AVIF"):
+        return {}
+    content = file.read()
+    lost = [VIDEO] if MOVIE.search(content, 64) else []
+    lost += [GAIN_MAP] if content[4:8] == b"ftyp" and b"tmap" in content[:64] else []
+    return {"left_out": tuple(lost)} if lost else {}
 
 
 def is_lossless_webp(file: BinaryIO) -> bool:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from derefl.errors import ImageError
 from derefl.imaging.deep import DeepPicture, Picture
+from derefl.imaging.formats import unsupported
 from derefl.imaging.palette import quantise
 
 Array = NDArray[np.float32]
@@ -79,27 +80,33 @@ def colours(image: Picture) -> Array:
         return as_rgb(image.pixels.astype(np.float32) / np.float32(65535))
     mode = image.mode
     if mode not in FROM_COLOURS:
-        raise ImageError(
-            f"got a picture of mode {mode}, expected one of {', '.join(FROM_COLOURS)}; "
-            f'convert it first, for example image.convert("RGB")'
-        )
+        raise unsupported(mode)
+    if mode in WIDE:
+        return as_rgb(sixteen_bits(image).astype(np.float32) / np.float32(65535))
     if mode == "P":
         image = image.convert("RGBA")
     elif mode == "1":
         image = image.convert("L")
     array = np.asarray(image).astype(np.float32)
-    if mode in WIDE:
-        if array.min() < 0 or array.max() > 65535:
-            raise ImageError(
-                f"got a picture of mode {mode} with values from {array.min():.0f} to "
-                f"{array.max():.0f}, expected 16 bits, 0 to 65535; scale it first"
-            )
-        array /= 65535
-    else:
-        array /= 255
+    array /= 255
     if mode == "CMYK":
         return (1 - array[..., :3]) * (1 - array[..., 3:])
     return as_rgb(array)
+
+
+def sixteen_bits(image: Image.Image) -> NDArray[np.uint16]:
+    """The values of a grey picture of a mode in :data:`WIDE`, ``[h w]``.
+
+    Raises:
+        ImageError: the mode is I, and values lie beyond 16 bits.
+    """
+    array = np.asarray(image)
+    if array.min() < 0 or array.max() > 65535:
+        raise ImageError(
+            f"got a picture of mode {image.mode} with values from {array.min()} to {array.max()}, "
+            "expected 16 bits, 0 to 65535; scale the values first"
+        )
+    return array.astype(np.uint16)
 
 
 def as_rgb(array: Array) -> Array:

@@ -84,6 +84,11 @@ class Backbone(nn.Module):
     def __init__(self, name: str) -> None:
         super().__init__()
         features: Any = timm.create_model(name, pretrained=False, features_only=True)
+        if features.feature_info.reduction() != [2, 4, 8, 16, 32]:
+            raise ConfigError(
+                f"got backbone={name!r}, expected a backbone with features at strides 2, 4, 8, 16 "
+                "and 32, for example 'tf_efficientnet_lite0' or 'resnet18'"
+            )
         self.channels: list[int] = features.feature_info.channels()
         self.features = features
 

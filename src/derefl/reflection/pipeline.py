@@ -19,6 +19,7 @@ from derefl.reflection.checks import check_tensor, not_a_picture
 from derefl.reflection.memory import tile_side, within_memory
 from derefl.reflection.model import SMALLEST, DeRefl, DeReflConfig, Layers
 from derefl.zoo import load_model
+from derefl.zoo.locate import REPO_ID, expanded, found, looks_local
 
 P = TypeVar("P", Image.Image, DeepPicture)
 R = TypeVar("R")
@@ -118,7 +119,7 @@ class ReflectionRemover(DeRefl):
     def _pictures(self, image: Any, detail: str, *parts: Part) -> list[Any]:
         """These parts of a photo, each a picture like it."""
         if not isinstance(image, Image.Image | DeepPicture):
-            raise ImageError(not_a_picture(image))
+            raise not_a_picture(image)
         image = upright(image)
         rows = Rows.of_picture(image)
 
@@ -216,6 +217,9 @@ def load_derefl(
 ) -> ReflectionRemover:
     """Load a model that removes reflections, ready to use.
 
+    With several processes, start them by ``multiprocessing.get_context("spawn")`` and load the
+    model in each: a forked process hangs once the parent has used torch.
+
     Args:
         source: a name that ``derefl models`` lists, a ``.safetensors`` file, a folder, or a Hub
             repo id ``org/name``. Several with ``+`` between them, ``derefl-small+derefl-base``,
@@ -256,20 +260,24 @@ def load_one(source: str | Path, **options: Any) -> ReflectionRemover:
 
 
 def sources(source: str | Path) -> list[str | Path]:
-    """What a source names: itself, or all that stand between its ``+``.
+    """The models that a source names: itself, or all that stand between its ``+``.
+
+    A missing file whose path has a ``+`` in it is one source, unless a part of it is found.
 
     Raises:
         ModelNotFoundError: nothing stands before, behind or between them.
     """
-    if isinstance(source, Path) or "+" not in source or Path(source).expanduser().exists():
+    if isinstance(source, Path) or "+" not in source or expanded(source).exists():
         return [source]
-    names: list[str | Path] = [name.strip() for name in source.split("+")]
+    names = [name.strip() for name in source.split("+")]
+    if looks_local(source) and not (any(map(found, names)) or all(map(REPO_ID.fullmatch, names))):
+        return [source]
     if "" in names:
         raise ModelNotFoundError(
             f"got {source!r}, expected a model on both sides of each '+', as in "
             "'derefl-small+derefl-base'"
         )
-    return names
+    return [*names]
 
 
 def check_detail(detail: str) -> None:

@@ -1,89 +1,137 @@
 """Nested dataclasses from TOML, with every mistake named."""
 
 import dataclasses
-import sys
 from collections.abc import Mapping, Sequence
+from functools import reduce
 from pathlib import Path
-from typing import Any, TypeVar, cast, get_type_hints
+from typing import Annotated, Any, TypeVar
+
+import msgspec
+from msgspec import Meta
 
 from derefl.errors import ConfigError
 
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
-
 Config = TypeVar("Config")
 
+Whole = Annotated[int, Meta(ge=0, le=2**32 - 1)]
+"""A whole number from 0."""
 
-def read_config(cls: type[Config], path: Path | None, overrides: Sequence[str] = ()) -> Config:
+Count = Annotated[int, Meta(ge=1, le=2**32 - 1)]
+"""A whole number from 1."""
+
+Share = Annotated[float, Meta(ge=0, le=1)]
+"""A probability or a part of a whole."""
+
+Weight = Annotated[float, Meta(ge=0, le=1e9)]
+"""A finite number from 0."""
+
+Rate = Annotated[float, Meta(gt=0, le=1e9)]
+"""A finite number above 0."""
+
+WORDS = {
+    "`object`": "a table",
+    "`array`": "a list",
+    "`int`": "a whole number",
+    "`float`": "a number",
+    "`str`": "a text",
+    "`bool`": "true or false",
+}
+
+
+def read_config(
+    cls: type[Config],
+    path: Path | None,
+    overrides: Sequence[str] = (),
+    given: Mapping[str, Any] | None = None,
+) -> Config:
     """A config from a TOML file, with single settings put over it.
 
     Args:
-        cls: dataclass whose fields may be dataclasses themselves, one TOML table each.
+        cls: dataclass; its fields may be dataclasses, one TOML table each. The types of the fields
+            say what is allowed, see :data:`Count` and its like.
         path: the file; None for the defaults.
-        overrides: like ``run.steps=100``, the value in TOML's notation.
+        overrides: settings over all others, like ``run.steps=100``, with a TOML value or a text.
+        given: settings over those of the file, by name like ``run.steps``.
 
     Raises:
-        ConfigError: no such file, not TOML, a setting that does not exist or has the wrong type.
+        ConfigError: no such file, not TOML, a setting that does not exist, or a value that is not
+            allowed.
     """
     values: dict[str, Any] = {}
     if path is not None:
         try:
-            values = tomllib.loads(path.read_text(encoding="utf-8"))
+            values = msgspec.toml.decode(path.read_text(encoding="utf-8"))
         except OSError as error:
             raise ConfigError(f"cannot read the config {path}: {error.strerror}") from error
         except ValueError as error:
             raise ConfigError(f"{path} is not TOML: {error}") from error
+    for key, value in (given or {}).items():
+        put(values, key, value)
     for override in overrides:
-        key, equals, value = override.partition("=")
+        key, equals, text = override.partition("=")
         if not equals:
             raise ConfigError(f"got {override!r}, expected KEY=VALUE like run.steps=100")
-        put(values, key.strip().split("."), parse(value.strip()))
-    return build(cls, values, "")
+        put(values, key.strip(), parse(text.strip()))
+    refuse_unknown(cls, values)
+    return convert(cls, values)
 
 
-def parse(value: str) -> Any:
-    """A TOML value; what is none is taken as a string, so that paths need no quotes."""
+def check(config: Any) -> None:
+    """Raise ConfigError unless every field of a dataclass has an allowed value."""
+    convert(type(config), dataclasses.asdict(config))
+
+
+def convert(cls: type[Config], values: Mapping[str, Any]) -> Config:
+    """An instance of ``cls``.
+
+    Raises:
+        ConfigError: a value is not allowed.
+    """
     try:
-        return tomllib.loads(f"value = {value}")["value"]
-    except tomllib.TOMLDecodeError:
-        return value
+        return msgspec.convert(values, cls)
+    except msgspec.ValidationError as error:
+        # "Expected `int` >= 1 - at `$.run.steps`"
+        what, _, where = str(error).partition(" - at `$.")
+        key = where.partition("[")[0].rstrip("`")
+        got = reduce(lambda table, name: table[name], key.split("."), values)
+        expected = what.partition(", got")[0]
+        for word, plain in WORDS.items():
+            expected = expected.replace(word, plain)
+        raise ConfigError(
+            f"got {key}={repr(got)[:60]}, {expected[:1].lower()}{expected[1:]}"
+        ) from error
 
 
-def put(values: dict[str, Any], keys: list[str], value: Any) -> None:
-    """Set ``values[k0][k1]… = value``."""
-    *parents, last = keys
-    for key in parents:
-        values = values.setdefault(key, {})
+def parse(text: str) -> Any:
+    """A TOML value; other text is taken as a string, so that paths need no quotes."""
+    try:
+        return msgspec.toml.decode(f"value = {text}")["value"]
+    except msgspec.DecodeError:
+        return text
+
+
+def put(values: dict[str, Any], key: str, value: Any) -> None:
+    """Set ``values[k0][k1]… = value`` for the key ``k0.k1…``.
+
+    Raises:
+        ConfigError: a table on the way is a value.
+    """
+    *parents, last = key.split(".")
+    for name in parents:
+        values = values.setdefault(name, {})
+        if not isinstance(values, dict):
+            raise ConfigError(f"got {name}={values!r} and {key}, expected {name} to be a table")
     values[last] = value
 
 
-def build(cls: type[Config], values: Mapping[str, Any], where: str) -> Config:
-    """An instance of the dataclass ``cls`` from plain values; ``where`` names it in errors."""
-    hints = get_type_hints(cls)
-    fields = {f.name for f in dataclasses.fields(cast(Any, cls))}
-    if unknown := sorted(values.keys() - fields):
-        raise ConfigError(
-            f"no setting {where + unknown[0]!r}; there are: {', '.join(sorted(fields))}"
-        )
-    arguments = {}
+def refuse_unknown(cls: type[Any], values: Mapping[str, Any], where: str = "") -> None:
+    """Raise ConfigError for a setting that does not exist; ``where`` names its table."""
+    fields = {field.name: field.type for field in dataclasses.fields(cls)}
     for name, value in values.items():
-        hint = hints[name]
-        if dataclasses.is_dataclass(hint):
-            arguments[name] = build(cast(type[Any], hint), value, f"{where}{name}.")
-        else:
-            arguments[name] = checked(value, hint, where + name)
-    return cls(**arguments)
-
-
-def checked(value: Any, hint: Any, name: str) -> Any:
-    """``value`` as the field wants it: lists become tuples, whole numbers floats where asked."""
-    expected = getattr(hint, "__origin__", hint)
-    if expected is tuple and isinstance(value, list):
-        return tuple(value)
-    if expected is float and type(value) is int:
-        return float(value)
-    if type(value) is not expected:
-        raise ConfigError(f"{name} is {value!r}, expected {expected.__name__}")
-    return value
+        if name not in fields:
+            raise ConfigError(
+                f"no setting {where + name!r}; there are: {', '.join(sorted(fields))}"
+            )
+        kind = fields[name]
+        if isinstance(kind, type) and dataclasses.is_dataclass(kind) and isinstance(value, Mapping):
+            refuse_unknown(kind, value, f"{where}{name}.")

@@ -1,6 +1,12 @@
-"""Which number format a machine multiplies fastest."""
+"""The number format of training, decided in this one place."""
 
 import torch
+
+
+def autocast(device: torch.device) -> torch.autocast:
+    """The context of every forward pass in training: bfloat16 where that is fast, else float32."""
+    dtype = autocast_dtype(device)
+    return torch.autocast(device.type, dtype, enabled=dtype is not None)
 
 
 def autocast_dtype(device: torch.device) -> torch.dtype | None:

@@ -8,12 +8,12 @@ from typing import Any
 
 import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 from torch.optim import AdamW
 
 from derefl.errors import CheckpointError, ConfigError
-from derefl.files import atomic_path
+from derefl.files import write_file
 from derefl.training.ema import EMA
 from derefl.zoo.checkpoint import misfits
 
@@ -52,8 +52,7 @@ def save_state(
         tensors |= {f"adam/{name}/{key}": value for key, value in moments.items()}
     tensors["rng"] = torch.get_rng_state()
     tensors = {k: v.detach().cpu().clone().contiguous() for k, v in tensors.items()}
-    with atomic_path(path) as temporary:
-        save_file(tensors, temporary, metadata={"progress": json.dumps(asdict(progress))})
+    write_file(path, save(tensors, {"progress": json.dumps(asdict(progress))}))
 
 
 def load_state(path: Path, model: nn.Module, ema: EMA[Any], optimiser: AdamW) -> Progress:

@@ -49,7 +49,7 @@ def listen(host: str, port: int) -> socket.socket:
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         return socket.create_server(address[:2], family=family)
-    except OSError as error:
+    except (OSError, UnicodeError) as error:  # UnicodeError: a name that is too long for DNS
         raise ConfigError(
             f"cannot listen on {host} port {port} ({error}); choose another --port, or an address "
             "of this machine as --host"

@@ -1,5 +1,6 @@
 """The first tab: one photo in, the photo without its reflection out."""
 
+import html
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -8,8 +9,8 @@ import gradio as gr
 
 from derefl.errors import ImageError
 from derefl.imaging.deep import Picture
-from derefl.imaging.files import open_picture, save_picture
-from derefl.imaging.formats import FORMATS, format_for
+from derefl.imaging.files import check_picture, open_picture, save_picture
+from derefl.imaging.formats import FORMATS
 from derefl.reflection.pipeline import ReflectionRemover
 from derefl.web.shown import preview, sentences
 
@@ -85,7 +86,9 @@ def separate(model: ReflectionRemover, image: Picture, name: str, folder: Path) 
     clean = name_for(image, folder / f"{Path(name).stem}.clean{Path(name).suffix}")
     layer = clean.with_stem(f"{Path(name).stem}.reflection")
     separation = model.separate(image)
-    save_picture(separation.transmission, clean)
+    if lost := save_picture(separation.transmission, clean):
+        # gradio shows it as HTML.
+        gr.Warning(html.escape(f"The new file is without {', '.join(lost)}"), duration=None)
     save_picture(separation.reflection, layer)
     before = preview(image, folder / "before.jpg")
     after = preview(separation.transmission, folder / "after.jpg")
@@ -97,7 +100,7 @@ def name_for(image: Picture, path: Path) -> Path:
     """The path, with another suffix if that format cannot be written or not hold the picture."""
     for suffix in (path.suffix, ".png"):
         try:
-            format_for(image, path.with_suffix(suffix))
+            check_picture(image, path.with_suffix(suffix))
         except ImageError:
             continue
         return path.with_suffix(suffix)

@@ -17,7 +17,7 @@ from derefl.hashing.index import HashIndex
 from derefl.imaging.contact_sheet import BLANK
 from derefl.imaging.deep import Picture
 from derefl.imaging.files import open_picture
-from derefl.imaging.folders import find_pictures
+from derefl.imaging.folders import find_pictures, passed_over_note
 from derefl.imaging.formats import FORMATS
 from derefl.web.shown import preview, printable, sentences
 
@@ -42,10 +42,12 @@ class Searchable:
     Attributes:
         folder: absolute.
         index: its ids are paths relative to the folder.
+        note: which files of the folder are not in the index.
     """
 
     folder: Path
     index: HashIndex
+    note: str = ""
 
 
 def search_tab(hasher: Hasher, folder: Path) -> None:
@@ -138,15 +140,18 @@ def index_folder(
         got = f"{place} is no folder" if text else "no folder is named"
         raise ImageError(f"{got}; type the path of one, for example: {Path.home()}")
     home = absolute(place)
-    paths = {photo_id(path, home): path for path, _ in find_pictures([home])}
+    others: set[Path] = set()
+    found = find_pictures([home], passed_over=others.add)
+    paths = {photo_id(path, home): path for path, _ in found}
     index = HashIndex(hasher.bits, hasher.name, hasher.sha256)
-    return Searchable(home, index), update(index, hasher, paths, [], progress).failures
+    failures = update(index, hasher, paths, [], progress).failures
+    return Searchable(home, index, passed_over_note(others)), failures
 
 
 def summary(found: Searchable, failures: list[DereflError]) -> str:
     """What a visitor is told about a new index."""
     count = len(found.index)
-    first = f"{count} of {count + len(failures)} photos in {found.folder}"
+    first = f"{count} of {count + len(failures)} photos in {found.folder}{found.note}"
     return printable("\n".join([first, *map(str, failures)]))
 
 

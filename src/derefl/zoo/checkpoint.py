@@ -8,11 +8,11 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from derefl.errors import CheckpointError
-from derefl.files import atomic_path
+from derefl.files import write_file
 from derefl.zoo.header import (
     METADATA_KEY,
     brief,
@@ -44,8 +44,7 @@ def save_checkpoint(
     """
     tensors = {name: stored(name, t, dtype) for name, t in module.state_dict().items()}
     metadata = {METADATA_KEY: json.dumps(checkpoint_header(kind, config))}
-    with atomic_path(path) as temporary:
-        save_file(tensors, temporary, metadata)
+    write_file(path, save(tensors, metadata))
 
 
 def stored(name: str, tensor: Tensor, dtype: torch.dtype) -> Tensor:
@@ -95,13 +94,14 @@ def load_checkpoint(
     if sha256 is not None and (got := file_sha256(path)) != sha256:
         raise CheckpointError(
             f"{path} has the sha256 {got}, expected {sha256}: it is damaged or another file. "
-            "Download it again with force_download=True, or reinstall derefl if it came with it"
+            f"Delete {path.resolve()} and load the model again, or reinstall derefl if it came "
+            "with the file"
         )
     header = read_header(path, config_file)
     if header["kind"] != kind:
         raise CheckpointError(
-            f"{path} holds a model of kind {header['kind'][:40]!r}, expected {kind!r}: use the "
-            "load_* function of its kind"
+            f"{path} holds a model of kind {header['kind'][:40]!r}, expected {kind!r}: "
+            "choose another model; `derefl models` lists them with their kinds"
         )
     module = built(header["config"], build, read_tensors(path), path, trusted=sha256 is not None)
     return module.to(device=device, dtype=dtype or torch.float32).eval()

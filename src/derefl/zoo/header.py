@@ -125,7 +125,7 @@ def damaged(path: Path, error: Exception) -> CheckpointError:
     """What to say of a file that safetensors cannot read."""
     return CheckpointError(
         f"{path} is no complete safetensors file ({path.stat().st_size} bytes; {brief(error)}). "
-        "Copy it again, or download it again with force_download=True"
+        f"Copy it again; if it was downloaded, delete {path.resolve()} and load the model again"
     )
 
 

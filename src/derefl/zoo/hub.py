@@ -82,19 +82,19 @@ def explained(error: Exception, repo: str, file: str, revision: str) -> DereflEr
         )
     if isinstance(error, GatedRepoError):
         return DownloadError(
-            f"the Hub repo {repo} is gated: ask for access on its page, then pass token=… or log "
-            "in with `hf auth login`"
+            f"the Hub repo {repo} is gated: ask for access on its page, then log in with `hf "
+            "auth login`, or set HF_TOKEN"
         )
     if status in (401, 403):
         return DownloadError(
             f"the Hub refused {repo} (status {status}): the repo is private or does not exist, or "
-            "the token is not valid. Check the spelling, pass token=… or log in with "
-            "`hf auth login`"
+            "the token is not valid. Check the spelling; log in with `hf auth login`, or "
+            "set HF_TOKEN"
         )
     if isinstance(error, RepositoryNotFoundError):
         return ModelNotFoundError(
             f"there is no Hub repo {repo} that you can see: check the spelling; if it is private, "
-            "pass token=… or log in with `hf auth login`"
+            "log in with `hf auth login`, or set HF_TOKEN"
         )
     if isinstance(error, (LocalEntryNotFoundError, OfflineModeIsEnabled)):
         return DownloadError(

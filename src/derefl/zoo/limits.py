@@ -11,33 +11,43 @@ from derefl.errors import ConfigError
 
 
 def check_numbers(config: Any, limits: Mapping[str, tuple[int, int]]) -> None:
-    """Check fields that are whole numbers or tuples of them.
+    """Check fields that are whole numbers, or tuples with as many of them as the default has.
 
     Args:
         config: a dataclass.
         limits: field to its least and greatest value.
 
     Raises:
-        ConfigError: a field is something else, or outside.
+        ConfigError: a field is something else, of another length, or outside.
     """
     for name, (least, greatest) in limits.items():
-        value = getattr(config, name)
-        for number in value if isinstance(value, tuple) else (value,):
-            if type(number) is not int or not least <= number <= greatest:
-                raise ConfigError(
-                    f"got {name}={repr(value)[:60]}, expected whole numbers from {least} to "
-                    f"{greatest}"
-                )
+        value, default = getattr(config, name), getattr(type(config), name)
+        several = isinstance(default, tuple)
+        numbers = value if several and isinstance(value, tuple) else (value,)
+        if len(numbers) != (len(default) if several else 1) or any(
+            type(number) is not int or not least <= number <= greatest for number in numbers
+        ):
+            count = f"{len(default)} whole numbers" if several else "a whole number"
+            raise ConfigError(
+                f"got {name}={repr(value)[:60]}, expected {count} from {least} to {greatest}, for "
+                f"example {default}"
+            )
 
 
-def check_backbone(name: Any) -> None:
+def check_backbone(name: Any, family: str = "") -> None:
     """Raise ConfigError unless timm has such a model itself.
 
     ``timm.create_model`` also takes names that make it ask the network or read another folder.
+
+    Args:
+        name: of a backbone.
+        family: the timm module that the backbone has to be from; any if empty.
     """
     import timm
 
-    if not isinstance(name, str) or ":" in name or not timm.is_model(name):
+    known = isinstance(name, str) and ":" not in name and timm.is_model(name)
+    if not known or (family and not timm.models.is_model_in_modules(name, [family])):
+        listed = f"module={family!r}" if family else ""
         raise ConfigError(
-            f"got backbone={repr(name)[:60]}, expected a name that timm.list_models() gives"
+            f"got backbone={repr(name)[:60]}, expected a name that timm.list_models({listed}) gives"
         )

@@ -1,5 +1,7 @@
 """From what a user types to a file on this machine."""
 
+import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -14,6 +16,7 @@ WEIGHTS_FILE = "model.safetensors"
 CONFIG_FILE = "config.json"
 WEIGHT_SUFFIXES = PICKLE_SUFFIXES | {".safetensors"}
 
+REPO_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+", re.ASCII)
 Download = Callable[[str, str, str | None], Path]
 
 
@@ -78,7 +81,7 @@ def locate(
     )
     if source in {entry.name for entry in list_models()}:
         return locate_entry(find_model(str(source), kind), revision, download)
-    path = Path(source).expanduser()
+    path = expanded(source)
     if path.exists():
         refuse_revision(revision, f"{source} is a local {'folder' if path.is_dir() else 'file'}")
         return locate_folder(path) if path.is_dir() else Located(path)
@@ -139,15 +142,25 @@ def locate_repo(repo: str, revision: str | None, download: Download) -> Located:
         return Located(weights)
 
 
+def found(source: str) -> bool:
+    """Whether a model of that name is known, or a file or folder with weights is there."""
+    path = expanded(source)
+    known = source in {entry.name for entry in list_models()}
+    return known or path.is_file() or (path / WEIGHTS_FILE).is_file()
+
+
+def expanded(source: str | Path) -> Path:
+    """The path with ``~`` replaced, where there is such a user."""
+    return Path(os.path.expanduser(source))  # noqa: PTH111 (Path's raises for unknown users)
+
+
 def looks_local(source: str) -> bool:
     """Whether a string that is neither a name nor an existing path is meant as a path."""
-    return (
-        source.startswith((".", "/", "~"))
-        or source.endswith("/")
-        or "\\" in source
-        or source.count("/") > 1
-        or Path(source).suffix.lower() in WEIGHT_SUFFIXES
-    )
+    path = Path(source)
+    if path.suffix.lower() in WEIGHT_SUFFIXES:
+        return True
+    separated = "/" in source or "\\" in source
+    return bool(not REPO_ID.fullmatch(source) if separated else path.suffix or source[:1] in ".~")
 
 
 def refuse_revision(revision: str | None, reason: str) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from derefl.errors import ManifestError, ModelNotFoundError
-from derefl.files import atomic_path
+from derefl.files import write_file
 
 MANIFEST = "weights_manifest.json"
 
@@ -116,8 +116,7 @@ def read_manifest(path: Path) -> dict[str, Any]:
 def write_manifest(path: Path, manifest: dict[str, Any]) -> None:
     """Write a manifest, whole or not at all."""
     text = json.dumps(manifest, indent=2, ensure_ascii=False) + "\n"
-    with atomic_path(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    write_file(path, text.encode())
 
 
 def misfit(value: Any, shape: Any, where: str = "it") -> str | None:
@@ -163,8 +162,8 @@ def find_model(name: str, kind: str | None = None) -> ModelEntry:
             return entry
         if entry.name == name:
             raise ModelNotFoundError(
-                f"{name!r} is a model of kind {entry.kind!r}, expected one of kind {kind!r}: "
-                f"use the load_* function of that kind. {suggestion(name, kind)}"
+                f"{name!r} is a model of kind {entry.kind!r}, expected one of kind {kind!r}. "
+                f"{suggestion(name, kind)}"
             )
     raise ModelNotFoundError(f"there is no model named {name!r}. {suggestion(name, kind)}")
 

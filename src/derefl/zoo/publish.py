@@ -8,10 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from huggingface_hub.utils import validate_repo_id
+
 from derefl.errors import (
     CheckpointError,
     DereflError,
     ManifestError,
+    OutputError,
     OutputExistsError,
     PublishError,
 )
@@ -63,8 +66,13 @@ def prepare(source: str, repo: str) -> Release:
         ModelNotFoundError: there is no such checkpoint.
         CheckpointError: it is damaged, not what the manifest says, or of an unknown kind.
     """
-    if len([part for part in repo.split("/") if part]) != 2 or repo.count("/") != 1:
-        raise PublishError(f"got the repo {repo!r}, expected ORG/NAME; write --repo ORG/NAME")
+    try:
+        validate_repo_id(repo)
+        _, repo_name = repo.split("/")
+    except ValueError as error:  # HFValidationError is one
+        raise PublishError(
+            f"got the repo {repo!r}, expected ORG/NAME; write --repo ORG/NAME"
+        ) from error
     is_name = source in {entry.name for entry in list_models()}
     # A string might be taken for a repo id; what lies on the Hub is published already.
     found = (
@@ -77,7 +85,7 @@ def prepare(source: str, repo: str) -> Release:
             f"{found.weights} has the sha256 {sha256}, but the manifest lists {found.sha256}: put "
             f"the checkpoint in with python examples/tools/bundle.py FILE {source}, then publish"
         )
-    name = found.entry.name if found.entry else repo.split("/")[1]
+    name = found.entry.name if found.entry else repo_name
     card = model_card(header, found.entry, name, repo)
     own_card = Path(source) / CARD_FILE
     if not is_name and own_card.is_file():
@@ -209,7 +217,7 @@ def write_commit(manifest: Path, release: Release, published: HubCommit) -> None
             if entry["name"] == release.name:
                 entry["where"]["hub"] = where
         write_manifest(manifest, content)
-    except (OSError, ManifestError) as error:
+    except (OutputError, ManifestError) as error:
         raise ManifestError(
             f"{published.repo} is published and was loaded back, but {manifest} could not be "
             f'written ({error}); write "hub": {json.dumps(where)} into its entry by hand'

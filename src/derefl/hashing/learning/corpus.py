@@ -10,6 +10,7 @@ from numpy.random import Generator
 from derefl.errors import DataError
 from derefl.hashing.learning.captions import read_captions
 from derefl.hashing.learning.tables import find_pictures, picture_name, read_rows
+from derefl.training.config import Share
 
 TEMPLATES = (
     "{}",
@@ -42,7 +43,7 @@ class CorpusConfig:
     tagged: str = ""
     tags: str = ""
     named: str = ""
-    caption_share: float = 0.75
+    caption_share: Share = 0.75
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,10 @@
 """What a student is trained to: its own pairs, and the teacher's view of who is like whom."""
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import torch
+from msgspec import Meta
 from torch import Tensor, nn
 
 from derefl.hashing.learning.losses import (
@@ -18,6 +19,9 @@ from derefl.hashing.learning.losses import (
     similarity_distillation,
     straight_through_sign,
 )
+from derefl.training.config import Rate, Weight
+
+Length = Annotated[int, Meta(ge=16, le=128, multiple_of=16)]
 
 
 @dataclass(frozen=True)
@@ -41,18 +45,18 @@ class DistilConfig:
         scale: inverse temperature of the teacher's similarities.
     """
 
-    contrastive: float = 0.25
-    float_contrastive: float = 0.25
-    rows: float = 2.0
-    code_rows: float = 3.0
-    matrices: float = 0.0
-    regression: float = 1.0
-    lambda1: float = 0.1
-    lambda2: float = 0.01
-    decorrelation: float = 0.1
-    lengths: tuple[int, ...] = LENGTHS
+    contrastive: Weight = 0.25
+    float_contrastive: Weight = 0.25
+    rows: Weight = 2.0
+    code_rows: Weight = 3.0
+    matrices: Weight = 0.0
+    regression: Weight = 1.0
+    lambda1: Weight = 0.1
+    lambda2: Weight = 0.01
+    decorrelation: Weight = 0.1
+    lengths: Annotated[tuple[Length, ...], Meta(min_length=1)] = LENGTHS
     teacher: bool = True
-    scale: float = 22.0
+    scale: Rate = 22.0
 
 
 class StudentView(NamedTuple):

@@ -9,7 +9,6 @@ import torch
 import torch.nn.functional as F
 from PIL import Image, ImageOps
 from torch import Tensor, nn
-from torch.nn.utils import clip_grad_norm_
 
 from derefl.hashing.learning.distil import (
     DistilConfig,
@@ -23,7 +22,8 @@ from derefl.hashing.pictures import batches, read, square, tensor
 from derefl.hashing.student import ImageTower, LCDHStudent
 from derefl.hashing.teacher import LCDHTeacher
 from derefl.hashing.tokenizer import padded, tokenize
-from derefl.training.precision import autocast_dtype
+from derefl.training.precision import autocast
+from derefl.training.step import take_step
 
 
 @dataclass(frozen=True)
@@ -96,8 +96,7 @@ class Distiller:
         lower = lower.float()  # kept in half the room, but without autocast weights take this only
         if shares is not None:
             lower = (shares @ lower.flatten(1)).view_as(lower)
-        dtype = autocast_dtype(device)
-        with torch.autocast(device.type, dtype, enabled=dtype is not None):
+        with autocast(device):
             image = student.image.upper(lower.permute(0, 3, 1, 2), self.fixed)
             text = student.text(torch.from_numpy(padded(tokens)).to(device))
         image, text = F.normalize(image.float(), dim=-1), F.normalize(text.float(), dim=-1)
@@ -132,8 +131,6 @@ class Distiller:
         Returns:
             The loss, its terms and the norm of the gradient.
         """
-        for group in self.optimiser.param_groups:
-            group["lr"] = rate * group["rate"]
         tokens = [self.some(items.tokens[i]) for i in texts]
         if shares is not None:
             shares = shares.to(items.lower.device)
@@ -143,11 +140,7 @@ class Distiller:
         loss, terms = student_loss(seen, taught, positives, self.module.temperatures, self.config)
         if extra is not None:
             loss = loss + extra(seen.image_code, seen.text_code)
-        self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        norm = clip_grad_norm_(self.module.parameters(), 5.0)
-        if torch.isfinite(norm):
-            self.optimiser.step()
+        norm = take_step(self.optimiser, loss, rate)
         return {"loss": float(loss.detach()), "norm": float(norm), **terms}
 
     def some(self, pieces: list[int]) -> list[int]:
@@ -171,9 +164,9 @@ class Distiller:
         image, text = items.teacher_image[pictures].float(), items.teacher_text[texts].float()
         if shares is not None:
             image, text = mixed(shares, image), mixed(shares, text)
-        teacher, dtype = self.teacher, autocast_dtype(image.device)
+        teacher = self.teacher
         own = [F.normalize(x[:, : teacher.config.dim], dim=-1) for x in (image, text)]
-        with torch.autocast(image.device.type, dtype, enabled=dtype is not None):
+        with autocast(image.device):
             codes = teacher(image=own[0]), teacher(text=own[1]), teacher(*own)
         return TeacherView(image, text, *(code.float() for code in codes))
 
@@ -202,7 +195,7 @@ def parameter_groups(
     return [
         {
             "params": parameters,
-            "rate": rate * (tune if in_tower else 1.0),
+            "lr": rate * (tune if in_tower else 1.0),
             "weight_decay": decay if decays else 0.0,
         }
         for (in_tower, decays), parameters in kinds.items()
@@ -230,7 +223,6 @@ def lower_features(
     """
     side = student.config.image_size
     weight = student.image.project.weight
-    dtype = autocast_dtype(weight.device)
     rng = np.random.default_rng(0)
     found: list[Tensor] = []
     for part in batches(list(images), 32):
@@ -238,7 +230,7 @@ def lower_features(
         seen = []
         for view in zip(*looks, strict=True):
             x = tensor([square(picture, side) for picture in view]).to(weight.device)
-            with torch.autocast(weight.device.type, dtype, enabled=dtype is not None):
+            with autocast(weight.device):
                 lower = student.image.lower(x, stages)
             seen.append(lower.permute(0, 2, 3, 1).bfloat16())
         found.append(torch.stack(seen))

@@ -10,13 +10,12 @@ from typing import NamedTuple
 import numpy as np
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
-from torch.nn.utils import clip_grad_norm_
 from tqdm import tqdm
 
 from derefl.errors import ConfigError, DataError
-from derefl.files import atomic_path
+from derefl.files import check_output, write_file
 from derefl.hashing.encoders import Encoder, load_encoder
 from derefl.hashing.learning.corpus import Corpus, CorpusConfig, read_corpus
 from derefl.hashing.learning.distil import Temperatures
@@ -33,9 +32,11 @@ from derefl.hashing.learning.losses import (
 from derefl.hashing.pictures import batches, read
 from derefl.hashing.teacher import LCDHTeacher, LCDHTeacherConfig
 from derefl.hashing.teaching import KIND
+from derefl.training.config import Count, Rate, Share, Weight, Whole
 from derefl.training.loop import Loop, run_loop
-from derefl.training.precision import autocast_dtype
+from derefl.training.precision import autocast
 from derefl.training.schedule import cosine_with_warmup
+from derefl.training.step import take_step
 from derefl.zoo.checkpoint import save_checkpoint
 
 
@@ -60,22 +61,22 @@ class TeacherRunConfig:
         save_every: steps between resumable states.
     """
 
-    steps: int = 1200
-    batch: int = 512
-    learning_rate: float = 1e-3
-    weight_decay: float = 0.05
-    warmup: int = 50
-    codes: float = 1.0
-    code_rows: float = 1.0
-    lambda1: float = 0.1
-    lambda2: float = 0.01
-    joint: float = 0.25
-    views: int = 5
-    folds: int = 1
-    fold: int = 0
-    ema: float = 0.99
-    seed: int = 0
-    save_every: int = 300
+    steps: Count = 1200
+    batch: Count = 512
+    learning_rate: Rate = 1e-3
+    weight_decay: Weight = 0.05
+    warmup: Whole = 50
+    codes: Weight = 1.0
+    code_rows: Weight = 1.0
+    lambda1: Weight = 0.1
+    lambda2: Weight = 0.01
+    joint: Weight = 0.25
+    views: Count = 5
+    folds: Count = 1
+    fold: Whole = 0
+    ema: Share = 0.99
+    seed: Whole = 0
+    save_every: Count = 300
 
 
 @dataclass(frozen=True)
@@ -123,7 +124,9 @@ def train_teacher(config: TeacherTrainConfig, out: Path, device: torch.device) -
         DataError: a source is missing or wrong.
         ConfigError: there is no such fold.
         CheckpointError: ``out`` holds the state of another architecture.
+        OutputError: ``out`` cannot be written to.
     """
+    check_output(out / "state.safetensors", overwrite=True)
     run = config.run
     if not 0 <= run.fold < run.folds:
         raise ConfigError(
@@ -135,7 +138,7 @@ def train_teacher(config: TeacherTrainConfig, out: Path, device: torch.device) -
     image_dim, text_dim = features.images.shape[-1], features.texts.shape[-1]
     model = replace(config.model, image_dim=image_dim, text_dim=text_dim)
     module = TeacherRun(LCDHTeacher(model)).to(device).train()
-    optimiser = make_optimiser(module, run.weight_decay)
+    optimiser = make_optimiser(module, run.learning_rate, run.weight_decay)
     images, texts = features.images.to(device), features.texts.to(device)
 
     seen = ~corpus.in_fold(run.fold, run.folds) if run.folds > 1 else None
@@ -143,8 +146,6 @@ def train_teacher(config: TeacherTrainConfig, out: Path, device: torch.device) -
     def step(number: int) -> dict[str, float]:
         rng = np.random.default_rng([run.seed, number])
         picture_rows, text_rows = corpus.batch(run.batch, config.corpus.caption_share, rng, seen)
-        for group in optimiser.param_groups:
-            group["lr"] = run.learning_rate * cosine_with_warmup(number, run.steps, run.warmup)
         loss, terms = teacher_loss(
             module,
             images[rng.integers(len(images), size=len(picture_rows)), picture_rows],
@@ -152,11 +153,8 @@ def train_teacher(config: TeacherTrainConfig, out: Path, device: torch.device) -
             positives_of(corpus.groups[picture_rows]).to(device),
             run,
         )
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        clip_grad_norm_(module.parameters(), 5.0)
-        optimiser.step()
-        return {"loss": float(loss.detach()), **terms}
+        norm = take_step(optimiser, loss, cosine_with_warmup(number, run.steps, run.warmup))
+        return {"loss": float(loss.detach()), "norm": float(norm), **terms}
 
     def save(average: TeacherRun) -> None:
         path = out / "model.safetensors"
@@ -178,8 +176,7 @@ def teacher_loss(
         run: weights.
     """
     teacher, temperatures = module.teacher, module.temperatures
-    dtype = autocast_dtype(images.device)
-    with torch.autocast(images.device.type, dtype, enabled=dtype is not None):
+    with autocast(images.device):
         image, text = teacher.image(images), teacher.text(texts)
         image_code, text_code = teacher(image=image).float(), teacher(text=text).float()
         joint = teacher(image=image, text=text).float()
@@ -251,9 +248,7 @@ def cached_features(
     path = out / f"features-{re.sub('[^A-Za-z0-9.]+', '-', name)}.safetensors"
     if not path.exists():
         features = encode(load_encoder(name, device), corpus, count, device)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_path(path) as temporary:
-            save_file({k: v.half() for k, v in features._asdict().items()}, temporary)
+        write_file(path, save({k: v.half() for k, v in features._asdict().items()}))
     features = Features(**{k: v.float() for k, v in load_file(path).items()})
     found = [*features.images.shape[:-1], len(features.texts)]
     if found != [count, len(corpus.paths), len(corpus.texts)]:
@@ -269,8 +264,7 @@ def encode(encoder: Encoder, corpus: Corpus, count: int, device: torch.device) -
     """Features of ``count`` views of all pictures, and of all texts, with a progress bar."""
     rng = np.random.default_rng(0)
     images, texts = [], []
-    dtype = autocast_dtype(device)
-    with torch.autocast(device.type, dtype, enabled=dtype is not None):
+    with autocast(device):
         for part in tqdm(list(batches(corpus.paths, 64)), unit="batch", desc="pictures"):
             looks = [views(read(path), count, rng) for path in part]
             images.append(torch.stack([encoder.encode_image(v) for v in zip(*looks, strict=True)]))
@@ -279,7 +273,7 @@ def encode(encoder: Encoder, corpus: Corpus, count: int, device: torch.device) -
     return Features(torch.cat(images, dim=1), torch.cat(texts))
 
 
-def make_optimiser(module: nn.Module, weight_decay: float) -> torch.optim.AdamW:
+def make_optimiser(module: nn.Module, rate: float, weight_decay: float) -> torch.optim.AdamW:
     """AdamW; vectors (norms, biases, temperatures) do not decay."""
     matrices = [p for p in module.parameters() if p.ndim > 1]
     vectors = [p for p in module.parameters() if p.ndim <= 1]
@@ -287,5 +281,6 @@ def make_optimiser(module: nn.Module, weight_decay: float) -> torch.optim.AdamW:
         [
             {"params": matrices, "weight_decay": weight_decay},
             {"params": vectors, "weight_decay": 0.0},
-        ]
+        ],
+        lr=rate,
     )

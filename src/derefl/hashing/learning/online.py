@@ -26,7 +26,10 @@ from derefl.hashing.learning.distiller import (
     tokens_of,
 )
 from derefl.hashing.learning.losses import LENGTHS, straight_through_sign
+from derefl.hashing.pictures import listed
 from derefl.hashing.teaching import Teaching
+from derefl.hashing.tokenizer import strings
+from derefl.training.config import Count, Rate, Weight, Whole, check
 
 
 @dataclass(frozen=True)
@@ -44,13 +47,13 @@ class OnlineConfig:
     """
 
     loss: DistilConfig = field(default_factory=DistilConfig)
-    epochs: int = 10
-    batch: int = 128
-    anchors: int = 512
-    replay: float = 1.0
-    learning_rate: float = 1e-3
-    weight_decay: float = 0.05
-    seed: int = 0
+    epochs: Count = 10
+    batch: Count = 128
+    anchors: Whole = 512
+    replay: Weight = 1.0
+    learning_rate: Rate = 1e-3
+    weight_decay: Weight = 0.05
+    seed: Whole = 0
 
 
 @dataclass
@@ -83,8 +86,12 @@ class OnlineHasher:
             student: where to start; is trained in place.
             teaching: the teacher; None learns from pairs and labels alone (ablation).
             config: settings.
+
+        Raises:
+            ConfigError: a setting is not allowed, like a negative weight.
         """
         self.config = config or OnlineConfig()
+        check(self.config)
         self.student = student
         self.teaching = teaching
         self.rng = np.random.default_rng(self.config.seed)
@@ -102,11 +109,11 @@ class OnlineHasher:
     def partial_fit(
         self, images: Sequence[Any], texts: Sequence[str], labels: Any = None
     ) -> dict[str, float]:
-        """Learn from a chunk.
+        """Learn from a chunk; the student is no longer its checkpoint (:meth:`Hasher.learned`).
 
         Args:
             images: PIL pictures or paths.
-            texts: one for each.
+            texts: one for each picture.
             labels: what is alike, if known: int ``[n]`` (equal or not) or bool ``[n classes]``
                 (one in common). Without them a picture is like its own text only.
 
@@ -117,18 +124,22 @@ class OnlineHasher:
             DataError: another number of texts or labels than of pictures, or none.
             ImageError: a picture cannot be read.
         """
+        images, texts = list(listed(images)), strings(texts)
         labels = checked(images, texts, labels)
         items = self.items(images, texts)
         torch.manual_seed(int(self.rng.integers(2**31)))
         self.student.train()
         steps = self.config.epochs * -(-len(images) // self.config.batch)
         totals: dict[str, float] = {}
-        for step in range(steps):
-            rows = self.rng.permutation(len(images))[: self.config.batch]
-            rate = min(1.0, (step + 1) / 10) * (1 - 0.9 * step / steps)
-            for name, value in self.step(items, labels, rows, rate).items():
-                totals[name] = totals.get(name, 0.0) + value / steps
-        self.student.eval()
+        try:
+            for step in range(steps):
+                rows = self.rng.permutation(len(images))[: self.config.batch]
+                rate = min(1.0, (step + 1) / 10) * (1 - 0.9 * step / steps)
+                for name, value in self.step(items, labels, rows, rate).items():
+                    totals[name] = totals.get(name, 0.0) + value / steps
+        finally:
+            self.student.eval()
+            self.student.learned()
         self.keep(items, labels)
         return totals
 

@@ -22,7 +22,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from derefl.errors import ConfigError, MissingExtraError
-from derefl.files import atomic_path
+from derefl.files import atomic_file, check_output
 from derefl.hashing.learning.ranking import average_precisions
 from derefl.hashing.learning.streams import Stream
 from derefl.memory import peak_memory_mb
@@ -133,17 +133,34 @@ def mean(precision: np.ndarray) -> float | None:
     return float(counted.mean()) if len(counted) else None
 
 
-def plot_rounds(rounds: Sequence[Round], path: str | Path, title: str = "") -> None:
-    """Draw mAP, seconds and memory over the pairs seen, and write the picture.
+def check_plot(path: str | Path, overwrite: bool = False) -> None:
+    """Refuse a plot that could not be written in the end.
 
     Raises:
         MissingExtraError: matplotlib is not installed.
         ConfigError: the suffix names no format that matplotlib writes.
+        OutputExistsError, OutputError: see :func:`~derefl.files.check_output`.
     """
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
         raise MissingExtraError("matplotlib", "train", "plotting") from error
+    known = Figure().canvas.get_supported_filetypes()
+    if Path(path).suffix[1:].lower() not in known:
+        raise ConfigError(
+            f"{path} cannot be a plot; name it like plot.png, with one of {', '.join(known)}"
+        )
+    check_output(path, overwrite)
+
+
+def plot_rounds(rounds: Sequence[Round], path: str | Path, title: str = "") -> None:
+    """Draw mAP, seconds and memory over the pairs seen, and write the picture.
+
+    Raises:
+        DereflError: see :func:`check_plot`.
+    """
+    check_plot(path, overwrite=True)
+    from matplotlib.figure import Figure
 
     figure = Figure(figsize=(11, 4), layout="constrained")
     precision, cost = figure.subplots(1, 2)
@@ -163,8 +180,5 @@ def plot_rounds(rounds: Sequence[Round], path: str | Path, title: str = "") -> N
     memory.set_ylabel("peak memory, MB (dotted)")
     memory.set_ylim(0, None)
     figure.suptitle(title)
-    try:
-        with atomic_path(path) as temporary:
-            figure.savefig(temporary, dpi=120)
-    except ValueError as error:
-        raise ConfigError(f"{path} cannot be a plot ({error}); name it like plot.png") from error
+    with atomic_file(path) as file:
+        figure.savefig(file, format=Path(path).suffix[1:], dpi=120)

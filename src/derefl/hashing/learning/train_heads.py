@@ -14,13 +14,12 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
-from torch.nn.utils import clip_grad_norm_
 from tqdm import tqdm
 
 from derefl.errors import DataError
-from derefl.files import atomic_path
+from derefl.files import check_output, write_file
 from derefl.hashing.hasher import KIND, Hasher
 from derefl.hashing.learning.corpus import Corpus, CorpusConfig, read_corpus
 from derefl.hashing.learning.distil import Temperatures
@@ -38,9 +37,11 @@ from derefl.hashing.learning.mixing import mixed, mixing
 from derefl.hashing.learning.offline import make_optimiser
 from derefl.hashing.learning.phrases import loose_phrases
 from derefl.hashing.pictures import batches, read
-from derefl.hashing.student import HashHead, LCDHStudent
+from derefl.hashing.student import HashHead
+from derefl.training.config import Count, Rate, Share, Weight, Whole
 from derefl.training.loop import Loop, run_loop
 from derefl.training.schedule import cosine_with_warmup
+from derefl.training.step import take_step
 from derefl.zoo.checkpoint import save_checkpoint
 
 
@@ -57,12 +58,12 @@ class HeadsLossConfig:
         decorrelation: of the bits of pictures' codes and of texts'.
     """
 
-    across: float = 1.5
-    within: float = 0.15
-    scale: float = 90.0
-    lambda1: float = 0.1
-    lambda2: float = 0.01
-    decorrelation: float = 0.05
+    across: Weight = 1.5
+    within: Weight = 0.15
+    scale: Rate = 90.0
+    lambda1: Weight = 0.1
+    lambda2: Weight = 0.01
+    decorrelation: Weight = 0.05
 
 
 @dataclass(frozen=True)
@@ -83,18 +84,18 @@ class HeadsRunConfig:
         save_every: steps between resumable states.
     """
 
-    hidden: int = 1024
-    steps: int = 500
-    batch: int = 1024
-    mix: float = 0.5
-    phrases: int = 512
-    learning_rate: float = 2e-3
-    weight_decay: float = 0.05
-    warmup: int = 20
-    views: int = 3
-    ema: float = 0.95
-    seed: int = 0
-    save_every: int = 100
+    hidden: Count = 1024
+    steps: Count = 500
+    batch: Count = 1024
+    mix: Share = 0.5
+    phrases: Whole = 512
+    learning_rate: Rate = 2e-3
+    weight_decay: Weight = 0.05
+    warmup: Whole = 20
+    views: Count = 3
+    ema: Share = 0.95
+    seed: Whole = 0
+    save_every: Count = 100
 
 
 @dataclass(frozen=True)
@@ -134,7 +135,7 @@ class HeadsRun(nn.Module):
 
 def train_heads(
     config: HeadsTrainConfig, out: Path, device: torch.device, student: Hasher
-) -> LCDHStudent:
+) -> Hasher:
     """Train, or go on with the run that ``out`` holds.
 
     Args:
@@ -152,7 +153,9 @@ def train_heads(
         DataError: a source is missing or wrong, or ``out`` holds features of other data or of
             another student.
         CheckpointError: ``out`` holds the state of another architecture.
+        OutputError: ``out`` cannot be written to.
     """
+    check_output(out / "state.safetensors", overwrite=True)
     run = config.run
     torch.manual_seed(run.seed)
     corpus = read_corpus(config.corpus)
@@ -162,23 +165,18 @@ def train_heads(
     hidden = max(run.hidden, student.config.hash_hidden)
     heads = (head.widened(hidden) for head in (student.image_hash, student.text_hash))
     module = HeadsRun(*heads).to(device).train()
-    optimiser = make_optimiser(module, run.weight_decay)
+    optimiser = make_optimiser(module, run.learning_rate, run.weight_decay)
 
     def step(number: int) -> dict[str, float]:
         rng = np.random.default_rng([run.seed, number])
         picture_rows, text_rows = corpus.batch(run.batch, config.corpus.caption_share, rng)
-        for group in optimiser.param_groups:
-            group["lr"] = run.learning_rate * cosine_with_warmup(number, run.steps, run.warmup)
         view = rng.integers(len(images), size=len(picture_rows))
         shares = mixing(len(picture_rows), run.mix, rng)
         image, text = mixed(shares, images[view, picture_rows]), mixed(shares, texts[text_rows])
         loose = phrases[rng.integers(len(phrases), size=run.phrases)]
         loss, terms = heads_loss(module, image, torch.cat([text, loose]), config.loss)
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        clip_grad_norm_(module.parameters(), 5.0)
-        optimiser.step()
-        return {"loss": float(loss.detach()), **terms}
+        norm = take_step(optimiser, loss, cosine_with_warmup(number, run.steps, run.warmup))
+        return {"loss": float(loss.detach()), "norm": float(norm), **terms}
 
     def save(average: HeadsRun) -> None:
         path = out / "model.safetensors"
@@ -251,9 +249,7 @@ def student_features(out: Path, student: Hasher, corpus: Corpus, count: int) -> 
             "texts": student.text_features(corpus.texts, progress=True),
             "phrases": student.text_features(phrases, progress=True),
         }
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_path(path) as temporary:
-            save_file({name: torch.from_numpy(x) for name, x in found.items()}, temporary)
+        write_file(path, save({name: torch.from_numpy(x) for name, x in found.items()}))
     features = StudentFeatures(**load_file(path))
     shapes = [*features.images.shape[:-1], len(features.texts), len(features.phrases)]
     expected = [count, len(corpus.paths), len(corpus.texts), len(phrases)]
@@ -274,8 +270,9 @@ def from_student(features: StudentFeatures, student: Hasher, corpus: Corpus) -> 
     return all(torch.allclose(found, given, atol=1e-2) for found, given in pairs)
 
 
-def with_heads(student: LCDHStudent, heads: HeadsRun) -> LCDHStudent:
+def with_heads(student: Hasher, heads: HeadsRun) -> Hasher:
     """The student itself, with copies of these heads put into it, in evaluation mode."""
     student.config = replace(student.config, hash_hidden=heads.image.hidden)
     student.image_hash, student.text_hash = copy.deepcopy((heads.image, heads.text))
+    student.learned()
     return student.eval().requires_grad_(False)

@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 from tqdm import tqdm
 
 from derefl.errors import ConfigError, DataError
-from derefl.files import atomic_path
+from derefl.files import check_output, write_file
 from derefl.hashing.encoders import StandInEncoder
 from derefl.hashing.hasher import KIND
 from derefl.hashing.learning.corpus import Corpus, CorpusConfig, read_corpus
@@ -34,6 +34,7 @@ from derefl.hashing.learning.offline import Features, cached_features
 from derefl.hashing.student import ImageTower, LCDHStudent, LCDHStudentConfig
 from derefl.hashing.teacher import LCDHTeacher
 from derefl.hashing.tokenizer import word_pieces
+from derefl.training.config import Count, Rate, Share, Weight, Whole
 from derefl.training.imagenet import load_imagenet_weights
 from derefl.training.loop import Loop, run_loop
 from derefl.training.schedule import cosine_with_warmup
@@ -61,20 +62,20 @@ class StudentRunConfig:
         save_every: steps between resumable states.
     """
 
-    steps: int = 1500
-    batch: int = 512
-    learning_rate: float = 2e-3
-    weight_decay: float = 0.05
-    warmup: int = 50
-    tune: float = 0.1
-    fixed: int = ImageTower.FIXED
-    word_dropout: float = 0.1
-    mix: float = 0.0
-    views: int = 5
-    folds: int = 1
-    ema: float = 0.99
-    seed: int = 0
-    save_every: int = 300
+    steps: Count = 1500
+    batch: Count = 512
+    learning_rate: Rate = 2e-3
+    weight_decay: Weight = 0.05
+    warmup: Whole = 50
+    tune: Weight = 0.1
+    fixed: Whole = ImageTower.FIXED
+    word_dropout: Share = 0.1
+    mix: Share = 0.0
+    views: Count = 5
+    folds: Count = 1
+    ema: Share = 0.99
+    seed: Whole = 0
+    save_every: Count = 300
 
 
 @dataclass(frozen=True)
@@ -114,7 +115,9 @@ def train_student(
         ConfigError: the teachers do not come in so many folds, or codes of theirs are asked for;
             ``start`` is of another architecture.
         CheckpointError: ``out`` holds the state of another architecture.
+        OutputError: ``out`` cannot be written to.
     """
+    check_output(out / "state.safetensors", overwrite=True)
     run = config.run
     check_folds(config, len(teachers))
     torch.manual_seed(run.seed)
@@ -184,8 +187,7 @@ def prepared(
     if not path.exists():
         pictures = tqdm(corpus.paths, unit="picture", desc="lower part")
         lower = lower_features(student, pictures, count=run.views, stages=run.fixed)
-        with atomic_path(path) as temporary:
-            save_file({"lower": lower.cpu()}, temporary)
+        write_file(path, save({"lower": lower.cpu()}))
     lower = load_file(path)["lower"]
     if lower.shape[:2] != (run.views, len(corpus.paths)):
         raise DataError(

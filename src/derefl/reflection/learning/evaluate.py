@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from derefl.errors import ConfigError, DataError, MissingExtraError
-from derefl.files import atomic_path
+from derefl.files import atomic_file, check_output
 from derefl.reflection.learning.folders import Pair, list_pairs, read_pair, read_rgb
 from derefl.reflection.learning.validate import psnr as tensor_psnr
 from derefl.reflection.pipeline import ReflectionRemover
@@ -78,6 +78,8 @@ def evaluate(
     """
     if protocol not in PROTOCOLS:
         raise ConfigError(f"got protocol {protocol!r}, expected one of {', '.join(PROTOCOLS)}")
+    if pictures is not None:
+        check_output(pictures / "NAME.png", overwrite=True)
     score = resize32_scores if protocol == "resize32" else native8_scores
     scores = []
     for pair in progress(list_pairs(data)):
@@ -88,8 +90,8 @@ def evaluate(
         psnr, ssim = score(output, truth)
         scores.append(PairScore(pair.name, psnr, ssim, *score(image.astype(np.float64), truth)))
         if pictures is not None:
-            with atomic_path(pictures / f"{pair.name}.png") as temporary:
-                Image.fromarray(output.round().astype(np.uint8)).save(temporary)
+            with atomic_file(pictures / f"{pair.name}.png") as file:
+                Image.fromarray(output.round().astype(np.uint8)).save(file, "PNG")
 
     def mean(field: str) -> float:
         return float(np.mean([getattr(score, field) for score in scores]))

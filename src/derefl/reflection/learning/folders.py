@@ -6,7 +6,8 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from derefl.errors import DataError
+from derefl.errors import DataError, ImageError
+from derefl.imaging.rgb import to_rgb
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
 
@@ -27,9 +28,11 @@ def read_rgb(path: Path) -> np.ndarray:
     """
     try:
         with Image.open(path) as image:
-            return np.array(image.convert("RGB"))
-    except (OSError, ValueError, SyntaxError) as error:
-        raise DataError(f"{path} cannot be read ({error}); remove it or get it again") from error
+            return np.array(to_rgb(image))
+    except (OSError, ValueError, SyntaxError, ImageError) as error:
+        raise DataError(
+            f"{path} cannot be read ({error}); remove the file, or get the file again"
+        ) from error
 
 
 def read_pair(pair: Pair) -> tuple[np.ndarray, np.ndarray]:
@@ -59,7 +62,9 @@ def list_pictures(folder: str | Path) -> list[Path]:
         raise DataError(f"{folder} is not a folder; give one that holds pictures")
     found = sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES)
     if not found:
-        raise DataError(f"{folder} holds no picture; expected files ending in {sorted(SUFFIXES)}")
+        raise DataError(
+            f"{folder} holds no picture; expected files ending in {', '.join(sorted(SUFFIXES))}"
+        )
     return found
 
 

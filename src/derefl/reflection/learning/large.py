@@ -12,6 +12,7 @@ from torch import Tensor
 
 from derefl.errors import DataError
 from derefl.imaging.files import save_picture
+from derefl.imaging.rgb import to_rgb
 from derefl.imaging.strips import Rows
 from derefl.imaging.tensors import from_tensor, to_tensor
 from derefl.reflection.big import changes
@@ -67,7 +68,7 @@ def large_pairs(folder: Path, megapixels: float, limit: int | None = None) -> It
 def read_fitted(path: Path, size: tuple[int, int]) -> Tensor:
     """A photo scaled and cut to width and height, ``[1 3 h w]``."""
     with Image.open(path) as file:
-        return to_tensor(ImageOps.fit(file.convert("RGB"), size, Image.Resampling.LANCZOS))
+        return to_tensor(ImageOps.fit(to_rgb(file), size, Image.Resampling.LANCZOS))
 
 
 def score(model: ReflectionRemover, pair: LargePair, out: Path | None = None) -> dict[str, float]:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from derefl.reflection.frequency import split_residual
 from derefl.reflection.model import Layers
+from derefl.training.config import Weight
 
 
 @dataclass(frozen=True)
@@ -27,14 +28,14 @@ class LossConfig:
             of from the true T.
     """
 
-    reconstruction: float = 1.0
-    aligned: float = 0.5
-    tone: float = 1.0
-    log_error: float = 0.0
-    gradient: float = 0.5
-    low: float = 1.5
-    high: float = 0.5
-    consistency: float = 0.1
+    reconstruction: Weight = 1.0
+    aligned: Weight = 0.5
+    tone: Weight = 1.0
+    log_error: Weight = 0.0
+    gradient: Weight = 0.5
+    low: Weight = 1.5
+    high: Weight = 0.5
+    consistency: Weight = 0.1
     estimated_targets: bool = False
 
 

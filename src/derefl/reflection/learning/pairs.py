@@ -29,6 +29,7 @@ from derefl.reflection.learning.synthesis import (
     transplanted,
     uniform,
 )
+from derefl.training.config import Share, Whole
 
 Key = TypeVar("Key", bound=Hashable)
 Value = TypeVar("Value")
@@ -55,12 +56,12 @@ class PairsConfig:
 
     photos: tuple[str, ...] = ()
     real: tuple[str, ...] = ()
-    real_share: float = 0.55
-    weaker: float = 0.3
-    double: float = 0.15
-    transplant: float = 0.25
-    real_scene: float = 0.2
-    hold_back: int = 21
+    real_share: Share = 0.55
+    weaker: Share = 0.3
+    double: Share = 0.15
+    transplant: Share = 0.25
+    real_scene: Share = 0.2
+    hold_back: Whole = 21
 
 
 class Batch(NamedTuple):

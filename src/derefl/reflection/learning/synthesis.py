@@ -15,6 +15,9 @@ from numpy.random import Generator
 from PIL import Image
 from torch import Tensor
 
+from derefl.errors import ConfigError
+from derefl.training.config import Share, Weight
+
 
 @dataclass(frozen=True)
 class SynthesisConfig:
@@ -37,19 +40,23 @@ class SynthesisConfig:
         compress: JPEG or WebP compression of the result.
     """
 
-    recipes: tuple[float, float, float, float] = (0.35, 0.2, 0.15, 0.3)
-    bokeh: float = 0.15
-    clean: float = 0.12
-    weak: float = 0.25
-    recolour: float = 0.5
-    illuminant: float = 0.4
-    veil: float = 0.1
-    sharp: float = 0.4
-    spatial: float = 0.35
-    ghost: float = 0.15
-    glass: float = 0.4
-    noise: float = 0.3
-    compress: float = 0.6
+    recipes: tuple[Weight, Weight, Weight, Weight] = (0.35, 0.2, 0.15, 0.3)
+    bokeh: Share = 0.15
+    clean: Share = 0.12
+    weak: Share = 0.25
+    recolour: Share = 0.5
+    illuminant: Share = 0.4
+    veil: Share = 0.1
+    sharp: Share = 0.4
+    spatial: Share = 0.35
+    ghost: Share = 0.15
+    glass: Share = 0.4
+    noise: Share = 0.3
+    compress: Share = 0.6
+
+    def __post_init__(self) -> None:
+        if not any(self.recipes):
+            raise ConfigError(f"got recipes={self.recipes}, expected a weight above 0")
 
 
 def synthesise(t: Tensor, r: Tensor, rng: Generator, config: SynthesisConfig) -> Tensor:

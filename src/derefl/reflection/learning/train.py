@@ -9,10 +9,10 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from torch.nn.utils import clip_grad_norm_
 from tqdm import tqdm
 
 from derefl.errors import ConfigError
+from derefl.files import check_output
 from derefl.reflection.big import look_twice
 from derefl.reflection.learning.losses import LossConfig, decomposition_loss
 from derefl.reflection.learning.pairs import Batch, Pairs, PairsConfig, batches, held_back_photos
@@ -26,13 +26,15 @@ from derefl.reflection.learning.validate import (
     sheet,
 )
 from derefl.reflection.model import DeRefl, DeReflConfig, Layers
+from derefl.training.config import Count, Rate, Share, Weight, Whole
 from derefl.training.ema import EMA
 from derefl.training.imagenet import load_imagenet_weights
 from derefl.training.log import JsonLog, Meter
 from derefl.training.memory import keep_freed_memory
-from derefl.training.precision import autocast_dtype
+from derefl.training.precision import autocast
 from derefl.training.schedule import cosine_with_warmup
 from derefl.training.state import Progress, load_state, save_state, start_from
+from derefl.training.step import take_step
 from derefl.zoo.checkpoint import save_checkpoint
 
 
@@ -62,27 +64,27 @@ class RunConfig:
         keep_memory: see :func:`~derefl.training.memory.keep_freed_memory`.
     """
 
-    steps: int = 20_000
-    minutes: float = 0.0
-    batch: int = 8
-    size: int = 192
-    late_from: float = 0.75
-    late_batch: int = 5
-    late_size: int = 256
-    learning_rate: float = 5e-4
-    backbone_rate: float = 1.5e-4
-    weight_decay: float = 1e-4
-    warmup: int = 200
-    clip: float = 1.0
-    ema: float = 0.998
-    seed: int = 0
+    steps: Count = 20_000
+    minutes: Weight = 0.0
+    batch: Count = 8
+    size: Count = 192
+    late_from: Share = 0.75
+    late_batch: Count = 5
+    late_size: Count = 256
+    learning_rate: Rate = 5e-4
+    backbone_rate: Weight = 1.5e-4
+    weight_decay: Weight = 1e-4
+    warmup: Whole = 200
+    clip: Rate = 1.0
+    ema: Share = 0.998
+    seed: Whole = 0
     validation: tuple[str, ...] = ()
-    validate_every: int = 500
-    validate_share: int = 1
+    validate_every: Count = 500
+    validate_share: Count = 1
     choose_by: tuple[str, ...] = ("rsir2_val", "real_val")
-    clean_floor: float = 40.0
-    save_every: float = 180.0
-    workers: int = 12
+    clean_floor: Weight = 40.0
+    save_every: Weight = 180.0
+    workers: Whole = 12
     keep_memory: bool = True
 
 
@@ -116,7 +118,9 @@ def train(
         DataError: a data folder is missing or wrong.
         ConfigError: ``start`` is of another architecture.
         CheckpointError: ``out`` holds the state of another architecture.
+        OutputError: ``out`` cannot be written to.
     """
+    check_output(out / "state.safetensors", overwrite=True)
     run = config.run
     if run.keep_memory and device.type == "cpu":
         keep_freed_memory()
@@ -152,7 +156,7 @@ def train(
             batch = Batch(*(x.to(device, non_blocking=True) for x in batch))
             seconds = progress.seconds + time.monotonic() - started
             spent = min(1.0, seconds / (60 * run.minutes)) if run.minutes else 0.0
-            terms = take_step(model, optimiser, batch, step, config, spent)
+            terms = train_step(model, optimiser, batch, step, config, spent)
             ema.update(model, step)
             meter.add(len(batch.image), **terms)
             done = step + 1
@@ -212,7 +216,7 @@ def validate(model: DeRefl, pictures: Iterator[Sample]) -> dict[str, dict[str, f
     return scores(lambda x: x + look_twice(change, x), pictures)
 
 
-def take_step(
+def train_step(
     model: DeRefl,
     optimiser: torch.optim.AdamW,
     batch: Batch,
@@ -224,22 +228,14 @@ def take_step(
 
     Returns loss, gradient norm and the loss terms for the log, all on the device.
     """
-    run = config.run
-    for group in optimiser.param_groups:
-        factor = cosine_with_warmup(step, run.steps, run.warmup, spent=spent)
-        group["lr"] = group["rate"] * factor
-    image, device = batch.image, batch.image.device
-    dtype = autocast_dtype(device)
-    with torch.autocast(device.type, dtype, enabled=dtype is not None):
+    run, image = config.run, batch.image
+    with autocast(image.device):
         layers = model(image.contiguous(memory_format=torch.channels_last))
     layers = Layers(*(layer.float() for layer in layers))
     kernel = config.model.mean_kernel
     loss, terms = decomposition_loss(layers, image, batch.truth, batch.real, kernel, config.loss)
-    optimiser.zero_grad(set_to_none=True)
-    loss.backward()
-    norm = clip_grad_norm_(model.parameters(), run.clip)
-    if torch.isfinite(norm):  # one broken batch must not end a night's run
-        optimiser.step()
+    factor = cosine_with_warmup(step, run.steps, run.warmup, spent=spent)
+    norm = take_step(optimiser, loss, factor, run.clip)
     return {"loss": loss.detach(), "norm": norm, **terms}
 
 
@@ -264,7 +260,7 @@ def make_optimiser(model: DeRefl, run: RunConfig) -> torch.optim.AdamW:
         [
             {
                 "params": parameters,
-                "rate": run.backbone_rate if in_backbone else run.learning_rate,
+                "lr": run.backbone_rate if in_backbone else run.learning_rate,
                 "weight_decay": run.weight_decay if decays else 0.0,
             }
             for (in_backbone, decays), parameters in groups.items()

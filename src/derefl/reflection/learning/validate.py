@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from derefl.files import atomic_path
+from derefl.files import atomic_file
 from derefl.reflection.learning.folders import list_pairs, list_pictures, read_pair, read_rgb
 from derefl.reflection.learning.pairs import by_scene
 from derefl.reflection.learning.synthesis import clipped, gaussian, linear_light, screen
@@ -189,8 +189,8 @@ def sheet(
     for _, _, image, truth in islice(pictures, 0, rows * step, step):
         estimate, low, high = (layer.cpu().float() for layer in layers(image))
         strips.append(strip([image, estimate.clamp(0, 1), truth, (low + high + 0.5).clamp(0, 1)]))
-    with atomic_path(path) as temporary:
-        Image.fromarray(np.concatenate(strips)).save(temporary)
+    with atomic_file(path) as file:
+        Image.fromarray(np.concatenate(strips)).save(file, "PNG")
 
 
 def psnr(a: Tensor, b: Tensor, most: float = 60.0) -> float:

@@ -1,0 +1,90 @@
+"""The parser and the options that commands share."""
+
+import argparse
+import re
+import textwrap
+from collections.abc import Callable
+from typing import NoReturn
+
+MODEL_HELP = "a name listed by 'derefl models', a .safetensors file, a folder or a Hub repo id"
+
+
+class Formatter(argparse.RawDescriptionHelpFormatter):
+    """Help that keeps the lines of a text with line breaks, and wraps a text of one line."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        return super()._fill_text(
+            text if "\n" in text else textwrap.fill(text, width), width, indent
+        )
+
+
+class Parser(argparse.ArgumentParser):
+    """The parser of ``derefl`` and, by ``add_subparsers``, of each command."""
+
+    def __init__(self, *args: object, **options: object) -> None:
+        super().__init__(*args, **{"formatter_class": Formatter} | options)  # type: ignore[arg-type]
+
+    def error(self, message: str) -> NoReturn:
+        """Print the usage and a message in one line, and exit with status 2."""
+        super().error(" ".join(message.splitlines()))
+
+
+def device(text: str) -> str:
+    """A device as torch names it; whether the machine has it shows when a model is loaded."""
+    if not re.fullmatch(r"cpu|mps|cuda(:\d{1,2})?", text):
+        raise argparse.ArgumentTypeError(f"got {text!r}, expected cpu, cuda, cuda:1 or mps")
+    return text
+
+
+def words(text: str) -> str:
+    """A text; bytes that are not valid UTF-8 become U+FFFD."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
+def whole_number(least: int, most: int | None = None) -> Callable[[str], int]:
+    """A reader of whole numbers in a range."""
+
+    def read(text: str) -> int:
+        if not text.isdecimal() or int(text) < least or (most is not None and int(text) > most):
+            span = f"at least {least}" if most is None else f"from {least} to {most}"
+            raise argparse.ArgumentTypeError(f"got {text!r}, expected a whole number {span}")
+        return int(text)
+
+    return read
+
+
+def positive(text: str) -> float:
+    """A number above zero."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0
+    if not 0 < number < float("inf"):
+        raise argparse.ArgumentTypeError(f"got {text!r}, expected a number above 0")
+    return number
+
+
+def add_device(parser: argparse._ActionsContainer) -> None:
+    """Add ``--device``."""
+    parser.add_argument(
+        "--device",
+        type=device,
+        default="cpu",
+        help="cpu, cuda, cuda:1 or mps (default: %(default)s)",
+    )
+
+
+def add_model(parser: argparse._ActionsContainer, default: str | None, more: str = "") -> None:
+    """Add ``--model``; ``more`` is put behind its help."""
+    more = more or " (default: %(default)s)"
+    parser.add_argument("--model", metavar="NAME", default=default, help=MODEL_HELP + more)
+
+
+def add_json(parser: argparse._ActionsContainer) -> None:
+    """Add ``--json``."""
+    parser.add_argument("--json", action="store_true", help="print one JSON object, nothing else")
+
+
+def add_overwrite(parser: argparse._ActionsContainer) -> None:
+    """Add ``--overwrite``."""
+    parser.add_argument("--overwrite", action="store_true", help="replace files that are there")

@@ -1,0 +1,43 @@
+"""Transparency that hides nothing."""
+
+import numpy as np
+from PIL import Image
+
+from derefl.imaging.deep import DeepPicture, Picture
+
+PLAIN = {"RGBA": "RGB", "LA": "L", "PA": "RGB"}
+"""Modes by the mode with alpha."""
+
+
+def without_alpha(image: Picture) -> Picture:
+    """A copy without transparency data if every pixel is opaque; else the picture itself.
+
+    The data is an alpha channel, a transparent colour, or the alpha of a palette.
+    """
+    if not image.has_transparency_data or not is_opaque(image):
+        return image
+    info = {key: value for key, value in image.info.items() if key != "transparency"}
+    if isinstance(image, DeepPicture):
+        if image.mode == "LA;16":
+            grey = image.pixels[..., 0].astype("<u2")
+            plain = Image.frombytes("I;16", image.size, grey.tobytes())
+            plain.info = info
+            return plain
+        return DeepPicture(image.pixels[..., :3], info)
+    plain = image.copy()
+    plain.info = info
+    if plain.has_transparency_data:  # in the mode or in the palette
+        plain = plain.convert(PLAIN.get(plain.mode, "RGB"))
+    return plain
+
+
+def is_opaque(image: Picture) -> bool:
+    """Whether no pixel of a picture with transparency data is transparent."""
+    if isinstance(image, DeepPicture) and "A" in image.mode:
+        return bool(image.pixels[..., -1].min() == 65535)
+    if isinstance(image, DeepPicture) or image.mode.startswith("I"):  # a transparent colour
+        pixels = image.pixels if isinstance(image, DeepPicture) else np.asarray(image)[..., None]
+        return not (pixels == image.info["transparency"]).all(axis=2).any()
+    if "A" not in image.getbands():
+        image = image.convert("RGBA")
+    return image.getchannel("A").getextrema()[0] == 255

@@ -1,0 +1,58 @@
+"""Errors for what is no picture: what was got, what is expected, and what to type instead."""
+
+import os
+from typing import Any
+
+from torch import Tensor
+
+from derefl.errors import ImageError
+
+TOLERANCE = 0.05
+"""How far beyond [0, 1] a tensor's values may lie: what resizing and half precision make of it."""
+
+
+def check_tensor(x: Tensor, smallest: int, pictures: str) -> None:
+    """Refuse a tensor that is no batch of pictures: float ``[b 3 h w]``, sRGB in [0, 1].
+
+    Args:
+        x: any tensor.
+        smallest: least height and width in pixels.
+        pictures: the call that takes pictures of any size and kind.
+
+    Raises:
+        ImageError: another type, shape or range, or NaN.
+    """
+    if x.ndim != 4 or x.shape[1] != 3 or x.shape[0] == 0 or min(x.shape[2:]) < smallest:
+        raise ImageError(
+            f"got a tensor of shape {list(x.shape)}, expected [b, 3, h, w] with b of at least 1, h "
+            f"and w of at least {smallest}; pictures of any size go through {pictures}"
+        )
+    if not x.is_floating_point():
+        raise ImageError(f"got a tensor of {x.dtype}, expected floats in [0, 1]; try x / 255")
+    low, high = (value.item() for value in x.detach().aminmax())
+    if not (low >= -TOLERANCE and high <= 1 + TOLERANCE):  # so that NaN is refused
+        raise ImageError(
+            f"got a tensor with values from {low:.4g} to {high:.4g}, expected sRGB in [0, 1] and "
+            "no NaN; divide 8-bit values by 255, or clip: x.clamp(0, 1)"
+        )
+
+
+def not_a_picture(got: Any, expected: str, tensors: str) -> ImageError:
+    """The error for something that is no picture.
+
+    Args:
+        got: anything.
+        expected: what is taken.
+        tensors: what to do with a tensor.
+    """
+    if isinstance(got, Tensor):
+        hint = tensors
+    elif isinstance(got, str | os.PathLike):
+        hint = f"open it first: Image.open({os.fspath(got)!r})"
+    elif isinstance(got, bytes | bytearray | memoryview):
+        hint = "open it first: Image.open(io.BytesIO(data))"
+    elif hasattr(got, "__array_interface__"):
+        hint = "make a picture of it first: Image.fromarray(array)"
+    else:
+        hint = 'pass a picture, for example Image.open("window.jpg"), or a list of them'
+    return ImageError(f"got a {type(got).__name__}, expected {expected}; {hint}")

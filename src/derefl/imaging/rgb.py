@@ -1,0 +1,42 @@
+"""Any picture as the 8-bit RGB that a network sees."""
+
+import numpy as np
+from PIL import Image
+
+from derefl.imaging.deep import DeepPicture, Picture
+from derefl.imaging.formats import unsupported
+from derefl.imaging.tensors import FROM_COLOURS, WIDE, sixteen_bits
+
+CONVERTIBLE = ("PA", "RGBX", "RGBa", "YCbCr", "HSV")
+"""Modes that ``derefl remove`` does not read, and that Pillow converts to RGB without clipping."""
+
+
+def to_rgb(image: Picture) -> Image.Image:
+    """Convert a picture to 8-bit RGB, as a viewer shows the picture on a white page.
+
+    Alpha is composited over white, so colours under alpha 0 do not count. 16 bits are scaled to 8.
+    The picture is not turned: call :func:`~derefl.imaging.metadata.upright` first, or open the
+    file with :func:`~derefl.imaging.files.open_picture`.
+
+    Args:
+        image: a picture of any mode that ``derefl remove`` reads, or of a mode in
+            :data:`CONVERTIBLE`. The picture is not changed.
+
+    Returns:
+        A picture of mode RGB and of the same size.
+
+    Raises:
+        ImageError: the mode is not supported, or a picture of mode I has values beyond 16 bits.
+    """
+    if isinstance(image, DeepPicture):
+        image = image.convert("RGBA")
+    elif image.mode in WIDE:
+        grey = sixteen_bits(image)
+        shown = grey != image.info.get("transparency")
+        image = DeepPicture(np.dstack([grey, shown * np.uint16(65535)])).convert("RGBA")
+    elif image.mode not in (*FROM_COLOURS, *CONVERTIBLE):
+        raise unsupported(image.mode)
+    if not image.has_transparency_data:
+        return image.convert("RGB")
+    white = Image.new("RGBA", image.size, "white")
+    return Image.alpha_composite(white, image.convert("RGBA")).convert("RGB")

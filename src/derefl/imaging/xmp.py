@@ -1,0 +1,187 @@
+"""XMP that is true of the picture, and XMP that is longer than a segment of a JPEG."""
+
+import hashlib
+import re
+import struct
+from collections.abc import Iterable
+from typing import Any
+from xml.dom import expatbuilder
+from xml.dom.minidom import Attr, Document
+
+VIDEO, GAIN_MAP, DEPTH = "the video of a motion photo", "the HDR gain map", "the depth map"
+
+TIFF, EXIF = "http://ns.adobe.com/tiff/1.0/", "http://ns.adobe.com/exif/1.0/"
+GOOGLE = "http://ns.google.com/photos/"
+
+BEHIND = {
+    f"{GOOGLE}1.0/container/": "",
+    f"{GOOGLE}1.0/container/item/": "",
+    f"{GOOGLE}1.0/depthmap/": DEPTH,
+    f"{GOOGLE}1.0/image/": "the photo before its effects",
+    f"{GOOGLE}1.0/audio/": "the sound",
+    f"{GOOGLE}dd/1.0/device/": DEPTH,
+    "http://ns.adobe.com/hdr-gain-map/1.0/": GAIN_MAP,
+    "http://ns.apple.com/HDRGainMap/1.0/": GAIN_MAP,
+}
+"""Namespaces of statements about what lies behind the photo in its file, and what that is."""
+
+ITEMS = {"GainMap": GAIN_MAP, "MotionPhoto": VIDEO, "Depth": DEPTH}
+"""The same, by the ``Item:Semantic`` of Google's container."""
+
+MOTION = re.compile("(MotionPhoto|MicroVideo|OLivePhotoVersion|VideoLength)(.*)")
+"""Statements about a motion photo, in the namespaces of several makers, and details of those."""
+
+STALE = ("xmp:Thumbnails", "xap:Thumbnails", "xmpNote:HasExtendedXMP")
+"""A small copy of the photo with its reflection, and a pointer to a segment of the old file."""
+
+REGIONS = ("mwg-rs:Regions", "MP:RegionInfo")
+"""Places of faces, in the picture that is not turned."""
+
+HEAD, MORE = b"http://ns.adobe.com/xap/1.0/\0", b"http://ns.adobe.com/xmp/extension/\0"
+SEGMENT = 65_533
+"""The most bytes of a segment of a JPEG."""
+
+STUB = (
+    b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-'
+    b'syntax-ns#"><rdf:Description rdf:about="" xmlns:xmpNote="http://ns.adobe.com/xmp/note/" '
+    b'xmpNote:HasExtendedXMP="%s"/></rdf:RDF></x:xmpmeta>'
+)
+
+
+def true_xmp(xmp: bytes, size: tuple[int, int], turned: bool) -> tuple[bytes, list[str]]:
+    """Make XMP agree with a picture that is upright and alone in its file.
+
+    Orientation, width and height are set. Statements about a video, a gain map or another part of
+    the old file are removed, and so are places of faces if the picture was turned.
+
+    Args:
+        xmp: any; what is not XML is not changed.
+        size: width and height of the picture.
+        turned: whether the pixels were turned.
+
+    Returns:
+        The XMP, and the names of what the old file had and the picture has not.
+    """
+    document = parsed(xmp)
+    if document is None:
+        return xmp, []
+    width, height = map(str, size)
+    facts = {
+        (TIFF, "Orientation"): "1",
+        (TIFF, "ImageWidth"): width,
+        (TIFF, "ImageLength"): height,
+        (EXIF, "PixelXDimension"): width,
+        (EXIF, "PixelYDimension"): height,
+    }
+    lost, changed = [], False
+    spaces = {"tiff": TIFF, "exif": EXIF}
+    spaces |= {node.nodeName[6:]: node.value for node in nodes(document) if is_declaration(node)}
+    for node in nodes(document):
+        prefix, _, name = node.nodeName.partition(":")
+        space = spaces.get(prefix, "")
+        text = node if isinstance(node, Attr) else node.firstChild
+        value: Any = getattr(text, "nodeValue", None)
+        if (space, name) in facts and value is not None:
+            changed |= value != facts[space, name]
+            text.nodeValue = facts[space, name]
+        elif space in BEHIND:
+            lost.append(ITEMS.get(value, "") if name == "Semantic" else BEHIND[space])
+            remove(node)
+        elif match := MOTION.fullmatch(name):
+            lost.append("" if match[2] or value == "0" else VIDEO)
+            remove(node)
+        elif turned and node.nodeName in REGIONS:
+            lost.append("the places of faces")
+            remove(node)
+        elif node.nodeName in STALE:
+            lost.append("")
+            remove(node)
+    if not lost and not changed:
+        return xmp, []
+    used = {n.nodeName.partition(":")[0] for n in nodes(document)}
+    for node in nodes(document):
+        if lost and is_declaration(node) and node.nodeName[6:] not in used:
+            remove(node)
+    return written(document), [what for what in lost if what]
+
+
+def joined_xmp(segments: Iterable[bytes]) -> tuple[bytes | None, list[str]]:
+    """The XMP in the application segments of a JPEG, and what of it cannot be read."""
+    main, parts = None, {}
+    for segment in segments:
+        if segment.startswith(HEAD):
+            main = segment.removeprefix(HEAD)
+        elif segment.startswith(MORE) and len(segment) >= len(MORE) + 40:
+            guid, length, place = struct.unpack_from(">32sII", segment, len(MORE))
+            parts[guid, length, place] = segment[len(MORE) + 40 :]
+    parts = {key: part for key, part in parts.items() if main and key[0] in main}
+    if not main or b"HasExtendedXMP" not in main:
+        return main, []
+    extension = b"".join(parts[key] for key in sorted(parts))
+    into, more = parsed(main), parsed(extension)
+    if into is None or more is None or any(key[1] != len(extension) for key in parts):
+        return main, ["a part of its XMP"]
+    target, source = (tree.getElementsByTagName("rdf:RDF") for tree in (into, more))
+    for child in source[0].childNodes if source and target else ():
+        copy = into.importNode(child, True)
+        if child.nodeType == child.ELEMENT_NODE:
+            for parent in (more.documentElement, source[0]):  # the namespaces declared there
+                for name, value in parent.attributes.items():
+                    copy.setAttribute(name, copy.getAttribute(name) or value)
+        target[0].appendChild(copy)
+    return written(into), []
+
+
+def xmp_segments(xmp: bytes) -> bytes:
+    """The segments of a JPEG that hold XMP of any length, as Adobe's standard splits it."""
+    if len(HEAD + xmp) <= SEGMENT:
+        return segments(0xE1, HEAD, xmp)
+    body = re.sub(rb"<\?xpacket.*?\?>", b"", xmp).strip()
+    guid = hashlib.md5(body, usedforsecurity=False).hexdigest().upper().encode()
+    step = SEGMENT - len(MORE) - 40
+    heads = {
+        at: MORE + guid + struct.pack(">II", len(body), at) for at in range(0, len(body), step)
+    }
+    parts = [segments(0xE1, head, body[at : at + step]) for at, head in heads.items()]
+    return b"".join([segments(0xE1, HEAD, STUB % guid), *parts])
+
+
+def segments(marker: int, head: bytes, data: bytes) -> bytes:
+    """As many segments of a JPEG as the data take, each with the head."""
+    step = SEGMENT - len(head)
+    parts = [head + data[at : at + step] for at in range(0, len(data), step)]
+    return b"".join(struct.pack(">BBH", 0xFF, marker, len(part) + 2) + part for part in parts)
+
+
+def parsed(xmp: bytes) -> Any:
+    """The tree of an XML text, or None."""
+    if b"<!DOCTYPE" in xmp:  # a document type may ask for any amount of memory
+        return None
+    try:
+        return expatbuilder.parseString(xmp.strip(b"\0 \t\r\n"), namespaces=False)
+    except Exception:  # a parser raises whatever it trips over
+        return None
+
+
+def written(document: Document) -> bytes:
+    """The text of a tree."""
+    return "".join(node.toxml() for node in document.childNodes).encode()
+
+
+def nodes(document: Document) -> list[Any]:
+    """Every element and attribute."""
+    elements = document.getElementsByTagName("*")
+    return [*elements, *(node for element in elements for node in element.attributes.values())]
+
+
+def is_declaration(node: Any) -> bool:
+    """Whether an attribute gives a namespace a prefix."""
+    return isinstance(node, Attr) and node.nodeName.startswith("xmlns:")
+
+
+def remove(node: Any) -> None:
+    """Take an element or an attribute out of its tree."""
+    if isinstance(node, Attr):
+        node.ownerElement.removeAttribute(node.nodeName)  # type: ignore[union-attr]
+    else:
+        node.parentNode.removeChild(node)

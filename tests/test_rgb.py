@@ -1,0 +1,101 @@
+"""One picture in every mode is the same 8-bit RGB to a network."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from derefl.errors import ImageError
+from derefl.imaging.deep import DeepPicture
+from derefl.imaging.rgb import to_rgb
+from tests.pictures import same_pixels
+
+X = np.arange(48, dtype=np.uint8).reshape(6, 8) * 5
+COLOUR = Image.fromarray(np.dstack([X, X[::-1], X.T.reshape(6, 8)]))
+GREY = COLOUR.convert("L")
+G, C = np.asarray(GREY), np.asarray(COLOUR)
+HIDDEN = np.zeros((6, 8), bool)
+HIDDEN[2:4, 1:5] = True
+KEY = (1, 2, 3)
+
+
+def wide(mode: str, dtype: str, grey: np.ndarray = G) -> Image.Image:
+    return Image.frombytes(mode, (8, 6), (grey.astype(dtype) * 257).tobytes())
+
+
+def with_key(image: Image.Image | DeepPicture, key: object) -> Image.Image | DeepPicture:
+    image.info["transparency"] = key
+    return image
+
+
+def deep(*channels: np.ndarray) -> DeepPicture:
+    return DeepPicture(np.dstack(channels).astype(np.uint16) * 257)
+
+
+@pytest.mark.parametrize(
+    ("image", "expected"),
+    [
+        (COLOUR, COLOUR),
+        (COLOUR.convert("CMYK"), COLOUR),
+        (COLOUR.convert("RGBX"), COLOUR),
+        (COLOUR.quantize(64), COLOUR),
+        (deep(C), COLOUR),
+        (GREY, GREY),
+        (wide("I;16", "<u2"), GREY),
+        (wide("I;16B", ">u2"), GREY),
+        (wide("I", "=i4"), GREY),
+        (deep(G, np.full_like(G, 255)), GREY),
+    ],
+    ids=lambda image: image.mode,
+)
+def test_every_mode_gives_the_same_8_bit_colours(image, expected):
+    assert same_pixels(to_rgb(image), expected.convert("RGB"))
+
+
+def hidden(kind: str, under: int) -> Image.Image | DeepPicture:
+    """The picture with pixels that nobody sees, of the colour ``under``."""
+    alpha = np.where(HIDDEN, 0, 255).astype(np.uint8)
+    c, g = np.where(HIDDEN[..., None], under, C), np.where(HIDDEN, under, G)
+    if kind == "RGBA":
+        return Image.fromarray(np.dstack([c, alpha]).astype(np.uint8))
+    if kind == "LA":
+        return Image.fromarray(np.dstack([g, alpha]).astype(np.uint8))
+    if kind == "RGBA;16":
+        return deep(c, alpha)
+    if kind == "LA;16":
+        return deep(g, alpha)
+    if kind == "RGB;16":
+        return with_key(deep(c), (under * 257,) * 3)
+    if kind == "I;16":
+        return with_key(wide(kind, "<u2", g), under * 257)
+    if kind == "P":
+        image = Image.fromarray(c.astype(np.uint8)).quantize(64)
+        return with_key(image, image.getpixel((1, 2)))
+    image = Image.fromarray((c if kind == "RGB" else g).astype(np.uint8))
+    return with_key(image, (under,) * 3 if kind == "RGB" else under)
+
+
+@pytest.mark.parametrize(
+    "kind", ["RGBA", "LA", "RGBA;16", "LA;16", "RGB", "L", "RGB;16", "I;16", "P"]
+)
+def test_colours_that_nobody_sees_are_white(kind):
+    expected = np.array((COLOUR if kind.startswith(("R", "P")) else GREY).convert("RGB"))
+    expected[HIDDEN] = 255
+    for under in (3, 254):  # neither is a colour of the picture
+        assert same_pixels(to_rgb(hidden(kind, under)), Image.fromarray(expected))
+
+
+def test_half_alpha_is_composited():
+    image = Image.new("RGBA", (1, 1), (0, 100, 200, 51))
+    assert to_rgb(image).getpixel((0, 0)) == (204, 224, 244)
+    assert to_rgb(deep(np.asarray(image))).getpixel((0, 0)) == (204, 224, 244)
+
+
+@pytest.mark.parametrize("mode", ["F", "LAB"])
+def test_an_unsupported_mode_is_refused(mode):
+    with pytest.raises(ImageError, match=f"mode {mode} is not supported.*convert"):
+        to_rgb(Image.new(mode, (2, 2)))
+
+
+def test_values_beyond_16_bits_are_refused():
+    with pytest.raises(ImageError, match="values from 70000 to 70000"):
+        to_rgb(Image.new("I", (2, 2), 70000))
