@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -25,9 +25,6 @@ from derefl.imaging.deep import DeepPicture
 from derefl.imaging.files import open_picture, save_picture
 from derefl.imaging.opening import MAX_MEGAPIXELS
 from tests.pictures import deep_picture, exif_block, picture, same_pixels, wide_profile
-
-FUZZ_CASES = int(os.environ.get("DEREFL_FUZZ_CASES", "150"))
-"""For each specimen."""
 
 
 def encoded(name: str, image: Image.Image, **options: object) -> bytes:
@@ -393,13 +390,6 @@ def edited(content: bytes, edits: list[tuple[str, float, bytes]]) -> bytes:
 def test_damaged_files_give_a_picture_or_an_error(specimens, tmp_path, name):
     path = tmp_path / name
 
-    @settings(
-        max_examples=FUZZ_CASES,
-        derandomize=True,
-        database=None,
-        deadline=None,
-        suppress_health_check=list(HealthCheck),
-    )
     @given(st.lists(EDITS, min_size=1, max_size=5))
     def try_one(edits):
         path.write_bytes(edited(specimens[name], edits))
