@@ -184,13 +184,6 @@ def test_videos_are_out_of_scope(remove, capsys):
     assert remove(".", "-o", "cleaned") == 0  # passed over in a folder, like every other file
 
 
-def test_pipes_and_devices_are_not_waited_for(remove, capsys):
-    os.mkfifo("pipe.png")
-    for name in ("pipe.png", "/dev/zero"):
-        assert remove(name, "-o", "out.png") == 1
-        assert f"{name} is a device or a pipe, expected a file" in error_lines(capsys)[0]
-
-
 def test_strange_names_are_one_line_of_error(remove, capsys):
     Path("loop.png").symlink_to("loop.png")
     for name in ("a" * 5000 + ".png", "nul\0.png", "loop.png", "", "a.png/b.png"):
