@@ -57,7 +57,7 @@ def tiny(first_tiny) -> ReflectionRemover:
 
 
 @pytest.fixture(scope="session")
-def checkpoint(tmp_path_factory) -> Path:
+def tiny_file(tmp_path_factory) -> Path:
     """A file of a tiny reflection model with seeded weights; only read."""
     torch.manual_seed(0)
     path = tmp_path_factory.mktemp("model") / "tiny.safetensors"
@@ -65,13 +65,19 @@ def checkpoint(tmp_path_factory) -> Path:
     return path
 
 
+@pytest.fixture
+def checkpoint(tiny_file) -> Path:
+    """The same, for tests that may have a checkpoint of their own."""
+    return tiny_file
+
+
 @pytest.fixture(scope="session", autouse=True)
-def built_once(checkpoint):
-    """Build each shipped network once, and the one of ``checkpoint``; every load gets a copy.
+def built_once(tiny_file):
+    """Build each shipped network once, and that of ``tiny_file``; every load gets a copy.
 
     To build a network takes longer than most tests. Their files are read and checked as ever.
     """
-    folders = {package_folder().resolve() / "weights", checkpoint.parent}
+    folders = {package_folder().resolve() / "weights", tiny_file.parent}
     build_anew, made = derefl.zoo.checkpoint.built, {}
 
     def built(config, build, tensors, path, *, trusted):
