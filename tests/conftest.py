@@ -38,6 +38,13 @@ settings.load_profile("derefl")
 TINY = DeReflConfig(dims=(8, 8, 8, 16, 16), depths=(1, 1, 2, 1, 1), head_dim=8)
 
 
+@pytest.fixture
+def tiny(first_tiny) -> ReflectionRemover:
+    """A small network with seeded weights, its heads far enough from zero to be seen."""
+    torch.manual_seed(0)  # what a test draws next is the same in any order of tests
+    return copy.deepcopy(first_tiny)
+
+
 @pytest.fixture(scope="session")
 def first_tiny() -> ReflectionRemover:
     """What ``tiny`` copies."""
@@ -47,13 +54,6 @@ def first_tiny() -> ReflectionRemover:
         if ".project.weight" in name or ".to_high.weight" in name:
             torch.nn.init.normal_(parameter, std=0.05)
     return model
-
-
-@pytest.fixture
-def tiny(first_tiny) -> ReflectionRemover:
-    """A small network with seeded weights, its heads far enough from zero to be seen."""
-    torch.manual_seed(0)  # what a test draws next is the same in any order of tests
-    return copy.deepcopy(first_tiny)
 
 
 @pytest.fixture(scope="session")
