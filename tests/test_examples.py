@@ -63,7 +63,7 @@ def test_train_reflection_learns_and_goes_on(run, tmp_path):
 
 def test_ablate_reflection_measures_variants_once(run, photo_folder, pair_folder, tmp_path):
     """Each on the same pictures, differing in their result; what is done is not done again."""
-    names = ("base", "G without modulation", "perceptual, 0.1")
+    names = ("base", "reorganise: none", "G without modulation", "perceptual, 0.1")
     data = ("--photos", str(photo_folder), "--real", str(pair_folder), "--out", "runs")
     printed = run("ablate_reflection", *data, "--steps", "3", "--only", *names)
     table = [line for line in printed.splitlines() if line.startswith("|")]
