@@ -4,10 +4,14 @@ BIN := $(VENV)/bin
 
 .PHONY: demo test lint docs clean
 
-# The environment is made anew when the dependencies change.
+# One environment. Each stamp adds what its targets need, again when the dependencies change.
 $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --editable ".[dev]"
+	$(BIN)/python -m pip install --quiet --editable .
+	touch $@
+
+$(VENV)/.docs $(VENV)/.dev: $(VENV)/.%: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --editable ".[$*]"
 	touch $@
 
 demo: $(VENV)/.installed  ## remove reflections from the example pictures, and search among them
@@ -19,12 +23,12 @@ demo: $(VENV)/.installed  ## remove reflections from the example pictures, and s
 test: lint  ## everything that has to pass
 	$(BIN)/python -m pytest
 
-lint: $(VENV)/.installed
+lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-docs: $(VENV)/.installed  ## the documentation site, into site/
+docs: $(VENV)/.docs  ## the documentation site, into site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
 
 clean:

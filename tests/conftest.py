@@ -1,5 +1,6 @@
 """Fixtures that several test files share."""
 
+import copy
 import os
 from dataclasses import asdict
 from pathlib import Path
@@ -7,14 +8,33 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import HealthCheck, settings
 from PIL import Image
 
+import derefl.zoo.checkpoint
 from derefl.reflection.model import DeReflConfig
 from derefl.reflection.pipeline import ReflectionRemover
 from derefl.training import precision
 from derefl.zoo import save_checkpoint
+from derefl.zoo.manifest import package_folder
 
 REPOSITORY = Path(__file__).parents[1]
+
+# The tensors of the tests are small: threads cost more than they give, here and in child processes.
+torch.set_num_threads(int(os.environ.setdefault("OMP_NUM_THREADS", "1")))
+
+CASES = int(os.environ.get("DEREFL_FUZZ", "0"))
+"""How many random cases a test of Hypothesis tries; 0: a few, always the same ones."""
+
+settings.register_profile(
+    "derefl",
+    max_examples=CASES or 20,
+    derandomize=not CASES,
+    database=None,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+)
+settings.load_profile("derefl")
 
 TINY = DeReflConfig(dims=(8, 8, 8, 16, 16), depths=(1, 1, 2, 1, 1), head_dim=8)
 
@@ -32,8 +52,15 @@ def no_waiting_for_the_disk(monkeypatch):
 
 
 @pytest.fixture
-def tiny() -> ReflectionRemover:
+def tiny(first_tiny) -> ReflectionRemover:
     """A small network with seeded weights, its heads far enough from zero to be seen."""
+    torch.manual_seed(0)  # what a test draws next is the same in any order of tests
+    return copy.deepcopy(first_tiny)
+
+
+@pytest.fixture(scope="session")
+def first_tiny() -> ReflectionRemover:
+    """What ``tiny`` copies."""
     torch.manual_seed(0)
     model = ReflectionRemover(TINY).eval()
     for name, parameter in model.named_parameters():
@@ -43,12 +70,40 @@ def tiny() -> ReflectionRemover:
 
 
 @pytest.fixture(scope="session")
-def checkpoint(tmp_path_factory) -> Path:
+def tiny_file(tmp_path_factory) -> Path:
     """A file of a tiny reflection model with seeded weights; only read."""
     torch.manual_seed(0)
     path = tmp_path_factory.mktemp("model") / "tiny.safetensors"
     save_checkpoint(ReflectionRemover(TINY), path, kind="derefl", config=asdict(TINY))
     return path
+
+
+@pytest.fixture
+def checkpoint(tiny_file) -> Path:
+    """The same, for tests that may have a checkpoint of their own."""
+    return tiny_file
+
+
+@pytest.fixture(scope="session", autouse=True)
+def built_once(tiny_file):
+    """Build each shipped network once, and that of ``tiny_file``; every load gets a copy.
+
+    To build a network takes longer than most tests. Their files are read and checked as ever.
+    """
+    folders = {package_folder().resolve() / "weights", tiny_file.parent}
+    build_anew, made = derefl.zoo.checkpoint.built, {}
+
+    def built(config, build, tensors, path, *, trusted):
+        if path.resolve().parent not in folders:
+            return build_anew(config, build, tensors, path, trusted=trusted)
+        key = (path.resolve(), build.__code__, *(c.cell_contents for c in build.__closure__ or ()))
+        if key not in made:
+            made[key] = build_anew(config, build, tensors, path, trusted=trusted)
+        return copy.deepcopy(made[key])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(derefl.zoo.checkpoint, "built", built)
+        yield
 
 
 @pytest.fixture

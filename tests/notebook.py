@@ -17,7 +17,8 @@ def executed() -> nbformat.NotebookNode:
     """As the code and weights of today make it; without times, which would change every time."""
     notebook = stored()
     folder = {"metadata": {"path": str(NOTEBOOK.parent)}}
-    NotebookClient(notebook, resources=folder, record_timing=False, coalesce_streams=True).execute()
+    options = {"record_timing": False, "coalesce_streams": True, "startup_timeout": 600}
+    NotebookClient(notebook, resources=folder, **options).execute()
     notebook.metadata.language_info = {"name": "python"}
     return notebook
 

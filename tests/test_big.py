@@ -206,7 +206,7 @@ def shipped():
 @torch.inference_mode()
 def test_tiles_agree_with_the_whole(shipped, monkeypatch):
     with Image.open(REPOSITORY / "examples/pictures/through_glass/friends.jpg") as file:
-        x = strips.to_tensor(file.convert("RGB").resize((320, 1056)))
+        x = strips.to_tensor(file.convert("RGB").resize((96, 1056)))
     whole, rows = shipped.look(x), Rows.of_tensor(x)
     tiled = together(big.tiled(shipped.look, rows, side=768))
     assert whole.abs().mean() * 255 > 2
@@ -311,7 +311,7 @@ def test_threads_share_a_model_with_photos_of_all_sizes(tiny, monkeypatch):
     monkeypatch.setattr(big, "WHOLE", 64 * 64)
     monkeypatch.setattr(memory, "LARGEST_SIDE", 512)
     monkeypatch.setattr(big, "OVERLAP", 256)
-    sizes = [(40, 30), (90, 200), (530, 510), (80, 64), (120, 121), (64, 90), (33, 200), (200, 90)]
+    sizes = [(40, 30), (90, 200), (530, 510), (64, 90), (200, 90)]
     images = [picture("RGB", size, seed=i) for i, size in enumerate(sizes)]
     jobs = [(image, detail) for image in images for detail in ("auto", "full")]
 

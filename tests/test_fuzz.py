@@ -8,7 +8,6 @@ docs/robustness.md says how many were tried, and what they found.
 """
 
 import json
-import os
 import resource
 import sqlite3
 import struct
@@ -19,7 +18,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from derefl import HashIndex, load_derefl, load_lcdh_student, load_lcdh_teacher
@@ -47,23 +46,15 @@ from derefl.zoo import (
     save_checkpoint,
 )
 from derefl.zoo.locate import locate_folder
-from tests.conftest import TINY
+from tests.conftest import CASES, TINY
 from tests.hashing.tiny import tiny_hasher, tiny_teacher
 from tests.zoo.net import KIND, build, make_net, same, save_net
 from tests.zoo.net import entry as manifest_entry
 
-MANY = int(os.environ.get("DEREFL_FUZZ", "0"))
-
 
 def fuzz(cases: int) -> settings:
-    """So many cases, always the same ones; as many as asked for and random ones otherwise."""
-    return settings(
-        max_examples=MANY or cases,
-        derandomize=not MANY,
-        database=None,
-        deadline=None,
-        suppress_health_check=list(HealthCheck),
-    )
+    """So many cases, or as many as DEREFL_FUZZ says."""
+    return settings(max_examples=CASES or cases)
 
 
 @pytest.fixture(autouse=True)

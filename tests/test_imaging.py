@@ -9,7 +9,7 @@ from PIL import ExifTags, Image, ImageOps
 
 from derefl.errors import ImageError, MissingExtraError, OutputExistsError
 from derefl.imaging import formats
-from derefl.imaging.compare import PANEL, side_by_side
+from derefl.imaging.compare import side_by_side
 from derefl.imaging.deep import DeepPicture
 from derefl.imaging.files import check_picture, open_picture, save_picture
 from derefl.imaging.formats import FORMATS
@@ -32,19 +32,6 @@ from tests.pictures import (
 )
 
 # tensors
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_tensor_and_back_is_lossless(kind):
-    image = picture(kind)
-    tensor = to_tensor(image)
-    assert tensor.dtype == torch.float32
-    assert tensor.shape == (1, 3, 18, 24)
-    assert 0 <= tensor.min() < 0.1 < 0.9 < tensor.max() <= 1
-    back = from_tensor(tensor, image)
-    assert same_pixels(back, image)
-    if not kind.startswith("P"):
-        assert back.info == image.info
 
 
 def test_every_8_bit_value_survives():
@@ -199,18 +186,6 @@ DEEP_KINDS = ["LA;16", "RGB;16", "RGBA;16", "RGB;16 transparent colour"]
 
 
 @pytest.mark.parametrize("kind", DEEP_KINDS)
-def test_tensor_and_back_of_16_bits_is_lossless(kind):
-    image = deep_picture(kind)
-    tensor = to_tensor(image)
-    assert tensor.dtype == torch.float32
-    assert tensor.shape == (1, 3, 18, 24)
-    back = from_tensor(tensor, image)
-    assert same_pixels(back, image)
-    assert back.info == image.info
-    assert back.pixels is not image.pixels
-
-
-@pytest.mark.parametrize("kind", DEEP_KINDS)
 def test_changed_colours_of_16_bits(kind):
     image = deep_picture(kind)
     darker = to_tensor(image) * 0.6 + 0.1
@@ -291,16 +266,15 @@ def test_16_bits_that_pillow_would_make_8_are_refused(tmp_path, how, words):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("orientation", range(1, 9))
-def test_upright_turns_like_pillow(kind, orientation):
-    image = picture(kind)
-    image.info["exif"] = exif_block(orientation)
-    expected = ImageOps.exif_transpose(image)
-    result = upright(image)
-    assert same_pixels(result, expected)
-    assert result.getexif()[ORIENTATION] == 1
-    assert image.getexif()[ORIENTATION] == orientation
-    assert same_pixels(upright(result), result)
+def test_upright_turns_like_pillow(kind):
+    for orientation in range(1, 9):
+        image = picture(kind)
+        image.info["exif"] = exif_block(orientation)
+        result = upright(image)
+        assert same_pixels(result, ImageOps.exif_transpose(image))
+        assert result.getexif()[ORIENTATION] == 1
+        assert image.getexif()[ORIENTATION] == orientation
+        assert same_pixels(upright(result), result)
 
 
 def test_exif_is_kept_byte_for_byte_but_for_orientation():
@@ -364,33 +338,15 @@ def test_no_pixels_is_refused():
 
 # files
 
-SAVES = [
-    (kind, suffix)
-    for kind in KINDS
-    for suffix, modes in {
-        ".png": "RGB RGBA L LA P 1 I I;16 I;16B",
-        ".tif": "RGB RGBA L LA P 1 I I;16 I;16B CMYK",
-    }.items()
-    if kind.split()[0] in modes.split() and not (" " in kind and suffix == ".tif")
-]
 
-
-@pytest.mark.parametrize(("kind", "suffix"), SAVES)
-def test_lossless_formats_give_back_what_they_got(tmp_path, kind, suffix):
-    image = picture(kind)
-    image.info |= {"icc_profile": icc_profile(), "exif": exif_block(1), "dpi": (300, 300)}
-    image.info["xmp"] = b"<x:xmpmeta>hello</x:xmpmeta>"
-    path = tmp_path / f"new folder/picture{suffix}"
-    save_picture(image, path)
-    assert [p.name for p in path.parent.iterdir()] == [path.name]
-    back = open_picture(path)
-    if back.mode != image.mode:  # 16 bits in the other byte order or container
-        assert {back.mode, image.mode} <= {"I", "I;16", "I;16B"}
-        assert (np.asarray(back) == np.asarray(image)).all()
-    else:
-        assert same_pixels(back, image)
-    assert back.info.get("transparency") == image.info.get("transparency")
-    check_carried(back)
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+@pytest.mark.parametrize("mode", ["I", "I;16B"])
+def test_grey_of_16_bits_is_written_from_every_layout(tmp_path, mode, suffix):
+    image = picture(mode)
+    save_picture(image, tmp_path / f"a{suffix}")
+    back = open_picture(tmp_path / f"a{suffix}")
+    assert back.mode.startswith("I")
+    assert (np.asarray(back) == np.asarray(image)).all()
 
 
 @pytest.mark.parametrize("suffix", FORMATS)
@@ -681,12 +637,6 @@ def bad_files(folder):
     }
 
 
-def test_bad_files_say_what_is_wrong(tmp_path):
-    for name, reason in bad_files(tmp_path).items():
-        with pytest.raises(ImageError, match=rf"{name}.*{reason}"):
-            open_picture(tmp_path / name)
-
-
 # compare
 
 
@@ -701,8 +651,3 @@ def test_side_by_side():
     assert row.getpixel((312, 80)) == (255, 255, 255)
     assert np.asarray(row)[:32].min() < 100  # the labels
     assert row.info["icc_profile"] == icc_profile()
-
-
-def test_side_by_side_of_tiny_and_huge():
-    row = side_by_side({"a long label": Image.new("L", (1, 1)), "b": Image.new("L", (4000, 10))})
-    assert PANEL < row.width < PANEL + 200

@@ -5,7 +5,7 @@ import copy
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from derefl.reflection.attention import REORGANISE, WindowAttention, reorganise, restore
@@ -35,7 +35,6 @@ def test_reorganised_streams_hold_complementary_halves(mode):
 
 
 @given(h=st.integers(8, 30), w=st.integers(8, 30), kernel=st.sampled_from([3, 5, 11]))
-@settings(max_examples=25, deadline=None)
 def test_mean_filter_equals_its_definition(h, w, kernel):
     x = picture(1, 2, h, w, seed=h * 31 + w)
     radius = kernel // 2

@@ -1,9 +1,9 @@
+import copy
 import inspect
 import io
 import re
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 
 import numpy as np
@@ -13,17 +13,14 @@ from PIL import Image, ImageOps
 
 import derefl
 from derefl.errors import CheckpointError, ConfigError, ImageError, ModelNotFoundError
-from derefl.imaging.files import open_picture, save_picture
+from derefl.imaging.files import open_picture
 from derefl.imaging.tensors import from_tensor, to_tensor
 from derefl.reflection.model import DeRefl, Layers
 from derefl.reflection.pipeline import ReflectionRemover, Together, load_derefl
 from derefl.zoo import save_checkpoint
 from tests.conftest import TINY
 from tests.pictures import (
-    EXIF_IFD,
-    KINDS,
     MAKE,
-    MAKER_NOTE,
     ORIENTATION,
     exif_block,
     icc_profile,
@@ -33,11 +30,9 @@ from tests.pictures import (
 
 
 @pytest.fixture
-def remover(tiny: DeRefl) -> ReflectionRemover:
-    """The tiny network in its user-facing class."""
-    model = ReflectionRemover(tiny.config).eval()
-    model.load_state_dict(tiny.state_dict())
-    return model
+def remover(tiny) -> ReflectionRemover:
+    """The tiny network once more."""
+    return copy.deepcopy(tiny)
 
 
 def pretend(monkeypatch, model, function):
@@ -86,43 +81,29 @@ def test_reflection_is_like_the_input(remover):
         assert result.getexif()[MAKE] == "Testcam"
 
 
-def test_call_is_the_plain_network(remover, tiny):
+def test_call_is_the_plain_network(remover):
     x = torch.rand(2, 3, 32, 48, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
-        got, expected = remover(x), tiny(x)
+        got, expected = remover(x), DeRefl.forward(remover, x)
     assert isinstance(got, Layers)
     for a, b in zip(got, expected, strict=True):
         assert torch.equal(a, b)
 
 
-def test_same_state_dict_as_the_network(remover, tiny):
-    assert remover.state_dict().keys() == tiny.state_dict().keys()
-
-
 # what the network leaves alone stays as it was
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("carries", ["nothing", "icc", "exif", "rotated", "everything"])
-def test_identity(identity, kind, carries):
+@pytest.mark.parametrize("kind", ["RGB", "P alpha", "I;16"])
+def test_identity(identity, kind):
+    """Of all kinds, from file to file: test_fidelity."""
     image = picture(kind)
-    if carries in ("icc", "everything"):
-        image.info["icc_profile"] = icc_profile()
-    if carries in ("exif", "everything"):
-        image.info["exif"] = exif_block(1)
-    if carries == "rotated":
-        image.info["exif"] = exif_block(8)
-    image.info["note"] = "mine"
+    image.info |= {"icc_profile": icc_profile(), "exif": exif_block(8), "note": "mine"}
     before, info = image.tobytes(), dict(image.info)
     result = identity.dereflect(image)
     assert same_pixels(result, ImageOps.exif_transpose(image))
     assert result.info["note"] == "mine"
-    assert result.info.get("icc_profile") == info.get("icc_profile")
-    assert ("exif" in result.info) == ("exif" in info)
-    if "exif" in info:
-        exif = result.getexif()
-        assert (exif[MAKE], exif[ORIENTATION]) == ("Testcam", 1)
-        assert exif.get_ifd(EXIF_IFD)[0x927C] == MAKER_NOTE
+    assert result.info["icc_profile"] == icc_profile()
+    assert (result.getexif()[MAKE], result.getexif()[ORIENTATION]) == ("Testcam", 1)
     assert (image.tobytes(), image.info) == (before, info)  # the input is not touched
 
 
@@ -141,24 +122,14 @@ def test_half_precision_is_close(remover):
     assert 0 < np.abs(exact - half).mean() < 1
 
 
-@pytest.mark.parametrize("orientation", range(1, 9))
-def test_orientation_of_a_real_jpeg_is_applied_once(identity, tmp_path, orientation):
+def test_orientation_is_applied_once(identity, tmp_path):
+    """To a file that Pillow has opened, as to one that derefl opens."""
     path = tmp_path / "photo.jpg"
-    blocks = np.kron(np.arange(6).reshape(2, 3) * 50, np.ones((8, 8))).astype(np.uint8)
-    Image.fromarray(np.stack([blocks, blocks.T.repeat(1, 0).reshape(16, 24), blocks], -1)).save(
-        path, quality=95, subsampling=0, exif=exif_block(orientation), icc_profile=icc_profile()
-    )
+    picture("RGB").save(path, exif=exif_block(6))
     with Image.open(path) as file:
         expected = ImageOps.exif_transpose(file)
-        results = [identity.dereflect(file), identity.dereflect(open_picture(path))]
-    for number, result in enumerate(results):
-        assert same_pixels(result, expected)
-        save_picture(result, tmp_path / f"{number}.png")
-        with Image.open(tmp_path / f"{number}.png") as saved:
-            assert same_pixels(saved, expected)
-            assert same_pixels(ImageOps.exif_transpose(saved), expected)
-            assert saved.getexif()[MAKE] == "Testcam"
-            assert saved.info["icc_profile"] == icc_profile()
+        assert same_pixels(identity.dereflect(file), expected)
+    assert same_pixels(identity.dereflect(open_picture(path)), expected)
 
 
 # grey, depth, palettes
@@ -191,14 +162,6 @@ def test_alpha_is_not_seen_by_the_network(remover, kind):
     opaque = remover.dereflect(image.convert(kind[:-1]))
     seen = np.asarray(image.getchannel("A")) > 0  # what is not keeps its colour
     assert (np.asarray(result.convert(kind[:-1]))[seen] == np.asarray(opaque)[seen]).all()
-
-
-def test_palette_stays_a_palette(remover):
-    image = picture("P", (16, 16))
-    result = remover.dereflect(image)
-    colour = remover.dereflect(image.convert("RGB"))
-    assert result.mode == "P"
-    assert same_pixels(result.convert("RGB"), colour)  # 256 pixels: an exact palette
 
 
 # sizes
@@ -237,7 +200,7 @@ def test_large_pictures_are_looked_at_in_two_sizes(remover, monkeypatch):
     assert sizes == [(127, 151)]
 
 
-# lists and threads
+# lists
 
 
 def test_lists(remover):
@@ -251,18 +214,6 @@ def test_lists(remover):
     assert len(transmissions) == 3
     assert all(map(same_pixels, transmissions, singles))
     assert remover.dereflect([]) == []
-
-
-def test_threads_share_a_model(remover):
-    images = [picture("RGB", (30 + 7 * i, 50 - 4 * i), seed=i) for i in range(8)]
-    expected = [remover.separate(image) for image in images]
-    state = dict(vars(remover))
-    with ThreadPoolExecutor(8) as pool:
-        for _ in range(3):
-            for got, want in zip(pool.map(remover.separate, images), expected, strict=True):
-                assert same_pixels(got.transmission, want.transmission)
-                assert same_pixels(got.reflection, want.reflection)
-    assert vars(remover).keys() == state.keys()
 
 
 def test_no_gradients_and_no_inference_tensors_left_behind(remover):

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from derefl.errors import ConfigError
@@ -29,7 +29,6 @@ def pairs(n=400, d=24, noise=0.5, seed=0):
     return images.astype(np.float32), texts.astype(np.float32)
 
 
-@settings(max_examples=20)
 @given(st.integers(0, 1000), st.sampled_from([8, 16]))
 def test_itq_rotates_and_never_gets_worse(seed, bits):
     images, texts = pairs(100, seed=seed)

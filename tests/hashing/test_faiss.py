@@ -7,7 +7,7 @@ import os
 import faiss
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from derefl.cli import main
@@ -147,7 +147,6 @@ def without_extra(index):
 
 
 @given(st.lists(st.integers(0, 3), min_size=1, max_size=60), st.integers(1, 70))
-@settings(max_examples=50, deadline=None)
 def test_ties_are_where_faiss_may_choose(values, k):
     codes = np.array([[value, 0] for value in values], np.uint8)
     index = HashIndex(16)

@@ -28,6 +28,8 @@ CONFIG = OnlineConfig(
     learning_rate=3e-3,
     seed=0,
 )
+QUICK = dataclasses.replace(CONFIG, epochs=3)
+"""For tests that need not see that anything was learned well."""
 
 
 class ColourEncoder:
@@ -79,7 +81,7 @@ def test_a_chunk_is_learned(both_precisions):
 
 
 def test_a_seed_repeats_a_stream_exactly():
-    one, two = learner(), learner()
+    one, two = learner(QUICK), learner(QUICK)
     for stream in (one, two):
         stream.partial_fit(*chunk(NAMES[:3], 0))
         stream.partial_fit(*chunk(NAMES[3:], 1))
@@ -120,7 +122,7 @@ def test_anchors_keep_the_codes_they_were_given():
 
 def test_learned_database_codes_are_the_teachers_joint_ones():
     images, texts, labels = chunk(NAMES, 0)
-    stream = learner()
+    stream = learner(QUICK)
     before = stream.database_codes(images, texts, labels)
     stream.partial_fit(images, texts, labels)
     np.testing.assert_array_equal(stream.database_codes(images, texts), before)

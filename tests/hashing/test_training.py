@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import asdict
+from functools import cache
 
 import numpy as np
 import pytest
@@ -17,7 +18,13 @@ from derefl.errors import DataError
 from derefl.hashing.codes import hamming
 from derefl.hashing.learning import offline, train_heads, train_student
 from derefl.hashing.learning.captions import read_captions
-from derefl.hashing.learning.corpus import EVERY_NAMED, Corpus, CorpusConfig, read_corpus
+from derefl.hashing.learning.corpus import (
+    EVERY_NAMED,
+    Corpus,
+    CorpusConfig,
+    imagenet_names,
+    read_corpus,
+)
 from derefl.hashing.learning.distiller import Distiller, views
 from derefl.hashing.learning.evaluate import evaluate_captions
 from derefl.hashing.learning.phrases import loose_phrases
@@ -72,9 +79,20 @@ def data(tmp_path):
     return tmp_path
 
 
+@cache
+def few_names():
+    """A hundred of ImageNet's 20,000 names: a student would encode each of them."""
+    wanted = ("dog", "golden retriever", "rocket", "teapot")
+    names = enumerate(imagenet_names().items())
+    return {synset: name for i, (synset, name) in names if name in wanted or i % 200 == 0}
+
+
 @pytest.fixture(autouse=True)
-def colour_encoder(monkeypatch):
-    """The colour encoder instead of the stand-in."""
+def small_world(monkeypatch):
+    """The colour encoder instead of the stand-in, and few names."""
+    names = few_names()
+    for module in ("corpus", "phrases"):
+        monkeypatch.setattr(f"derefl.hashing.learning.{module}.imagenet_names", lambda: names)
     monkeypatch.setattr(offline, "load_encoder", lambda *_: ColourEncoder())
     monkeypatch.setattr(train_student, "start_text_tower", lambda *_: None)
 
@@ -225,7 +243,8 @@ def test_every_view_is_encoded_and_learned_from(data, tmp_path, monkeypatch):
     seen = []
     loss = offline.teacher_loss
     monkeypatch.setattr(offline, "teacher_loss", lambda m, x, *a: seen.append(x) or loss(m, x, *a))
-    arguments = [*options(data), "--out", str(tmp_path / "out"), "--set", *TEACHER, "run.views=4"]
+    arguments = [*options(data), "--out", str(tmp_path / "out"), "--set", *TEACHER]
+    arguments += ["run.views=4", "run.steps=20"]
     assert main(["train", "teacher", *arguments]) == 0
     saved = load_file(tmp_path / "out" / "features-stand-in.safetensors")["images"].float()
     taken = torch.cat(seen)

@@ -1,5 +1,8 @@
 """Small models with seeded weights."""
 
+import copy
+from functools import cache
+
 import torch
 
 from derefl.hashing.hasher import Hasher
@@ -14,6 +17,14 @@ TEACHER = LCDHTeacherConfig(image_dim=12, text_dim=8, dim=64, heads=4, dropout=0
 
 def tiny_hasher(bits: int = 64, seed: int = 0) -> Hasher:
     """Random, but each part large enough to matter."""
+    hasher = copy.deepcopy(first_hasher(bits, seed))
+    torch.manual_seed(seed)  # what a test draws next is the same in any order of tests
+    return hasher
+
+
+@cache
+def first_hasher(bits: int, seed: int) -> Hasher:
+    """What :func:`tiny_hasher` copies: to build it takes longer than most tests."""
     torch.manual_seed(seed)
     hasher = Hasher(STUDENT, bits=bits).eval()
     torch.nn.init.normal_(hasher.text.order.weight, std=0.3)

@@ -75,13 +75,12 @@ def test_a_format_that_cannot_hold_a_picture_fails_for_that_one(remove, capsys):
     assert "photos/b.png: cleaned/b.jpg: JPEG cannot hold transp" in error_lines(capsys)[0]
 
 
-@pytest.mark.parametrize("format", ["jpg", "webp"])
-def test_quality(remove, format):
+def test_quality(remove):
     picture("RGB", (200, 150)).save("a.png")
     sizes = []
     for quality in ([], ["--quality", "95"], ["--quality", "20"]):
-        assert remove("a.png", "-o", f"{len(sizes)}.{format}", *quality) == 0
-        sizes.append(Path(f"{len(sizes)}.{format}").stat().st_size)
+        assert remove("a.png", "-o", f"{len(sizes)}.jpg", *quality) == 0
+        sizes.append(Path(f"{len(sizes)}.jpg").stat().st_size)
     assert sizes[0] == sizes[1] > 2 * sizes[2]
 
 

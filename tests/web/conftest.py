@@ -20,6 +20,9 @@ from derefl.web.page import build
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 LEFT_OUT = pytest.StashKey[int]()
 
+PATIENCE = 600_000
+"""Milliseconds; the machine may have other work."""
+
 
 def pytest_collection_modifyitems(config, items):
     """Without Chromium, leave out what needs it, and say so at the end; in CI, fail."""
@@ -96,7 +99,9 @@ def strangers_refused():
 def browser():
     with sync_playwright() as playwright:
         # Chromium's own sandbox does not work for root.
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        browser = playwright.chromium.launch(
+            executable_path=CHROMIUM, args=["--no-sandbox"], timeout=PATIENCE
+        )
         yield browser
         browser.close()
 
@@ -105,12 +110,12 @@ def browser():
 def visit(browser, url):
     """Open the page as one more visitor; in the end, nobody has asked another machine anything."""
     contexts, asked, broken = [], [], []
-    expect.set_options(timeout=60_000)
+    expect.set_options(timeout=PATIENCE)
 
     def open_page():
         contexts.append(browser.new_context(viewport={"width": 1200, "height": 900}))
         page = contexts[-1].new_page()
-        page.set_default_timeout(60_000)
+        page.set_default_timeout(PATIENCE)
         page.on("request", lambda request: asked.append(request.url))
         page.on("pageerror", lambda error: broken.append(error))
         page.goto(url)
