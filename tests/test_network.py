@@ -8,6 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from derefl.errors import ConfigError
 from derefl.reflection.attention import REORGANISE, WindowAttention, reorganise, restore
 from derefl.reflection.frequency import mean_filter, split_residual
 from derefl.reflection.model import DeRefl, DeReflConfig
@@ -146,6 +147,14 @@ def test_streams_and_modulation_reach_the_transmission(tiny):
 def test_other_shapes_are_refused(tiny, shape):
     with pytest.raises(ValueError, match="expected \\[b, 3, h, w\\]"):
         DeRefl.forward(tiny, torch.zeros(shape))
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"dims": (8, 8, 8)}, {"dims": (7,) * 5}, {"mean_kernel": 10}, {"windows": (8,)}]
+)
+def test_impossible_configs_are_refused(wrong):
+    with pytest.raises(ConfigError, match=f"got .*{next(iter(wrong))}="):
+        DeReflConfig(**wrong)
 
 
 def test_default_model_is_small():

@@ -60,6 +60,11 @@ class DeReflConfig:
                 "mean_kernel": (1, 255),
             },
         )
+        if any(dim % 2 for dim in self.dims) or self.mean_kernel % 2 == 0:
+            raise ConfigError(
+                f"got dims={list(self.dims)} and mean_kernel={self.mean_kernel}, expected even dims "
+                "and an odd mean_kernel"
+            )
         if self.reorganise not in REORGANISE:
             raise ConfigError(
                 f"got reorganise={self.reorganise!r:.60}, expected one of {', '.join(REORGANISE)}"

@@ -12,7 +12,7 @@ def keep_freed_memory() -> None:
 
     Every training step allocates and frees the same few hundred large tensors. By default glibc
     maps each from the kernel anew, and clearing its pages can cost more than the arithmetic on it
-    (docs/reflection.md, "What bounds a step"). Elsewhere than on glibc this does nothing.
+    (docs/notes/reflection_training.md). Elsewhere than on glibc this does nothing.
     """
     if platform.libc_ver()[0] != "glibc":
         return
