@@ -67,7 +67,14 @@ def test_ablate_reflection_compares_variants_on_the_same_pictures(
     names = ("base", "reorganise: none")
     command = ("--photos", str(photo_folder), "--real", str(pair_folder), "--out", "runs")
     command += ("--val", f"pairs={pair_folder}", "--minutes", "1e-6", "--only", *names, "--set")
-    command += ("run.batch=1", "run.size=32", "model.dims=[8, 8, 8, 16, 16]", "model.head_dim=8")
+    command += (
+        "run.warmup=1",
+        "run.learning_rate=0.05",
+        "run.batch=1",
+        "run.size=32",
+        "model.dims=[8, 8, 8, 16, 16]",
+        "model.head_dim=8",
+    )
     printed = run("ablate_reflection", *command)
     table = [line.strip("| ").split(" | ") for line in printed.splitlines() if line[:1] == "|"]
     assert table[0][:2] == ["variant", "pairs"] and [row[0] for row in table[2:]] == list(names)
