@@ -70,6 +70,7 @@ def test_ablate_reflection_compares_variants_on_the_same_pictures(
     command = ("--photos", str(photo_folder), "--real", str(pair_folder), "--out", "runs")
     command += ("--val", f"pairs={pair_folder}", "--minutes", "1e-6", "--only", *names, "--set")
     command += (
+        "run.warmup=1",
         "run.batch=1",
         "run.size=32",
         "model.dims=[8, 8, 8, 16, 16]",
@@ -83,7 +84,7 @@ def test_ablate_reflection_compares_variants_on_the_same_pictures(
         for folder in ("base", "reorganise-none")
     )
     assert any(not torch.equal(one[name], other[name]) for name in one)
-    assert run("ablate_reflection", *command) == printed  # done already
+    assert printed.endswith(run("ablate_reflection", *command))  # done already: the table alone
 
 
 def outputs(notebook, kind):
