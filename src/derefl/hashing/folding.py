@@ -21,7 +21,7 @@ class Folded(Generic[M]):
         self._made: tuple[Any, M] | None = None
 
     def of(self, module: M) -> M:
-        """The copy in evaluation mode. Its outputs equal those of ``module`` except for rounding."""
+        """The copy in evaluation mode. It equals ``module`` except for rounding."""
         state = [fingerprint(t) for t in chain(module.parameters(), module.buffers())]
         made = self._made
         if made is None or made[0] != state:
