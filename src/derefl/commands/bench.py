@@ -1,4 +1,4 @@
-"""``derefl bench``: how fast and how large the models are on this machine."""
+"""``derefl bench``: speed and memory of the models on this machine."""
 
 import argparse
 import json
@@ -69,10 +69,10 @@ def run(args: argparse.Namespace) -> int:
 
 
 def kind_of(name: str) -> str:
-    """The kind of a model: of the first one if there are several with ``+`` between them.
+    """The kind of a model; of the first model if ``+`` joins several.
 
     Raises:
-        ModelNotFoundError: there is no such model.
+        ModelNotFoundError: the model does not exist.
         ConfigError: the model is a teacher.
     """
     from derefl.reflection.pipeline import sources
@@ -93,7 +93,7 @@ def kind_of(name: str) -> str:
 def measure(
     name: str, kind: str, device: str, threads: int, size: Sequence[int], runs: int
 ) -> list[dict[str, Any]]:
-    """One row for each kind of item that a model takes."""
+    """One row for each kind of input of a model."""
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
@@ -111,7 +111,7 @@ def measure(
 
 
 def works(name: str, kind: str, device: str, size: Sequence[int]) -> list[Work]:
-    """What a model does with each kind of item, on random inputs."""
+    """Functions that run a model on each kind of input, with random inputs."""
     import torch
 
     from derefl import load_derefl, load_lcdh_student
@@ -140,7 +140,7 @@ def median_seconds(work: Callable[[], Any], runs: int) -> float:
 
 
 def table(rows: Sequence[dict[str, Any]]) -> str:
-    """Rows with the same keys as aligned columns under these keys; numbers have four digits."""
+    """Rows with equal keys as aligned columns below the keys; numbers have four digits."""
 
     def cell(value: Any) -> str:
         if isinstance(value, float):
