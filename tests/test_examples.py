@@ -1,4 +1,4 @@
-"""Every program in examples/ does what it says, from any folder."""
+"""Every program in examples/ works, from any folder."""
 
 import json
 import re
@@ -17,7 +17,7 @@ MAKERS = {"make_composites", "make_failures"}
 
 @pytest.fixture
 def run(tmp_path, monkeypatch, capsys):
-    """Runs an example in an empty folder and returns what it prints."""
+    """Runs an example in an empty folder and returns its printed output."""
     monkeypatch.chdir(tmp_path)
 
     def run(name, *arguments):
@@ -45,7 +45,7 @@ def test_photo_search(run):
 
 
 def test_stream_hashing(run):
-    """What came first is still found after the last chunk."""
+    """Items of the first chunk are still found after the last chunk."""
     last = run("stream_hashing").split("6 photos seen")[1]
     assert re.findall(r"finds (\w+)", last) == ["coffee", "church"]
 
@@ -72,17 +72,17 @@ def test_ablate_reflection_compares_variants_on_the_same_pictures(
     table = [line.strip("| ").split(" | ") for line in printed.splitlines() if line[:1] == "|"]
     assert table[0][:2] == ["variant", "pairs"] and [row[0] for row in table[2:]] == list(names)
     assert table[2][1:] != table[3][1:]
-    assert run("ablate_reflection", *command) == printed  # done already
+    assert run("ablate_reflection", *command) == printed  # already done
 
 
 def outputs(notebook, kind):
-    """All that the cells of a notebook printed (``text``), or their pictures (``image/jpeg``)."""
+    """The printed texts (``text``) or the pictures (``image/jpeg``) of a notebook's cells."""
     every = [o for cell in notebook.cells for o in cell.get("outputs", [])]
     return [found for o in every if (found := o.get("data", o).get(kind))]
 
 
 def test_the_notebook_runs_and_shows_what_it_did():
-    """The stored outputs are those of the shipped weights: same photos found, same decibels."""
+    """The stored outputs fit the shipped weights: same photos found, same decibels."""
     assert NOTEBOOK.stat().st_size < 400_000
     assert len(outputs(stored(), "image/jpeg")) == 5
     before, now = ("".join(outputs(n, "text")) for n in (stored(), executed()))

@@ -1,4 +1,4 @@
-"""``derefl evaluate big``: the loss of quality at the detail level "moderate" on large photos."""
+"""``derefl evaluate big``: detail=auto against detail=full on large photos."""
 
 import argparse
 import json
