@@ -24,7 +24,7 @@ REPOSITORY = Path(__file__).parents[1]
 torch.set_num_threads(int(os.environ.setdefault("OMP_NUM_THREADS", "1")))
 
 CASES = int(os.environ.get("DEREFL_FUZZ", "0"))
-"""How many random cases a test of Hypothesis tries; 0: a few, always the same ones."""
+"""Random cases per Hypothesis test; 0: a few fixed cases."""
 
 settings.register_profile(
     "derefl",

@@ -24,7 +24,7 @@ BLOCK = re.compile(
 INLINE = re.compile(r"(?<!`)`((?:derefl|python) [^`\n]+)`(?!`)")
 
 PROGRAMS = ("derefl", "make", "pip", "pytest", "python")
-"""What is written down when a bash block calls it; everything else is not there."""
+"""Programs whose calls in bash blocks are recorded; other programs do not exist there."""
 
 STUB = """#!/bin/bash
 printf '%s\\x1f' "${0##*/}" "$@" >> "$LOG"

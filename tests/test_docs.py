@@ -37,10 +37,10 @@ NOT_RUN = {
     ("docs/scale_out.md", "needs a PostgreSQL"): 1,
     ("docs/scale_out.md", "reads what the example wrote"): 1,
 }
-"""Python blocks that are only looked at: page, what the page says why, how many."""
+"""Python blocks that are checked but not run: page, the reason on the page, number of blocks."""
 
 RUN = ("index", "models", "remove", "search")
-"""Commands that are run with the pages' own arguments; the others are parsed."""
+"""Commands that run with the arguments of the pages; other commands are only parsed."""
 
 
 @pytest.fixture

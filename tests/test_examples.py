@@ -12,7 +12,7 @@ from tests.notebook import NOTEBOOK, executed, stored
 
 EXAMPLES = REPOSITORY / "examples"
 MAKERS = {"make_composites", "make_failures"}
-"""These make pictures of the repository anew, and are run when those are to change."""
+"""These write pictures of the repository, and only run to change the pictures."""
 
 
 @pytest.fixture

@@ -109,7 +109,7 @@ values = st.recursive(
     ),
     max_leaves=8,
 )
-"""JSON of any shape."""
+"""Any JSON value."""
 
 DEEP = "[" * 100_000 + "]" * 100_000
 

@@ -117,7 +117,7 @@ def test_every_specimen_opens(specimens, tmp_path):
 
 
 ENDING = {"a.jpg": 2, "progressive.jpg": 2, "palette.png": 4, "deep.png": 4, "a.png": 4, "a.gif": 4}
-"""Bytes at the end of a file without which all of its pixels are still there."""
+"""Bytes at the end of a file that can be missing without a loss of pixels."""
 
 
 @pytest.mark.parametrize("name", NAMES)

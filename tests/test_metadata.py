@@ -69,7 +69,7 @@ HELD = {
     "text.png": (".png",),
     "xmp.webp": (".jpg", ".tif", ".png", ".webp", ".avif", ".heic"),
 }
-"""By file: the formats that hold what the file says."""
+"""By file: the formats that can store its metadata."""
 
 NAMES = {
     "iptc.jpeg": "IPTC",

@@ -17,7 +17,7 @@ GAIN = {
     "derefl-base": {"brushes": 0.2, "coffee": 3.4, "friends": 3.8, "wine": 2.9},
     "derefl-small+derefl-base": {"brushes": 0.7, "coffee": 4.1, "friends": 3.5, "wine": 2.3},
 }
-"""In dB at half the size, half a decibel or so below what the weights reach."""
+"""In dB at half the size, about half a decibel below the scores of the weights."""
 
 
 @pytest.fixture(scope="module", params=GAIN)

@@ -26,7 +26,7 @@ def refuse(event, args):
 
 sys.addaudithook(refuse)
 """
-"""A module that Python is made to import before anything else."""
+"""A module that Python imports before all others."""
 
 
 @pytest.fixture(scope="module")

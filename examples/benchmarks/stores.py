@@ -18,7 +18,7 @@ from derefl import HashIndex
 from derefl.commands.bench import table
 
 PART = 1_000_000
-"""Codes that are added at once."""
+"""Codes per call of ``add``."""
 
 
 def parser():

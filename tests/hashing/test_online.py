@@ -29,7 +29,7 @@ CONFIG = OnlineConfig(
     seed=0,
 )
 QUICK = dataclasses.replace(CONFIG, epochs=3)
-"""For tests that need not see that anything was learned well."""
+"""For tests that do not check the quality of the training."""
 
 
 class ColourEncoder:

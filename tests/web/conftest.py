@@ -21,7 +21,7 @@ CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 LEFT_OUT = pytest.StashKey[int]()
 
 PATIENCE = 600_000
-"""Milliseconds; the machine may have other work."""
+"""Milliseconds, for a busy machine."""
 
 
 def pytest_collection_modifyitems(config, items):

@@ -20,7 +20,7 @@ of them."""
 TEXT = "a brown dog runs along the beach with a red ball in its mouth"
 
 Work = tuple[str, Callable[[], Any], tuple[Any, ...]]
-"""An item, a function that works on one of them, and the modules that the function uses."""
+"""The kind of input, a function that processes one input, and the modules that it uses."""
 
 
 def add_parser(subparsers: Any) -> None:

@@ -46,7 +46,7 @@ EXAMPLES = """examples:
 LENGTH = 64
 
 UNFINISHED = "unfinished"
-"""The key in ``extra`` of an index that is being made."""
+"""The key in ``extra`` of an unfinished index."""
 
 
 def add_parser(subparsers: Any) -> None:

@@ -15,7 +15,7 @@ from derefl.errors import ConfigError, HashIndexError
 Codes = NDArray[np.uint8]
 
 BITS = (16, 32, 64, 128)
-"""The code lengths there are."""
+"""The supported code lengths."""
 
 
 def pack(values: ArrayLike) -> Codes:

@@ -24,10 +24,10 @@ Kind = Literal["flat", "ivf", "hnsw"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
 SIDE_FILE = {"model": str, "sha256": str, "ids": list | None, "extra": dict}
-"""What stands beside a FAISS file, and the types."""
+"""The keys of the file beside a FAISS file, and their types."""
 
 SAMPLE = 64
-"""Codes a list that the centres of the lists are learned from."""
+"""Codes per list in the sample from which the centres are learned."""
 
 
 def to_faiss(

@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from derefl.hashing.hasher import Hasher  # importing torch takes seconds
 
 MODEL = "lcdh-student"
-"""The model of an index that names none."""
+"""The model of an index without a model name."""
 
 BATCH = 16
-"""Pictures that are encoded and saved together."""
+"""Pictures per batch of encoding and saving."""
 
 
 @dataclass(frozen=True)

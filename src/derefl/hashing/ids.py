@@ -13,7 +13,7 @@ from derefl.errors import HashIndexError
 Id = int | str
 
 Column = NDArray[Any]
-"""Ids ``[n]``: int64 if all are integers of 64 bits, otherwise Python integers and strings."""
+"""Ids ``[n]``: int64 if all are 64-bit integers, otherwise Python integers and strings."""
 
 Rows = NDArray[np.intp]
 

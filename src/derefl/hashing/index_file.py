@@ -32,7 +32,7 @@ APPLICATION_ID = int.from_bytes(b"LCDH", "big")
 VERSION = 3
 
 ROWS = 4096
-"""Codes in a block. Adding to a block writes the block again; small blocks are slow to read."""
+"""Codes per block. An addition to a block rewrites the block; small blocks are slow to read."""
 
 WAIT = 60.0
 """Seconds to wait for another program that writes to the file."""
@@ -46,21 +46,21 @@ CREATE TABLE meta(key TEXT PRIMARY KEY, value);
 CREATE TABLE block(number INTEGER PRIMARY KEY, codes BLOB, ids, stamps BLOB, crc32 INTEGER);
 BEGIN;
 """
-"""For a new file; nobody else sees that before it is whole, so it needs no journal."""
+"""For a new file. Other programs only see the finished file, so it needs no journal."""
 
 JOURNAL = "-journal"
-"""What SQLite appends to the name of the file for the name of its journal."""
+"""SQLite's suffix for the name of the journal."""
 
 LONGEST_NAME = 255 - len(JOURNAL)
 
 META = {"bits": int, "model": str, "sha256": str, "extra": str, "count": int}
 META |= {"token": str, "version": int}
-"""The keys of ``meta`` and the types of their values; there is a crc32 of these, too. ``token``
-tells a file from another one of the same name, ``version`` counts its changes."""
+"""The keys of ``meta`` and the types of their values; they have a crc32, too. ``token`` identifies
+the file among files of the same name, ``version`` counts its changes."""
 
 About = dict[str, Any]
 Block = tuple[bytes, bytes | str, bytes | None]
-"""Codes, ids and stamps as in the file."""
+"""Codes, ids and stamps in the format of the file."""
 
 
 @dataclass(frozen=True)

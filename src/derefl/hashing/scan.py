@@ -8,16 +8,15 @@ from numpy.typing import NDArray
 from derefl.hashing.codes import Codes, as_words
 
 BLOCK = 1 << 15
-"""Words looked at in one go: they and what is computed of them stay in a core's cache, of which
-512 KiB are enough. (Measured: half or twice as many are slower by a tenth, 8 times by two thirds.)
-"""
+"""Words per block. The words and their results must stay in a core's cache; 512 KiB are enough. Half
+or twice as many words are slower by a tenth, 8 times as many by two thirds."""
 
 FIRST = 1 << 10
-"""Words in the first block, all of whose rows are sorted; each block is 8 times the one before."""
+"""Words in the first block, whose rows are all sorted; each block is 8 times the one before."""
 
 Rows = NDArray[np.intp]
 Found = tuple[Rows, NDArray[np.uint8]]
-"""Rows and their distances, by distance and then by row."""
+"""Rows and distances, sorted by distance and then by row."""
 
 
 def nearest(codes: Codes, queries: Codes, k: int, rows: Rows | None = None) -> list[Found]:

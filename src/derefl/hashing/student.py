@@ -71,7 +71,7 @@ class ImageTower(nn.Module):
     """
 
     FIXED = 6
-    """Stages of the backbone in the lower part, where nothing else is said."""
+    """Default number of backbone stages in the lower part."""
 
     def __init__(self, config: LCDHStudentConfig) -> None:
         super().__init__()

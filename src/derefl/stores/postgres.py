@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from psycopg.sql import Composed
 
 LONGEST_NAME = 63
-"""Bytes of a name in PostgreSQL, which cuts longer ones and says so only in a notice."""
+"""Maximum bytes of a name in PostgreSQL, which cuts longer names with only a notice."""
 
 MOST_NEAREST = 1000
 """The largest ``hnsw.ef_search``."""

@@ -22,7 +22,7 @@ TEMPLATES = (
 )
 
 EVERY_NAMED = 10
-"""Of the sorted named pictures number 0, 10, 20 … are held back, for words that no caption has."""
+"""Of the sorted named pictures, numbers 0, 10, 20 … are held back, for words without captions."""
 
 
 @dataclass(frozen=True)

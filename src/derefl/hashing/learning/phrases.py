@@ -7,10 +7,10 @@ import numpy as np
 from derefl.hashing.learning.corpus import TEMPLATES, Corpus, imagenet_names
 
 SPANS = 2
-"""Spans of each caption."""
+"""Number of spans per caption."""
 
 LONGEST = 6
-"""Words of a span."""
+"""Maximum number of words in a span."""
 
 
 def loose_phrases(corpus: Corpus) -> list[str]:

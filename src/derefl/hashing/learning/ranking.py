@@ -22,7 +22,7 @@ import numpy as np
 from derefl.hashing.learning.recall import similarities
 
 CURVE = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000)
-"""Where precision@N is measured, as far as the database goes."""
+"""The values of N for precision@N, up to the size of the database."""
 
 
 class Levels(NamedTuple):

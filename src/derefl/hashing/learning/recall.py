@@ -18,11 +18,11 @@ KS = (1, 5, 10)
 TIE_RULE = "expected value over the orders of equal similarities"
 
 CELLS = 2**21
-"""Similarities worked on at once: 16 MB in float64, and a few copies."""
+"""Similarities per block: 16 MB in float64, and a few copies."""
 
 DECIMALS = 6
-"""Cosines that agree so far are ties. Rounding in the matrix product differs from place to place,
-and would otherwise rank copies of one picture."""
+"""Cosines that agree to this many decimals are ties. Otherwise the different rounding errors of the
+matrix product would rank copies of the same picture."""
 
 
 class Standing(NamedTuple):
