@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from derefl.hashing.codes import Codes, as_words
 
 BLOCK = 1 << 15
-"""Words per block. The words and their results must stay in a core's cache; 512 KiB are enough. Half
-or twice as many words are slower by a tenth, 8 times as many by two thirds."""
+"""Words per block. The words and their results must stay in a core's cache, with 512 KiB or more.
+Half or twice as many words are slower by a tenth, 8 times as many by two thirds."""
 
 FIRST = 1 << 10
 """Words in the first block, whose rows are all sorted; each block is 8 times the one before."""
