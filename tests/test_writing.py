@@ -200,8 +200,12 @@ def test_what_cannot_be_written_is_known_before(tmp_path, closed):
         tmp_path: "a folder, expected a file",
         tmp_path / "pipe": "a device or a pipe, expected a file",
         "/dev/null": "a device or a pipe, expected a file",
-        tmp_path / ("x" * 256): "File name too long",
-        tmp_path / "new" / "newer" / ("x" * 256) / "a": "File name too long",
+        tmp_path / ("x" * 256): "(File name too long|longer than 247 bytes)",
+        tmp_path
+        / "new"
+        / "newer"
+        / ("x" * 256)
+        / "a": "(File name too long|longer than 247 bytes)",
         tmp_path / "file" / "a": "Not a directory",
         tmp_path / "nul\0": "null",
         closed / "a": "no permission to write",
@@ -233,7 +237,6 @@ COMMANDS = {
     "train teacher": ["train", "teacher", "--images", "nowhere", "--out", "OUT"],
     "evaluate": ["evaluate", "reflection", "--data", "nowhere", "--save-pictures", "OUT"],
     "evaluate big": ["evaluate", "big", "--photos", "nowhere", "--save-pictures", "OUT"],
-    "bench report": ["bench", "report", "--out", "OUT"],
 }
 
 

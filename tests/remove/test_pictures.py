@@ -76,7 +76,9 @@ def test_folder_keeps_its_tree(remove, checkpoint, capsys):
     expected = load_derefl(checkpoint).dereflect(picture("RGB", seed=1))
     assert same_pixels(open_picture("cleaned/a.png"), expected)
     streams = capsys.readouterr()
-    assert streams.out == "3 of 3 pictures written to cleaned\n"
+    assert streams.out == (
+        "3 of 3 pictures written to cleaned; 2 passed over (1 .txt, 1 without suffix)\n"
+    )
     assert streams.err == ""  # a progress bar only on a terminal
 
 

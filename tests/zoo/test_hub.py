@@ -119,8 +119,8 @@ def test_no_such_repo(hub, package):
         load("org/none")
     with pytest.raises(ModelNotFoundError, match="no Hub repo org/none"):
         load("org/none", force_download=True)
-    with pytest.raises(ModelNotFoundError, match="cannot be a Hub repo id, expected 'org/name'"):
-        load("org/no such name")
+    with pytest.raises(ModelNotFoundError, match="there is no file or folder org/no such name"):
+        load("org/no such name")  # no repo id, so a path
 
 
 def test_private_repo(hub, commit):
