@@ -1,4 +1,4 @@
-"""Fixtures that several test files share."""
+"""Fixtures for several test files."""
 
 import copy
 import os
@@ -20,11 +20,11 @@ from derefl.zoo.manifest import package_folder
 
 REPOSITORY = Path(__file__).parents[1]
 
-# The tensors of the tests are small: threads cost more than they give, here and in child processes.
+# The tensors of the tests are small: threads make them slower, also in child processes.
 torch.set_num_threads(int(os.environ.setdefault("OMP_NUM_THREADS", "1")))
 
 CASES = int(os.environ.get("DEREFL_FUZZ", "0"))
-"""How many random cases a test of Hypothesis tries; 0: a few, always the same ones."""
+"""Random cases per Hypothesis test; 0: a few fixed cases."""
 
 settings.register_profile(
     "derefl",
@@ -41,26 +41,26 @@ TINY = DeReflConfig(dims=(8, 8, 8, 16, 16), depths=(1, 1, 2, 1, 1), head_dim=8)
 
 @pytest.fixture(params=[None, torch.bfloat16], ids=["float32", "bfloat16"])
 def both_precisions(request, monkeypatch):
-    """Training in float32, then in bfloat16, which a CPU without units for it emulates."""
+    """Training in float32, then in bfloat16, which some CPUs emulate."""
     monkeypatch.setattr(precision, "autocast_dtype", lambda device: request.param)
 
 
 @pytest.fixture(autouse=True)
 def no_waiting_for_the_disk(monkeypatch):
-    """Files of tests need not outlive a power cut, and a disk takes long to promise that."""
+    """Skip fsync: files of tests need not survive a power cut, and a disk takes long to confirm."""
     monkeypatch.setattr(os, "fsync", lambda handle: None)
 
 
 @pytest.fixture
 def tiny(first_tiny) -> ReflectionRemover:
-    """A small network with seeded weights, its heads far enough from zero to be seen."""
-    torch.manual_seed(0)  # what a test draws next is the same in any order of tests
+    """A small network with seeded weights; its heads are far enough from zero to have an effect."""
+    torch.manual_seed(0)  # later random draws of a test do not depend on the order of tests
     return copy.deepcopy(first_tiny)
 
 
 @pytest.fixture(scope="session")
 def first_tiny() -> ReflectionRemover:
-    """What ``tiny`` copies."""
+    """The network that ``tiny`` copies."""
     torch.manual_seed(0)
     model = ReflectionRemover(TINY).eval()
     for name, parameter in model.named_parameters():
@@ -71,7 +71,7 @@ def first_tiny() -> ReflectionRemover:
 
 @pytest.fixture(scope="session")
 def tiny_file(tmp_path_factory) -> Path:
-    """A file of a tiny reflection model with seeded weights; only read."""
+    """A file of a tiny reflection model with seeded weights; read-only."""
     torch.manual_seed(0)
     path = tmp_path_factory.mktemp("model") / "tiny.safetensors"
     save_checkpoint(ReflectionRemover(TINY), path, kind="derefl", config=asdict(TINY))
@@ -80,15 +80,15 @@ def tiny_file(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def checkpoint(tiny_file) -> Path:
-    """The same, for tests that may have a checkpoint of their own."""
+    """A copy of ``tiny_file`` for tests that need their own checkpoint."""
     return tiny_file
 
 
 @pytest.fixture(scope="session", autouse=True)
 def built_once(tiny_file):
-    """Build each shipped network once, and that of ``tiny_file``; every load gets a copy.
+    """Build each shipped network and the network of ``tiny_file`` once; every load gets a copy.
 
-    To build a network takes longer than most tests. Their files are read and checked as ever.
+    Building a network takes longer than most tests. The files are read and checked as usual.
     """
     folders = {package_folder().resolve() / "weights", tiny_file.parent}
     build_anew, made = derefl.zoo.checkpoint.built, {}
@@ -108,7 +108,7 @@ def built_once(tiny_file):
 
 @pytest.fixture
 def pair_folder(tmp_path):
-    """A data set of three 64×96 pairs, the blended picture 20 levels brighter than its truth."""
+    """A data set of three 64×96 pairs; the input is 20 levels brighter than the ground truth."""
     rng = np.random.default_rng(0)
     for index, suffix in enumerate(("png", "jpg", "png")):
         truth = np.kron(rng.integers(0, 200, (8, 12, 3)), np.ones((8, 8, 1))).astype(np.uint8)
@@ -123,7 +123,7 @@ def pair_folder(tmp_path):
 
 @pytest.fixture
 def photo_folder(tmp_path):
-    """Fifty small photographs, blocks of colour."""
+    """Fifty small photos of colour blocks."""
     folder = tmp_path / "photos"
     folder.mkdir()
     rng = np.random.default_rng(1)

@@ -1,13 +1,13 @@
-"""A Hugging Face Hub on loopback, as far as huggingface_hub's client needs one.
+"""A Hugging Face Hub on loopback, with the parts that huggingface_hub's client needs.
 
 >>> with HubServer() as hub:
 ...     first = hub.commit("org/name", {"model.safetensors": b"..."})
-...     hub.requests  # what was asked so far
+...     hub.requests  # all requests so far
 
-Its headers and error codes are those that ``huggingface_hub/file_download.py`` and
-``utils/_http.py`` (2.4) read, its answers to an upload those that ``_commit_api.py``, ``lfs.py``
-and ``hf_api.py`` read. Files are served whole and taken by the LFS protocol, as a client without
-Xet asks for them, and without redirects. A further endpoint is a line in ``ROUTES`` and a method.
+The headers, error codes and upload answers are those that huggingface_hub 2.4 reads in
+``file_download.py``, ``utils/_http.py``, ``_commit_api.py``, ``lfs.py`` and ``hf_api.py``. Files
+are served whole and without redirects, and uploaded by the LFS protocol, as for a client without
+Xet. To add an endpoint, add a line in ``ROUTES`` and a method.
 """
 
 import base64
@@ -37,7 +37,7 @@ ROUTES = {
 
 @dataclass
 class Repo:
-    """Files by commit, commits by branch; ``denied`` is (status, X-Error-Code) for everybody."""
+    """Files by commit, commits by branch; ``denied`` is (status, X-Error-Code) for all clients."""
 
     commits: dict[str, dict[str, bytes]] = field(default_factory=dict)
     branches: dict[str, str] = field(default_factory=dict)
@@ -55,16 +55,16 @@ class Request:
 
 
 class HubServer:
-    """Repositories behind ``url``, from ``with`` on.
+    """Repositories at ``url``, while the ``with`` block lasts.
 
     Attributes:
-        repos: by id; change them as you like between requests.
-        requests: every one answered, in order.
-        cuts: for each coming GET of a body, after how many bytes to drop the connection.
+        repos: by id; tests may change them between requests.
+        requests: all answered requests, in order.
+        cuts: for each coming GET of a body, the number of bytes before the connection is dropped.
         datasets: names that are taken, but not by models.
-        writers: who may write into which organisation, the names by token.
-        objects: what was uploaded by LFS, by its sha256.
-        refusals: route to the status that everybody gets there.
+        writers: by token, the names of the organisations that the token may write to.
+        objects: LFS uploads by sha256.
+        refusals: route to the status that all clients get.
     """
 
     def __init__(self) -> None:
@@ -88,14 +88,14 @@ class HubServer:
         self.stop()
 
     def stop(self) -> None:
-        """Refuse every further connection."""
+        """Refuse all further connections."""
         if self.running:
             self.http.shutdown()
             self.http.server_close()
             self.running = False
 
     def commit(self, repo: str, files: dict[str, bytes], branch: str = "main") -> str:
-        """Make a commit with exactly these files the head of ``branch`` and return its id."""
+        """Make a commit with exactly these files the head of ``branch``; return its id."""
         stored = self.repos.setdefault(repo, Repo())
         commit = hashlib.sha1(repr((repo, len(stored.commits), sorted(files))).encode()).hexdigest()
         stored.commits[commit] = dict(files)
@@ -103,12 +103,12 @@ class HubServer:
         return commit
 
     def bodies(self) -> list[str]:
-        """Names of the files whose bytes were asked for, in order."""
+        """Names of the files whose bytes were requested, in order."""
         return [r.path.rsplit("/", 1)[1] for r in self.requests if r.method == "GET"]
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Answers one request. It speaks HTTP/1.0, so that no connection outlives the server."""
+    """Answers one request. HTTP/1.0, so that no connection stays open after the server stops."""
 
     def do_HEAD(self) -> None:
         self.answer()
@@ -123,7 +123,7 @@ class Handler(BaseHTTPRequestHandler):
         self.answer()
 
     def answer(self) -> None:
-        # Unread, it would break the connection before the client sees the answer.
+        # An unread body would break the connection before the client sees the answer.
         self.body = self.rfile.read(int(self.headers["Content-Length"] or 0))
         for name, pattern in ROUTES.items():
             if match := re.fullmatch(pattern, self.path):
@@ -133,7 +133,7 @@ class Handler(BaseHTTPRequestHandler):
         return self.refuse(404, "NotFound")
 
     def resolve(self, repo: str, revision: str, file: str) -> None:
-        """``/org/name/resolve/revision/file``: HEAD for what it is, GET for its bytes."""
+        """``/org/name/resolve/revision/file``: HEAD for the metadata, GET for the bytes."""
         stored = self.hub.repos.get(repo)
         if stored is None:
             return self.refuse(404, "RepoNotFound")
@@ -164,10 +164,10 @@ class Handler(BaseHTTPRequestHandler):
             end = start + self.hub.cuts.pop(0) if self.hub.cuts else len(content)
             self.wfile.write(content[start:end])
 
-    # uploading, in the order in which a client comes by
+    # upload, in the order of the client's requests
 
     def create_repo(self) -> None:
-        """``create_repo``: with a token that may write there, unless it is there already."""
+        """``create_repo``: needs a token that may write there, unless the repo exists."""
         asked = json.loads(self.body)
         repo = f"{asked['organization']}/{asked['name']}"
         if not self.may_write(repo):
@@ -192,14 +192,14 @@ class Handler(BaseHTTPRequestHandler):
         )
 
     def validate_card(self) -> None:
-        """The Hub looks at much more; here only that ``model-index`` comes with results."""
+        """The Hub checks much more; here only that ``model-index`` has results."""
         content = json.loads(self.body)["content"]
         if content.startswith("---\n"):
             return self.send_json({"errors": [], "warnings": []})
         return self.send_json({"errors": [{"message": "no metadata"}], "warnings": []}, 400)
 
     def preupload(self, repo: str, revision: str) -> None:
-        """Which files go by LFS: those that are no text."""
+        """Binary files go by LFS."""
         if not self.may_write(repo):
             return None
         if repo not in self.hub.repos:
@@ -233,7 +233,7 @@ class Handler(BaseHTTPRequestHandler):
         return self.send_json({"transfer": "basic", "objects": answers})
 
     def lfs_object(self, oid: str) -> None:
-        """The address is the permission, as with a signed one."""
+        """The address is the permission, like a signed address."""
         if hashlib.sha256(self.body).hexdigest() != oid:
             return self.refuse(400, "")
         self.hub.objects[oid] = self.body
@@ -245,7 +245,7 @@ class Handler(BaseHTTPRequestHandler):
         return self.send_json({}) if there else self.refuse(404, "")
 
     def take_commit(self, repo: str, revision: str) -> None:
-        """New files over those of the branch's head, from one JSON object a line."""
+        """Replace files of the branch's head; the request has one JSON object per line."""
         if not self.may_write(repo):
             return None
         stored = self.hub.repos[repo]
@@ -263,7 +263,7 @@ class Handler(BaseHTTPRequestHandler):
         )
 
     def may_write(self, repo: str) -> bool:
-        """Whether the token allows it; if not, the request is answered."""
+        """Whether the token allows writing; if not, send the answer."""
         if self.token not in self.hub.writers:
             self.refuse(401, "", {"X-Error-Message": "Invalid credentials in Authorization header"})
             return False

@@ -1,4 +1,4 @@
-"""The notebook in examples/, executed: ``python -m tests.notebook`` stores its outputs anew."""
+"""Run the notebook in examples/: ``python -m tests.notebook`` stores the new outputs."""
 
 import nbformat
 from nbclient import NotebookClient
@@ -9,12 +9,12 @@ NOTEBOOK = REPOSITORY / "examples" / "quickstart.ipynb"
 
 
 def stored() -> nbformat.NotebookNode:
-    """As it lies in the repository."""
+    """The notebook as stored in the repository."""
     return nbformat.read(NOTEBOOK, as_version=4)
 
 
 def executed() -> nbformat.NotebookNode:
-    """As the code and weights of today make it; without times, which would change every time."""
+    """The notebook with new outputs; without times, which would change every time."""
     notebook = stored()
     folder = {"metadata": {"path": str(NOTEBOOK.parent)}}
     options = {"record_timing": False, "coalesce_streams": True, "startup_timeout": 600}

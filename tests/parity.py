@@ -1,6 +1,6 @@
-"""Stored outputs of the shipped checkpoints: ``python -m tests.parity`` writes them anew.
+"""Stored outputs of the shipped checkpoints; ``python -m tests.parity`` writes new ones.
 
-They change when the weights change. If they change for any other reason, something is wrong.
+They should only change if the weights change.
 """
 
 from pathlib import Path

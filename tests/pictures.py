@@ -1,4 +1,4 @@
-"""Small pictures of every mode, and what they carry, for the tests of imaging and pipeline."""
+"""Small pictures of every mode, with metadata, for the tests of imaging and pipeline."""
 
 import struct
 from functools import cache
@@ -31,7 +31,7 @@ KINDS = (
 
 
 def picture(kind: str, size: tuple[int, int] = (24, 18), seed: int = 0) -> Image.Image:
-    """A picture of random pixels; what follows the mode in ``kind`` is its transparency."""
+    """A picture of random pixels; the words after the mode in ``kind`` select its transparency."""
     mode, _, transparency = kind.partition(" ")
     rng = np.random.default_rng(seed)
     shape = (size[1], size[0])
@@ -57,12 +57,12 @@ def picture(kind: str, size: tuple[int, int] = (24, 18), seed: int = 0) -> Image
 
 
 def deep_picture(kind: str, size: tuple[int, int] = (24, 18), seed: int = 0) -> DeepPicture:
-    """Random pixels of 16 bits: LA, RGB or RGBA, and maybe "transparent colour"."""
+    """Random pixels of 16 bits: LA, RGB or RGBA, optionally with "transparent colour"."""
     mode, _, transparency = kind.partition(" ")
     shape = (size[1], size[0], len(mode.removesuffix(";16")))
     pixels = np.random.default_rng(seed).integers(0, 65536, shape, np.uint16)
     if mode != "RGB;16":
-        pixels[:: max(2, size[1] // 2), :, -1] = 0  # a few rows cannot be seen
+        pixels[:: max(2, size[1] // 2), :, -1] = 0  # a few invisible rows
     info = {}
     if transparency:
         info["transparency"] = tuple(map(int, pixels[-1, 0]))
@@ -81,7 +81,7 @@ def same_pixels(a: Picture, b: Picture) -> bool:
     return a.tobytes() == b.tobytes()
 
 
-@cache  # it has the time of day in it
+@cache  # the profile contains the time of day
 def icc_profile() -> bytes:
     return ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 
@@ -102,7 +102,7 @@ SPACES = {
 
 
 def wide_profile(name: str) -> bytes:
-    """An ICC profile (version 4.3) of one of the spaces above, with nothing but what it needs."""
+    """An ICC profile (version 4.3) of one of the spaces above, with the required tags only."""
 
     def fixed(*numbers: float) -> bytes:
         return struct.pack(f">{len(numbers)}i", *(round(n * 65536) for n in numbers))
@@ -129,7 +129,7 @@ def wide_profile(name: str) -> bytes:
 
 
 def exif_block(orientation: int | None = None) -> bytes:
-    """EXIF with a maker, a date, a maker's own block, a place and maybe an orientation."""
+    """EXIF with a maker, a date, a maker note, a location and an optional orientation."""
     exif = Image.Exif()
     exif[MAKE] = "Testcam"
     if orientation is not None:

@@ -1,4 +1,4 @@
-"""The code in README and docs: found, and taken as a shell and Python would take it."""
+"""Find the code blocks in README and docs, and parse them as a shell and Python do."""
 
 import re
 import subprocess
@@ -24,7 +24,7 @@ BLOCK = re.compile(
 INLINE = re.compile(r"(?<!`)`((?:derefl|python) [^`\n]+)`(?!`)")
 
 PROGRAMS = ("derefl", "make", "pip", "pytest", "python")
-"""What is written down when a bash block calls it; everything else is not there."""
+"""Programs whose calls in bash blocks are recorded; other programs do not exist there."""
 
 STUB = """#!/bin/bash
 printf '%s\\x1f' "${0##*/}" "$@" >> "$LOG"
@@ -39,8 +39,9 @@ class Block:
     Attributes:
         language: ``python``, ``bash`` …
         code: its lines.
-        line: of its first one in the page.
-        why: why it is not run, from a comment before it: ``<!-- not run: WHY -->``.
+        line: number of its first line in the page.
+        why: the reason why the block is not run, from a comment before it:
+            ``<!-- not run: WHY -->``.
     """
 
     language: str
@@ -64,7 +65,7 @@ def blocks(page: str, language: str) -> list[Block]:
 def commands(page: str, folder: Path) -> list[list[str]]:
     """The calls of :data:`PROGRAMS` in a page's bash blocks, as bash expands them in ``folder``.
 
-    The programs are replaced by one that writes its arguments down.
+    Fake programs write their arguments to a file.
     """
     code = "\n".join(block.code for block in blocks(page, "bash"))
     stubs, log = folder / "stubs", folder / "log"
@@ -82,13 +83,13 @@ def commands(page: str, folder: Path) -> list[list[str]]:
         check=False,
     )
     calls = [call.split("\x1f")[:-1] for call in log.read_text().split("\x1e")[:-1]]
-    # A call that a wrong redirection or quote swallows would never be checked.
+    # A call that a wrong redirection or quote hides would never be checked.
     written = re.findall(rf"(?:^|\| )({'|'.join(PROGRAMS)}) ", code, re.MULTILINE)
     assert Counter(name for name, *_ in calls) >= Counter(written), (page, calls)
     return calls
 
 
 def inline_commands(page: str) -> list[list[str]]:
-    """Commands in running text, ``derefl remove … --reflection``, split at blanks."""
+    """Commands in running text, like ``derefl remove … --reflection``, split at spaces."""
     text = BLOCK.sub("", (REPOSITORY / page).read_text(encoding="utf-8"))
     return [code.split() for code in INLINE.findall(text)]

@@ -1,4 +1,4 @@
-"""``derefl bench`` and the scripts in examples/benchmarks measure what they say."""
+"""``derefl bench`` and the scripts in examples/benchmarks."""
 
 import json
 import re
@@ -30,7 +30,7 @@ def student(tmp_path):
 
 @pytest.fixture
 def rows(capsys):
-    """The printed table: one dict of strings for each row, by the words of the header."""
+    """The printed table: one dict of strings per row, with the words of the header as keys."""
 
     def rows():
         lines = capsys.readouterr().out.splitlines()
@@ -93,7 +93,7 @@ def test_encode(student, rows):
 
 
 def test_rates_count_items_not_calls(monkeypatch):
-    """By a clock that moves 10 ms at every look: some ten calls of 5 items in 0.1 s."""
+    """With a clock that advances 10 ms per call: some ten calls of 5 items in 0.1 s."""
     ticks = iter(range(100))
     monkeypatch.setattr(time, "perf_counter", lambda: next(ticks) / 100)
     assert 400 < encode.rate(lambda batch: None, 5, 0.1) < 600

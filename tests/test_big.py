@@ -1,4 +1,4 @@
-"""Photos larger than the network looks at: tiles, strips, and what is carried to full size."""
+"""Photos larger than the network's input: tiles, strips, and changes carried to full size."""
 
 import subprocess
 import sys
@@ -29,20 +29,20 @@ from tests.pictures import KINDS, picture, same_pixels
 
 @pytest.fixture
 def small_limits(monkeypatch):
-    """Photos of a few hundred pixels are large, a strip has a few rows."""
+    """Photos of a few hundred pixels count as large, and a strip has a few rows."""
     monkeypatch.setattr(big, "WHOLE", 20 * 20)
     monkeypatch.setattr(strips, "STRIP", 200)
 
 
 def photo(height, width):
-    """Something with shapes, float32 [1 3 h w] in [0, 1]."""
+    """A picture with shapes, float32 [1 3 h w] in [0, 1]."""
     coarse = torch.rand(1, 3, 12, 16, generator=torch.Generator().manual_seed(0))
     smooth = F.interpolate(coarse, (height, width), mode="bicubic")
     return (smooth + (smooth[:, :, :, :1] > 0.5) * 0.2).clamp(0, 1)
 
 
 def together(bands):
-    """Bands from top to bottom as one tensor."""
+    """Bands from top to bottom, joined into one tensor."""
     at, whole = 0, []
     for top, band in bands:
         assert top == at
@@ -100,11 +100,11 @@ def test_pieces_make_the_picture_again(kind, small_limits):
     assert torch.equal(apart, strips.to_tensor(image))
 
 
-# carried from small to large
+# from small to full size
 
 
 def test_a_change_that_follows_the_picture_is_carried_exactly():
-    """Where D is linear in I, the large I gives the large D, sharp edges included."""
+    """If D is linear in I, the full-size I gives the full-size D, with sharp edges."""
     large = (torch.arange(160) // 10 % 2 * 0.8 + 0.1).expand(1, 3, 160, 160)
     small = F.interpolate(large, (40, 40), mode="bilinear", antialias=True)
     gain, offset = gain_and_offset(small, 0.2 - 0.5 * small, radius=4, eps=1e-6)
@@ -161,7 +161,7 @@ def test_identity_of_large_deep_pictures(tiny, monkeypatch, small_limits):
 
 
 def test_strips_do_not_show(tiny, monkeypatch):
-    """One strip or many, of a photo that is looked at small: the same pixels."""
+    """One strip or many strips give the same pixels."""
     monkeypatch.setattr(big, "WHOLE", 48 * 48)
     image = picture("RGB", (150, 140))
     whole = tiny.dereflect(image)
@@ -180,7 +180,7 @@ def test_no_such_detail(tiny):
 
 
 def test_tiles_of_a_shift_invariant_look_are_the_whole():
-    """Without the picture-wide means nothing depends on where a tile is cut."""
+    """Without the means over the picture, the result does not depend on the tiles."""
     kernel = torch.rand(3, 1, 9, 9, generator=torch.Generator().manual_seed(0))
     look = lambda x: F.conv2d(F.pad(x, [4] * 4, mode="reflect"), kernel, groups=3)  # noqa: E731
     for height, width in ((700, 1201), (1100, 40)):
@@ -212,7 +212,7 @@ def test_tiles_agree_with_the_whole(shipped, monkeypatch):
     assert whole.abs().mean() * 255 > 2
     assert (tiled - whole).abs().mean() * 255 < 0.5
     monkeypatch.setattr(big, "picture_means", lambda *_: [])
-    monkeypatch.setattr(big, "replaying", lambda _: nullcontext())  # each tile for itself
+    monkeypatch.setattr(big, "replaying", lambda _: nullcontext())  # separate means for each tile
     apart = together(big.tiled(shipped.look, rows, side=768))
     assert (apart - whole).abs().mean() > 2 * (tiled - whole).abs().mean()
 
@@ -222,7 +222,7 @@ def test_means_are_recorded_and_replayed(tiny):
     with torch.inference_mode():
         with recording(torch.ones(64, 96)) as means:
             expected = tiny(x).transmission
-        assert len(means) == 2 * 7  # two streams, and as many blocks
+        assert len(means) == 2 * 7  # two streams with seven blocks each
         with replaying(means):
             torch.testing.assert_close(tiny(x).transmission, expected)
         with replaying([mean + 100 for mean in means]):
@@ -281,7 +281,7 @@ def test_tile_side_follows_the_memory(monkeypatch):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux keeps to RLIMIT_AS")
 def test_memory_that_really_runs_out_is_one_sentence():
-    """In a process of its own, for oneDNN does not always recover."""
+    """In a separate process, because oneDNN does not always recover."""
     code = """
 import resource
 from pathlib import Path
@@ -307,7 +307,7 @@ except ImageError as error:
 
 
 def test_threads_share_a_model_with_photos_of_all_sizes(tiny, monkeypatch):
-    """Eight threads, small and large photos, both details: exactly what one thread makes."""
+    """Eight threads, small and large photos, both details: exactly the results of one thread."""
     monkeypatch.setattr(big, "WHOLE", 64 * 64)
     monkeypatch.setattr(memory, "LARGEST_SIDE", 512)
     monkeypatch.setattr(big, "OVERLAP", 256)
@@ -362,6 +362,6 @@ def test_one_bad_value_is_enough(tiny):
 
 
 def test_values_a_little_outside_are_taken(tiny):
-    """Bicubic resizing overshoots; that is no mistake of anybody's."""
+    """Bicubic resizing overshoots, which is not an error."""
     x = torch.rand(1, 3, 32, 32) * 1.04 - 0.02
     assert tiny(x).transmission.isfinite().all()

@@ -1,4 +1,4 @@
-"""All code in README and docs runs, or is at least what the code of today understands."""
+"""All code in README and docs runs, or at least fits the current code."""
 
 import ast
 import contextlib
@@ -36,15 +36,15 @@ NOT_RUN = {
     ("docs/scale_out.md", "needs a PostgreSQL"): 1,
     ("docs/scale_out.md", "reads what the example wrote"): 1,
 }
-"""Python blocks that are only looked at: page, what the page says why, how many."""
+"""Python blocks that are checked but not run: page, the reason on the page, number of blocks."""
 
 RUN = ("index", "models", "remove", "search")
-"""Commands that are run with the pages' own arguments; the others are parsed."""
+"""Commands that run with the arguments of the pages; other commands are only parsed."""
 
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """A working folder with all files that the pages speak of; small pictures, real weights."""
+    """A working folder with all files that the pages mention; small pictures, real weights."""
     monkeypatch.chdir(tmp_path)
     photos = sorted(PICTURES.glob("through_glass/*.jpg"))
     names = ("window.jpg", "query.jpg", "a.jpg", "b.jpg", "photos/1.jpg", "photos/more/2.jpg")
@@ -59,7 +59,7 @@ def folder(tmp_path, monkeypatch):
 
 
 def given(page):
-    """What a page takes for granted, by its name in the code."""
+    """The names that a page uses without defining them."""
     photos = sorted((PICTURES / "layers").glob("*.jpg"))[:2]
     if page == "README.md":
         return {"x": torch.rand(1, 3, 32, 32), "paths": photos}
@@ -81,10 +81,10 @@ def test_the_list_of_what_is_not_run_is_complete():
 
 @pytest.mark.parametrize("page", pages_with("python"))
 def test_python_of_the_docs_runs(page, folder):
-    """The blocks of a page share their names, as a reader would type them one after the other."""
+    """The blocks of a page share their names, as if typed one after the other."""
     namespace = given(page)
     for block in blocks(page, "python"):
-        code = "\n" * block.line + block.code  # so that a traceback names the page's line
+        code = "\n" * block.line + block.code  # so that a traceback has the page's line number
         if block.why:
             check_calls(ast.parse(code, page))
         else:
@@ -92,7 +92,7 @@ def test_python_of_the_docs_runs(page, folder):
 
 
 def check_calls(tree):
-    """Code that is not run: what it imports from derefl exists and has these arguments."""
+    """Check code that does not run: its imports from derefl exist and accept these arguments."""
     ours = {name: getattr(derefl, name) for name in derefl.__all__}
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and node.module.split(".")[0] == "derefl":
@@ -124,7 +124,7 @@ def test_commands_in_running_text_are_understood(page):
 
 
 def check_command(call):
-    """A call of a program that a reader would make."""
+    """Check a call of a program."""
     program, *arguments = call
     for path in (a for a in arguments if re.match(r"(configs|examples|tests)/[^:]+\.\w+$", a)):
         assert (REPOSITORY / path).is_file(), call
@@ -146,7 +146,7 @@ def check_command(call):
 
 
 def refused(arguments, parser):
-    """The parser's error for these arguments, if any; … stands for a value or for some more."""
+    """The parser's error for these arguments, if any; … stands for one or more values."""
     without = [a for a in arguments if a != "…"]
     errors = [error_of(arguments, parser), error_of(without, parser)]
     if None in errors or (len(without) < len(arguments) and "are required" in errors[1]):
@@ -155,7 +155,7 @@ def refused(arguments, parser):
 
 
 def error_of(arguments, parser):
-    """What argparse prints, None if nothing is wrong."""
+    """The error that argparse prints; None without an error."""
     said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said), contextlib.redirect_stdout(io.StringIO()):
@@ -177,7 +177,7 @@ def test_quick_commands_of_the_docs_do_what_they_are_for(page, folder):
     for program, *arguments in commands(page, folder):
         if program != "derefl" or arguments[0] not in RUN or {"-", "…"} & {*arguments}:
             continue
-        # The lines of a block are often alternatives that write to one place.
+        # The lines of a block are often alternatives with the same output.
         writes = "-o" in arguments or "--contact-sheet" in arguments
         if writes and not {"--resume", "--update"} & {*arguments}:
             arguments = [*arguments, "--overwrite"]
@@ -188,7 +188,7 @@ def test_quick_commands_of_the_docs_do_what_they_are_for(page, folder):
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
-    """The documentation site, built as `make docs` does: a warning is an error."""
+    """The documentation site, built as by `make docs`, with warnings as errors."""
     from mkdocs.commands.build import build
     from mkdocs.config import load_config
 

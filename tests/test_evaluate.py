@@ -1,4 +1,4 @@
-"""The evaluator: protocols, layouts, errors."""
+"""The evaluation: protocols, layouts, errors."""
 
 import json
 import shutil
@@ -49,7 +49,7 @@ def test_resize32_is_per_channel_and_resized_down(identity, tmp_path):
     assert report.input_psnr == pytest.approx(np.mean(psnr))
     assert report.input_ssim == pytest.approx(np.mean(ssim))
     joint = evaluate(identity, tmp_path, "native8").input_psnr
-    assert abs(joint - report.input_psnr) > 0.1  # the protocols are not the same thing
+    assert abs(joint - report.input_psnr) > 0.1  # the protocols give different results
 
 
 def test_pictures_and_json(tiny, pair_folder, tmp_path):

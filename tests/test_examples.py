@@ -1,4 +1,4 @@
-"""Every program in examples/ does what it says, from any folder."""
+"""Every program in examples/ works, from any folder."""
 
 import json
 import re
@@ -14,12 +14,12 @@ from tests.notebook import NOTEBOOK, executed, stored
 
 EXAMPLES = REPOSITORY / "examples"
 MAKERS = {"make_composites", "make_failures"}
-"""These make pictures of the repository anew, and are run when those are to change."""
+"""These write pictures of the repository, and only run to change the pictures."""
 
 
 @pytest.fixture
 def run(tmp_path, monkeypatch, capsys):
-    """Runs an example in an empty folder and returns what it prints."""
+    """Runs an example in an empty folder and returns its printed output."""
     monkeypatch.chdir(tmp_path)
 
     def run(name, *arguments):
@@ -47,7 +47,7 @@ def test_photo_search(run):
 
 
 def test_stream_hashing(run):
-    """What came first is still found after the last chunk."""
+    """Items of the first chunk are still found after the last chunk."""
     last = run("stream_hashing").split("6 photos seen")[1]
     assert re.findall(r"finds (\w+)", last) == ["coffee", "church"]
 
@@ -88,13 +88,13 @@ def test_ablate_reflection_compares_variants_on_the_same_pictures(
 
 
 def outputs(notebook, kind):
-    """All that the cells of a notebook printed (``text``), or their pictures (``image/jpeg``)."""
+    """The printed texts (``text``) or the pictures (``image/jpeg``) of a notebook's cells."""
     every = [o for cell in notebook.cells for o in cell.get("outputs", [])]
     return [found for o in every if (found := o.get("data", o).get(kind))]
 
 
 def test_the_notebook_runs_and_shows_what_it_did():
-    """The stored outputs are those of the shipped weights: same photos found, same decibels."""
+    """The stored outputs fit the shipped weights: same photos found, same decibels."""
     assert NOTEBOOK.stat().st_size < 400_000
     assert len(outputs(stored(), "image/jpeg")) == 5
     before, now = ("".join(outputs(n, "text")) for n in (stored(), executed()))

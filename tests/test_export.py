@@ -1,4 +1,4 @@
-"""Exported models give torch's numbers, of any size, and run without torch."""
+"""Exported models give torch's numbers for any size, and run without torch."""
 
 import json
 import subprocess
@@ -36,7 +36,7 @@ def shipped(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def remover():
-    """A small model that changes what it is given, and the same in onnxruntime."""
+    """A small model that changes its input, and the same model in onnxruntime."""
     torch.manual_seed(0)
     model = ReflectionRemover(TINY).eval()
     for name, parameter in model.named_parameters():
@@ -45,7 +45,7 @@ def remover():
     return model, cpu_session(to_onnx(graphs(model).graphs[0], {})[0])
 
 
-# Below 128 pixels dereflect looks once; 16 is the least; windows are full at 256.
+# dereflect runs the network once below 128 pixels; the minimum is 16; windows are full at 256.
 @pytest.mark.parametrize("shape", [(2, 140, 201), (1, 127, 300), (3, 16, 40), (1, 256, 256)])
 def test_pictures_of_any_size_come_out_as_from_torch(remover, shape):
     model, session = remover
@@ -150,7 +150,7 @@ def test_what_cannot_be_is_refused(arguments, words, tmp_path, monkeypatch, caps
 
 
 class DoublesBatches(torch.nn.Module):
-    """A trace keeps one branch only."""
+    """A trace keeps only one branch."""
 
     def forward(self, x):
         return (2 * x if len(x) > 1 else x,)

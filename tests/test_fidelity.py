@@ -1,7 +1,7 @@
-"""What the network leaves alone is in the written file as it was in the file that was read.
+"""Parts of a picture that the network does not change are the same in the written file.
 
-Each row of the table in docs/pictures.md goes from file to file through a network that returns its
-input. Both files are read by Pillow, pypng or tifffile, not by derefl.
+Each row of the table in docs/pictures.md is tested from file to file, with a network that returns
+its input. Pillow, pypng or tifffile, not derefl, read both files.
 """
 
 import io
@@ -43,7 +43,7 @@ RE_ENCODING = {
 
 @pytest.fixture
 def through(tiny, monkeypatch, tmp_path):
-    """A file that went through derefl, with a network that returns its input."""
+    """A file after ``derefl`` with a network that returns its input."""
     monkeypatch.setattr(tiny, "forward", lambda x: Layers(x, x * 0, x * 0))
 
     def go(path: Path) -> Path:
@@ -56,7 +56,7 @@ def through(tiny, monkeypatch, tmp_path):
 
 
 def read(path: Path) -> Image.Image:
-    """As Pillow reads it, upright."""
+    """Read with Pillow, upright."""
     with Image.open(path) as image:
         return ImageOps.exif_transpose(image)
 
@@ -75,7 +75,7 @@ def format_of(path: Path) -> str | None:
         return image.format
 
 
-# formats that lose nothing
+# lossless formats
 
 PNG_KINDS = [kind for kind in KINDS if kind not in ("CMYK", "I", "I;16B")]
 TIFF_KINDS = [kind for kind in KINDS if kind not in ("I",) and " " not in kind]
@@ -169,7 +169,7 @@ def test_tiff_of_16_bits(through, tmp_path, kind, how, order):
 
 
 def turned(image: DeepPicture, orientation: int) -> np.ndarray:
-    """Its second channel, turned by Pillow."""
+    """The second channel, turned by Pillow."""
     flat = Image.frombytes("I;16", image.size, image.pixels[..., 1].astype("<u2").tobytes())
     flat.info["exif"] = exif_block(orientation)
     return np.asarray(ImageOps.exif_transpose(flat))
@@ -203,7 +203,7 @@ def test_tiff_of_16_bits_is_turned_and_carries_what_it_carried(through, tmp_path
 
 
 def test_16_bits_are_really_processed(tiny, monkeypatch, tmp_path):
-    """All values fall into one 8-bit level; halved, 256 different ones must remain."""
+    """All values fall into one 8-bit level; after halving, 256 different values must remain."""
     monkeypatch.setattr(tiny, "forward", lambda x: Layers(x * 0.5, x, x))
     values = (np.arange(256, dtype=np.uint16) * 2 + 30000).reshape(16, 16, 1).repeat(3, axis=2)
     save_picture(tiny.dereflect(DeepPicture(values)), tmp_path / "a.png")
@@ -213,7 +213,7 @@ def test_16_bits_are_really_processed(tiny, monkeypatch, tmp_path):
 
 
 def test_tiff_with_alpha_multiplied_in(tmp_path):
-    """It comes out with alpha stored apart; half of the range of values is all that it holds."""
+    """The output stores alpha separately; its values cover only half of the range."""
     pixels = deep_picture("RGBA;16").pixels
     pixels[..., 3] = 32768
     stored = pixels.copy()
@@ -238,7 +238,7 @@ def test_colours_of_a_png_without_profile_are_kept(through, tmp_path):
     assert info["chromaticity"] == tuple(n / 100_000 for n in numbers)
 
 
-# formats that lose something: no more than by writing the picture once more
+# lossy formats: no more loss than by one more encoding
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -254,7 +254,7 @@ def test_jpeg_of_each_orientation(through, tmp_path, orientation):
 
 
 def again(image: Image.Image, name: str) -> Image.Image:
-    """Decoded after it was encoded once more, by nothing but Pillow."""
+    """Decoded after one more encoding, by Pillow alone."""
     buffer = io.BytesIO()
     image.save(buffer, name, **RE_ENCODING[name])
     return Image.open(buffer)
@@ -264,7 +264,7 @@ def again(image: Image.Image, name: str) -> Image.Image:
 @pytest.mark.parametrize("kind", ["L", "RGB", "RGBA", "CMYK"])
 def test_lossy(through, tmp_path, kind, name):
     if (kind, name) in {("RGBA", "JPEG"), ("RGBA", "AVIF"), ("CMYK", "WEBP"), ("CMYK", "AVIF")}:
-        return  # the format cannot hold it, or not exactly; test_imaging says what happens
+        return  # the format cannot store it exactly; test_imaging covers this case
     path = tmp_path / f"in.{name.lower()}"
     picture(kind, (40, 32)).resize((20, 16)).save(path, **CARRIED)
     result = through(path)
@@ -309,11 +309,11 @@ def test_wide_colours_are_not_shifted(through, tmp_path, space, suffix):
     check_carried(result, wide_profile(space))
     seen = [np.asarray(as_seen(read(p))).astype(int) for p in (path, result)]
     assert np.abs(seen[0] - seen[1]).mean() <= (2 if suffix in (".jpg", ".webp") else 0)
-    assert np.abs(seen[1] - np.asarray(read(result))).mean() > 5  # the profile does something
+    assert np.abs(seen[1] - np.asarray(read(result))).mean() > 5  # the profile has an effect
 
 
 def as_seen(image: Image.Image) -> Image.Image:
-    """The colours that a colour-managed screen shows, in sRGB."""
+    """The colours on a colour-managed screen, in sRGB."""
     profile = ImageCms.ImageCmsProfile(io.BytesIO(image.info["icc_profile"]))
     srgb = ImageCms.createProfile("sRGB")
     result = ImageCms.profileToProfile(image, profile, srgb, outputMode="RGB")
@@ -322,7 +322,7 @@ def as_seen(image: Image.Image) -> Image.Image:
 
 
 def test_pixels_are_processed_in_the_encoding_of_the_picture(tmp_path):
-    """Not converted to sRGB and back, which would round twice and clip what sRGB cannot show."""
+    """Not converted to sRGB and back: this would round twice and clip colours outside sRGB."""
     image = picture("RGB")
     image.save(tmp_path / "a.png", icc_profile=wide_profile("Display P3"))
     assert (to_tensor(open_picture(tmp_path / "a.png")) == to_tensor(image)).all()

@@ -1,10 +1,10 @@
-"""Files that somebody tampered with: the object, or one line of error; no crash and no gigabytes.
+"""Files with edited bytes: a valid object or a one-line error, without a crash or high memory use.
 
-In the suite each test tries a few cases, always the same. More, and other ones:
+The normal test run tries a few fixed cases per test. For more and other cases:
 
     DEREFL_FUZZ=5000 pytest tests/test_fuzz.py
 
-docs/robustness.md says how many were tried, and what they found.
+docs/robustness.md reports the number of cases and the results.
 """
 
 import json
@@ -53,13 +53,13 @@ from tests.zoo.net import entry as manifest_entry
 
 
 def fuzz(cases: int) -> settings:
-    """So many cases, or as many as DEREFL_FUZZ says."""
+    """The number of cases: the default, or DEREFL_FUZZ."""
     return settings(max_examples=CASES or cases)
 
 
 @pytest.fixture(autouse=True)
 def little_memory():
-    """Fail if the peak of the process rose by more than half a gibibyte."""
+    """Fail if the peak memory of the process rose by more than half a gibibyte."""
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     yield
     risen = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
@@ -67,7 +67,7 @@ def little_memory():
 
 
 def outcome(function, *expected: type[DereflError]) -> Any:
-    """What it gives, or None for one of these errors, whose message has to be short."""
+    """The result, or None for one of these errors, whose message must be short."""
     try:
         return function()
     except expected as error:
@@ -77,7 +77,7 @@ def outcome(function, *expected: type[DereflError]) -> Any:
 
 @st.composite
 def edits(draw, size: int):
-    """A function that flips, inserts, cuts out or repeats bytes of a file."""
+    """A function that flips, inserts, removes or repeats bytes of a file."""
     kind = draw(st.sampled_from(["flip", "insert", "cut", "repeat", "truncate"]))
     place = draw(st.integers(0, size - 1))
     piece = draw(st.binary(min_size=1, max_size=12))
@@ -109,14 +109,14 @@ values = st.recursive(
     ),
     max_leaves=8,
 )
-"""JSON of any shape."""
+"""Any JSON value."""
 
 DEEP = "[" * 100_000 + "]" * 100_000
 
 
 @st.composite
 def changed(draw, value: Any):
-    """The same JSON but for one value somewhere within, which is gone or another."""
+    """The same JSON with one value removed or replaced."""
     if isinstance(value, dict | list) and value and draw(st.integers(0, 5)):
         keys = list(value) if isinstance(value, dict) else list(range(len(value)))
         key = draw(st.sampled_from(keys))
@@ -133,7 +133,7 @@ def changed(draw, value: Any):
 
 
 def make_index(path: Path, ids, appended: int = 0) -> bytes:
-    """The bytes of an index, of whose codes some were appended to the file later."""
+    """The bytes of an index, with some codes appended later."""
     codes = np.random.default_rng(0).integers(0, 256, (len(ids), 8), np.uint8)
     index = HashIndex(64, "net", "ab" * 32)
     first = len(ids) - appended
@@ -147,7 +147,7 @@ def make_index(path: Path, ids, appended: int = 0) -> bytes:
 
 
 def use(path: Path, verify: bool) -> tuple:
-    """Everything that an index file can be asked; what came back."""
+    """Use an index file in all ways, and return the results."""
     index = HashIndex.load(path, verify=verify)
     query = np.zeros(8, np.uint8) if index.bits == 64 else index.codes[:1]
     hits = index.search(query, k=3)
@@ -196,7 +196,7 @@ SQL_VALUES = st.none() | st.integers(-(2**63), 2**63 - 1) | st.text() | st.binar
 @given(data=st.data())
 @fuzz(40)
 def test_a_forged_index_gives_an_index_or_one_line(index_content, data):
-    """Any values in any column, with right checksums."""
+    """Any values in any column, with correct checksums."""
     path, content = index_content
     path.write_bytes(content)
     json_text = st.recursive(SQL_VALUES, st.lists).filter(is_json).map(json.dumps)
@@ -221,7 +221,7 @@ def is_json(value):
 
 
 def seal(database):
-    """Make the checksums of an index right."""
+    """Correct the checksums of an index."""
     rows = database.execute("SELECT codes, ids, stamps, number FROM block").fetchall()
     about = dict(database.execute("SELECT * FROM meta WHERE key != 'crc32' ORDER BY key"))
     with suppress(TypeError, ValueError), database:
@@ -242,7 +242,7 @@ def load(path, **options):
 @given(data=st.data())
 @fuzz(40)
 def test_an_edited_checkpoint_is_refused_or_of_the_same_layout(tmp_path, data):
-    """Its sha256 not being known, numbers may differ; the module is whole all the same."""
+    """Without a known sha256, numbers may differ, but the module is complete."""
     path = save_net(tmp_path / "net.safetensors", make_net())
     content, sha256 = path.read_bytes(), file_sha256(path)
     path.write_bytes(data.draw(edits(len(content)))(content))
@@ -268,7 +268,7 @@ def test_every_flipped_byte_of_a_listed_checkpoint_is_refused(tmp_path):
 @given(data=st.data())
 @fuzz(40)
 def test_a_forged_header_of_a_checkpoint_gives_a_module_or_one_line(tmp_path, data):
-    """Dtypes, shapes, overlapping offsets and metadata of any JSON."""
+    """Dtypes, shapes, overlapping offsets and metadata with any JSON."""
     path = save_net(tmp_path / "net.safetensors", make_net())
     content = path.read_bytes()
     (length,) = struct.unpack("<Q", content[:8])
@@ -280,7 +280,7 @@ def test_a_forged_header_of_a_checkpoint_gives_a_module_or_one_line(tmp_path, da
 
 
 def with_config(path: Path, kind: str, config: Any) -> Path:
-    """A copy of a checkpoint that claims another config."""
+    """A copy of a checkpoint with another config."""
     from safetensors.torch import load_file, save_file
 
     copy = path.with_name("forged.safetensors")
@@ -399,7 +399,7 @@ def listing(tmp_path, monkeypatch):
 
 
 def look_up() -> None:
-    """Everything that is read from a manifest; no path of it leads out of the package."""
+    """Read all of a manifest; its paths must not leave the package."""
     for listed in list_models():
         assert hash(listed.sha256) and listed.bytes + listed.parameters is not None
         bundled = manifest.bundled_file(listed)

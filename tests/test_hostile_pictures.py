@@ -1,4 +1,4 @@
-"""Files that are not what they say: an error in one line, and nothing half-written."""
+"""Damaged and disguised files: a one-line error, and no half-written output."""
 
 import io
 import os
@@ -40,7 +40,7 @@ def written(image: object, suffix: str, folder: Path) -> bytes:
 
 @pytest.fixture(scope="module")
 def specimens(tmp_path_factory) -> dict[str, bytes]:
-    """A small file of each format that is read, with profile and EXIF; name to content."""
+    """A small file of each supported format, with profile and EXIF; name to content."""
     folder = tmp_path_factory.mktemp("specimens")
     carried = {"exif": exif_block(6), "icc_profile": wide_profile("Adobe RGB")}
     rgb, rgba = picture("RGB"), picture("RGBA")
@@ -73,7 +73,7 @@ NAMES = [
 
 @pytest.fixture
 def refused(tmp_path):
-    """Open a file that cannot be opened, and give the one line that says why."""
+    """Open a file that cannot be opened, and give the one-line reason."""
 
     def refuse(path: object, **options: float) -> str:
         with warnings.catch_warnings(record=True) as said, pytest.raises(DereflError) as info:
@@ -90,7 +90,7 @@ def refused(tmp_path):
 
 @pytest.fixture
 def remove_fails(checkpoint, tmp_path, capsys):
-    """Run ``derefl remove`` on what cannot work, and give the lines of its errors."""
+    """Run ``derefl remove`` on input that fails, and give the lines of its errors."""
 
     def run(*inputs: object, output: str = "out") -> list[str]:
         target = tmp_path / "outputs" / output
@@ -117,7 +117,7 @@ def test_every_specimen_opens(specimens, tmp_path):
 
 
 ENDING = {"a.jpg": 2, "progressive.jpg": 2, "palette.png": 4, "deep.png": 4, "a.png": 4, "a.gif": 4}
-"""Bytes at the end of a file without which all of its pixels are still there."""
+"""Bytes at the end of a file that can be missing without a loss of pixels."""
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -235,7 +235,7 @@ def test_pipes_and_devices_do_not_keep_us_waiting(tmp_path, refused, remove_fail
 
 @pytest.fixture
 def unprivileged():
-    """Go on as nobody, for whom files can be closed; only root can, and only root has to."""
+    """Run as the user nobody, because root can read all files; does nothing without root."""
     if os.geteuid() != 0:
         yield
         return
@@ -248,7 +248,7 @@ def unprivileged():
 
 def test_files_that_may_not_be_read_are_refused(tmp_path, specimens, refused, unprivileged):
     path = tmp_path / "closed.png"
-    if os.geteuid() != 65534:  # or else the folder of the test is root's alone
+    if os.geteuid() != 65534:  # otherwise only root may read the folder of the test
         path.write_bytes(specimens["a.png"])
         path.chmod(0)
     assert "Permission denied" in refused(path)
@@ -302,7 +302,7 @@ def test_what_pillow_itself_refuses_is_not_called_damaged(specimens, tmp_path, m
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1)
     try:
         opened = open_picture(path)
-    except ImageError as error:  # from Pillow 13 on
+    except ImageError as error:  # with Pillow 13 and later
         assert "larger than Pillow reads of its format" in str(error)
     else:
         assert same_pixels(opened, picture("RGB"))
@@ -336,7 +336,7 @@ def test_several_pictures_in_a_file_are_refused(
 
 
 def test_previews_do_not_count_as_pictures(tmp_path):
-    """Cameras put further JPEGs behind a JPEG, scanners small copies into a TIFF."""
+    """Cameras put more JPEGs behind a JPEG, scanners small copies into a TIFF."""
     photo, preview = picture("RGB"), picture("RGB", (8, 6))
     (tmp_path / "a.jpg").write_bytes(encoded("MPO", photo, save_all=True, append_images=[preview]))
     assert open_picture(tmp_path / "a.jpg").size == (24, 18)
@@ -346,7 +346,7 @@ def test_previews_do_not_count_as_pictures(tmp_path):
     assert same_pixels(open_picture(tmp_path / "a.tif"), photo)
 
 
-# whatever comes
+# random edits
 
 
 EDITS = st.tuples(
@@ -357,7 +357,7 @@ EDITS = st.tuples(
 
 
 def edited(content: bytes, edits: list[tuple[str, float, bytes]]) -> bytes:
-    """A file after somebody was at it."""
+    """A file after edits."""
     for action, where, junk in edits:
         place = int(where**2 * len(content))  # more often near the start, where headers are
         if action == "replace":
@@ -387,7 +387,7 @@ def test_damaged_files_give_a_picture_or_an_error(specimens, tmp_path, name):
             else:
                 assert isinstance(opened, Image.Image | DeepPicture)
                 assert 0 < opened.width * opened.height <= 1e6
-                with suppress(DereflError):  # of a mode that no TIFF holds
+                with suppress(DereflError):  # no TIFF has this mode
                     save_picture(opened, tmp_path / "out.tif", overwrite=True)
         assert [str(warning.message) for warning in said] == []
 

@@ -361,7 +361,7 @@ def test_every_format_carries_what_the_picture_carries(tmp_path, kind, suffix):
     back = open_picture(tmp_path / f"picture{suffix.upper()}")
     assert back.size == image.size
     check_carried(back)
-    if suffix in (".jpg", ".jpeg", ".png", ".tif", ".tiff"):  # the others have no resolution
+    if suffix in (".jpg", ".jpeg", ".png", ".tif", ".tiff"):  # the other formats have no resolution
         assert back.info["dpi"] == pytest.approx((300, 300), abs=0.1)
 
 
@@ -444,7 +444,7 @@ OPAQUE = {
     "RGBA": ("jpg webp tif avif heic", COLOURS.convert("RGBA")),
     "LA": ("jpg webp tif avif heic", GREY.convert("LA")),
     "PA": ("jpg webp", COLOURS.quantize().convert("PA")),
-    "P": ("jpg tif avif", COLOURS.quantize(200)),  # colour 255 is nowhere
+    "P": ("jpg tif avif", COLOURS.quantize(200)),  # colour 255 is not used
     "L": ("jpg webp tif", GREY.point(lambda level: min(level, 254))),
     "RGB": ("jpg webp tif", COLOURS.point(lambda level: min(level, 254))),
     "RGBA;16": (
@@ -502,7 +502,7 @@ def test_sizes_that_a_format_cannot_hold_are_known_before(tmp_path, suffix):
     if side > 70_000:
         return
     largest = Image.new("L", (side, 8))
-    if suffix not in (".heic", ".heif"):  # x265 takes long
+    if suffix not in (".heic", ".heif"):  # x265 is slow
         save_picture(largest, tmp_path / f"a{suffix}")
         assert open_picture(tmp_path / f"a{suffix}").size == (side, 8)
     for size in ((side + 1, 8), (8, side + 1)):
@@ -511,7 +511,7 @@ def test_sizes_that_a_format_cannot_hold_are_known_before(tmp_path, suffix):
 
 
 def test_exif_of_any_length(tmp_path):
-    """Pillow reads EXIF from several segments of a JPEG, but refuses to write such."""
+    """Pillow reads EXIF from several segments of a JPEG, but cannot write several."""
     exif = Image.Exif()
     exif[MAKE] = "Testcam"
     note = np.random.default_rng(0).integers(0, 256, 150_000, np.uint8).tobytes()
@@ -528,7 +528,7 @@ def test_exif_of_any_length(tmp_path):
 
 def test_what_a_picture_carries_is_tried_before_the_work(tmp_path):
     image = picture("RGB")
-    image.info["comment"] = bytes(70_000)  # of a GIF, say; a JPEG holds 64 kB
+    image.info["comment"] = bytes(70_000)  # from a GIF, for example; a JPEG holds 64 kB
     for check in (check_picture, save_picture):
         with pytest.raises(ImageError, match=r"a\.jpg cannot be written"):
             check(image, tmp_path / "a.jpg")
@@ -537,7 +537,7 @@ def test_what_a_picture_carries_is_tried_before_the_work(tmp_path):
 
 
 def test_a_picture_straight_from_pillow(tmp_path):
-    """It is turned upright, or a TIFF, which keeps no orientation, would show it lying."""
+    """The picture is turned upright, because TIFF files do not keep the orientation."""
     image = picture("RGB", (40, 20))
     exif = exif_block(6)
     image.save(tmp_path / "a.png", exif=exif, dpi=(300, 300), icc_profile=icc_profile())
@@ -605,7 +605,7 @@ def test_rotated_tiff_is_turned_once(tmp_path):
 
 
 def test_jpeg_layout_tags_do_not_spoil_a_tiff(tmp_path):
-    """Some phones write width and height into EXIF, where a TIFF has its own."""
+    """Some phones write width and height into EXIF; a TIFF has its own tags."""
     exif = Image.Exif()
     exif[0x0100], exif[0x0101], exif[MAKE] = 9999, 9999, "Phone"
     image = picture("RGB")
@@ -617,7 +617,7 @@ def test_jpeg_layout_tags_do_not_spoil_a_tiff(tmp_path):
 
 
 def bad_files(folder):
-    """Files that cannot be opened, and a word of the reason to be given."""
+    """Files that cannot be opened, and a word of the expected reason."""
     (folder / "text.jpg").write_text("not a picture")
     (folder / "empty.png").write_bytes(b"")
     (folder / "folder.jpg").mkdir()

@@ -1,4 +1,4 @@
-"""Losses against their formulas, synthesis, pairs, and a run that is stopped and taken up."""
+"""Losses against their formulas, synthesis, pairs, and a resumed run."""
 
 import dataclasses
 import json
@@ -66,7 +66,7 @@ class TestLosses:
         assert float(low_loss(ramp, zero)) == pytest.approx(float(ramp.square().mean()) + 0.01)
 
     def test_targets_from_the_estimate_as_in_the_paper(self):
-        """With T̂ wrong, the paper's targets are those that make I = T̂ + R_low + R_high."""
+        """For a wrong T̂, the paper's targets give I = T̂ + R_low + R_high."""
         image, truth, guess = (picture(1, 3, 24, 24, seed=s) for s in range(3))
         config = LossConfig(reconstruction=0, tone=0, gradient=0, estimated_targets=True)
         layers = Layers(guess, *split_residual(image, guess, 11))
@@ -85,11 +85,11 @@ class TestLosses:
         assert plain == pytest.approx(float((estimate - truth).abs().mean()))
         assert half == pytest.approx((plain + full) / 2, rel=1e-4)
         synthetic = float((estimate[1] - truth[1]).abs().mean())
-        assert full == pytest.approx(synthetic / 2, rel=0.02)  # the real one costs nothing
+        assert full == pytest.approx(synthetic / 2, rel=0.02)  # the real pair has loss 0
 
     def test_tone_is_the_error_of_block_means(self):
         truth = torch.full((1, 3, 32, 32), 0.5)
-        checks = truth + 0.2 * (torch.arange(32) % 2 * 2 - 1)  # a pattern without a mean
+        checks = truth + 0.2 * (torch.arange(32) % 2 * 2 - 1)  # a pattern with zero mean
         assert float(tone_loss(checks, truth)) == pytest.approx(0, abs=1e-6)
         assert float(tone_loss(truth + 0.1, truth)) == pytest.approx(0.1, rel=1e-4)
         assert float(tone_loss(truth[:0], truth[:0])) == 0
@@ -229,7 +229,7 @@ class TestPairs:
     def test_layers_are_shrunk_so_that_their_files_leave_no_trace(self, photo_folder):
         pairs = Pairs(PairsConfig((str(photo_folder),)), syn.SynthesisConfig(recolour=0), 0)
         stripes = np.zeros((96, 96, 3), np.uint8)
-        stripes[:, ::2] = 255  # finer than a picture shrunk by a third can hold
+        stripes[:, ::2] = 255  # too fine for a picture shrunk by a third
         for seed in range(5):
             (patch,) = pairs.crop([stripes], 32, np.random.default_rng(seed), SHRINK)
             assert patch.std() < 0.15
@@ -261,9 +261,9 @@ class TestPairs:
     def test_a_transplanted_reflection_comes_from_a_real_pair(self, photo_folder, pair_folder):
         pairs = self.make(photo_folder, pair_folder, real_share=0.0, transplant=1.0)
         pairs.synthesis = syn.SynthesisConfig(noise=0, compress=0)
-        # As it is in the folder: another exposure would put its layers farther apart.
+        # As in the folder: another exposure would increase the difference of its layers.
         pairs.real_pair = lambda size, rng: pairs.crop(pairs.pair(pairs.scenes[2][0]), size, rng)
-        for seed in range(5):  # the real pairs of this folder differ by a plain 20 levels at most
+        for seed in range(5):  # the real pairs of this folder differ by at most 20 levels
             image, scene = pairs.synthetic_pair(32, np.random.default_rng(seed))
             assert (image - scene).max() < 1.3 * 30 / 255
 
@@ -285,7 +285,7 @@ class TestPairs:
     def test_a_scene_may_be_that_of_a_real_pair(self, photo_folder, pair_folder):
         pairs = self.make(photo_folder, pair_folder, real_share=0.0, transplant=0, real_scene=1.0)
         never = self.make(photo_folder, pair_folder, real_scene=0.0)
-        brightest = []  # of this folder's photographs some colour is above 200, of its scenes none
+        brightest = []  # this folder's photos have colours above 200, its scenes do not
         for some in (pairs, never):
             some.synthesis = syn.SynthesisConfig(recolour=0)
             layers = [some.layer(32, np.random.default_rng(s)) for s in range(10)]
@@ -301,7 +301,7 @@ class TestPairs:
         with pytest.raises(DataError, match=f"{pairs.photos[0].name} cannot be read"):
             pairs.picture(pairs.photos[0])
         with pytest.raises(DataError, match=f"^[^\n]*{pairs.photos[0].name} cannot be read"):
-            next(batches(pairs, [(0, 1, 32)], workers=1))  # said here, not by a worker's traceback
+            next(batches(pairs, [(0, 1, 32)], workers=1))  # raised here, not in a worker
 
     def test_a_batch_depends_on_seed_and_step_alone(self, photo_folder, pair_folder):
         pairs = self.make(photo_folder, pair_folder)
@@ -377,7 +377,7 @@ def test_schedule_rises_and_falls():
     rates = [cosine_with_warmup(step, 100, 10) for step in range(100)]
     assert rates[0] == pytest.approx(0.1) and max(rates) == rates[9] == 1.0
     assert rates[10:] == sorted(rates[10:], reverse=True) and rates[-1] < 0.03
-    half = cosine_with_warmup(12, 100, 10, spent=0.5)  # of the time, but hardly any steps
+    half = cosine_with_warmup(12, 100, 10, spent=0.5)  # half of the time, but few steps
     assert half == pytest.approx(0.51)
     assert cosine_with_warmup(55, 100, 10, spent=0.1) == rates[55]
     assert cosine_with_warmup(5, 100, 10, spent=0.5) == rates[5]
@@ -388,14 +388,14 @@ def test_ema_follows_its_formula():
     torch.nn.init.zeros_(model.weight)
     ema = EMA(model, decay=0.5)
     torch.nn.init.ones_(model.weight)
-    ema.update(model, step=0)  # the early decay is 1/10
+    ema.update(model, step=0)  # early decay 1/10
     assert ema.model.weight.item() == pytest.approx(0.9)
     ema.update(model, step=1000)
     assert ema.model.weight.item() == pytest.approx(0.95)
 
 
 class TestRun:
-    """The loop itself, a tiny network on tiny pictures, without ImageNet weights."""
+    """The training loop with a tiny network and tiny pictures, without ImageNet weights."""
 
     @pytest.fixture
     def config(self, photo_folder, pair_folder, monkeypatch):
@@ -469,7 +469,7 @@ class TestRun:
 
     def test_a_run_of_so_many_minutes_ends_when_they_are_over(self, config, tmp_path):
         run = dataclasses.replace(config.run, minutes=1e-6)
-        for _ in range(2):  # and does not go on when it is asked to again
+        for _ in range(2):  # the second call does not continue
             training.train(dataclasses.replace(config, run=run), tmp_path, torch.device("cpu"))
         log = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
         assert [(r["event"], r["step"]) for r in log] == [
@@ -487,7 +487,7 @@ class TestRun:
             training.train(other, tmp_path, torch.device("cpu"))
 
     def test_learning_lowers_the_loss(self, config, both_precisions):
-        """Forty steps on one batch must fit it better than none."""
+        """Forty steps on one batch lower its loss."""
         torch.manual_seed(0)
         model = training.DeRefl(TINY).train()
         optimiser = training.make_optimiser(model, config.run)

@@ -1,4 +1,4 @@
-"""The commands of the learning side, from the command line to what they print and write."""
+"""The training and evaluation commands, with their printed output and files."""
 
 import json
 import shutil

@@ -1,4 +1,4 @@
-"""What a file says besides its pixels is kept or named as left out, and true of the new file."""
+"""Metadata is kept or reported as left out, and is correct for the new file."""
 
 import io
 import json
@@ -22,7 +22,7 @@ CICP = bytes([9, 16, 0, 1])
 
 
 def xmp(inside: str, attributes: str = "") -> bytes:
-    """XMP with a creator and further statements, in namespaces that people use."""
+    """XMP with a creator and other properties, in common namespaces."""
     spaces = {
         "tiff": "http://ns.adobe.com/tiff/1.0/",
         "exif": "http://ns.adobe.com/exif/1.0/",
@@ -44,7 +44,7 @@ def xmp(inside: str, attributes: str = "") -> bytes:
 
 
 def sources() -> dict[str, bytes]:
-    """Files by name: each has something besides pixels that few formats hold."""
+    """Files by name: each has metadata that few formats support."""
     rgb, files = picture("RGB"), {}
     block = b"Photoshop 3.0\0" + b"8BIM" + struct.pack(">HHI", 0x0404, 0, len(IPTC)) + IPTC
     app13 = struct.pack(">BBH", 0xFF, 0xED, len(block) + 2) + block
@@ -69,7 +69,7 @@ HELD = {
     "text.png": (".png",),
     "xmp.webp": (".jpg", ".tif", ".png", ".webp", ".avif", ".heic"),
 }
-"""By file: the formats that hold what the file says."""
+"""By file: the formats that can store its metadata."""
 
 NAMES = {
     "iptc.jpeg": "IPTC",
@@ -79,7 +79,7 @@ NAMES = {
 
 
 def said(name: str, info: dict) -> object:
-    """What a file of :func:`sources` says besides its pixels, as Pillow finds it."""
+    """The metadata of a file of :func:`sources`, read by Pillow."""
     if name == "iptc.jpeg":
         return info.get("photoshop", {}).get(0x0404)
     if name == "comment.jpeg":
@@ -139,7 +139,7 @@ def test_the_colours_of_an_hdr_heic_are_kept_or_named(tmp_path):
     assert save_picture(opened, tmp_path / "b.jpg") == ["the colour space (HDR)"]
 
 
-# what lies behind the photo
+# data behind the photo
 
 CLAIMS = {
     "motion": (xmp("", 'GCamera:MotionPhoto="1" GCamera:MotionPhotoVersion="1"'), "video"),
@@ -192,7 +192,7 @@ def test_pictures_behind_a_jpeg_are_named_and_its_previews_are_not(tmp_path):
     picture("RGB").save(tmp_path / "a.mpo", save_all=True, append_images=[picture("RGB", seed=1)])
     assert open_picture(tmp_path / "a.mpo").info["left_out"] == ("the further pictures",)
     content = (tmp_path / "a.mpo").read_bytes()
-    entry = content.index(b"\0\0\0\0\0\0\3\0") + 20  # the second picture in the table of MPF
+    entry = content.index(b"\0\0\0\0\0\0\3\0") + 20  # the second picture in the MPF table
     preview = content[:entry] + struct.pack("<I", 0x010001) + content[entry + 4 :]
     (tmp_path / "b.mpo").write_bytes(preview)
     with Image.open(tmp_path / "b.mpo") as file:
@@ -215,14 +215,14 @@ def test_the_second_part_of_xmp_is_read(tmp_path):
     assert open_picture(tmp_path / "b.jpg").info["left_out"] == ("a part of its XMP",)
 
 
-# turned
+# orientation
 
 REGIONS = "<mwg-rs:Regions><rdf:Bag/></mwg-rs:Regions>"
 STATED = 'tiff:Orientation="6" tiff:ImageWidth="24" exif:PixelXDimension="24" '
 
 
 def turned_exif() -> bytes:
-    """EXIF of a picture of 24×18 pixels that is to be turned, with a thumbnail."""
+    """EXIF with an orientation for a picture of 24×18 pixels, and a thumbnail."""
     exif = Image.Exif()
     exif[0x0112], exif[0x0100], exif[0x0101] = 6, 24, 18
     exif[0x8769] = {0xA002: 24, 0xA003: 18, 0x9214: (5, 6), 0x9003: "2024:05:06 07:08:09"}
@@ -288,7 +288,7 @@ def test_exif_that_cannot_be_read_is_named():
     assert upright(image).info["left_out"] == ("EXIF that cannot be read",)
 
 
-# said to the user
+# messages for the user
 
 
 def test_the_command_names_what_is_left_out(tmp_path, checkpoint, capsys):

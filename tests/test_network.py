@@ -1,4 +1,4 @@
-"""The network's parts against their definitions, and its promises as a whole."""
+"""The network's parts against their definitions, and properties of the whole network."""
 
 import copy
 
@@ -58,7 +58,7 @@ def test_low_and_high_sum_to_the_residual():
 
 @pytest.mark.parametrize("shift", [False, True])
 def test_window_attention_equals_its_definition(shift):
-    """Token by token, from the formula: who is in my window, softmax of q·k + bias over them."""
+    """Token by token, from the formula: softmax of q·k + bias over the tokens of the window."""
     torch.manual_seed(0)
     attention = WindowAttention(dim=8, head_dim=4, window=4, shift=shift).double()
     torch.nn.init.normal_(attention.bias)
@@ -133,7 +133,7 @@ def test_float32_agrees_with_float64(tiny):
 
 @torch.inference_mode()
 def test_streams_and_modulation_reach_the_transmission(tiny):
-    """T̂ depends on what the residual stream and G computed, not on its own stream alone."""
+    """T̂ depends on the outputs of the residual stream and G, not only on its own stream."""
     x = picture(1, 3, 32, 32)
     plain = tiny(x).transmission
     for part in (tiny.levels[2].enter_r, tiny.high_frequency.to_modulation):

@@ -31,12 +31,12 @@ from tests.pictures import (
 
 @pytest.fixture
 def remover(tiny) -> ReflectionRemover:
-    """The tiny network once more."""
+    """The tiny network."""
     return copy.deepcopy(tiny)
 
 
 def pretend(monkeypatch, model, function):
-    """Let the network return ``function`` of its input."""
+    """Make the network return ``function`` of its input."""
     monkeypatch.setattr(model, "forward", lambda x: Layers(function(x), x * 0, x * 0))
 
 
@@ -46,7 +46,7 @@ def identity(remover, monkeypatch):
     return remover
 
 
-# what the network says is what comes out
+# the output of the network is in the result
 
 
 def test_dereflect_is_the_network(remover):
@@ -55,9 +55,9 @@ def test_dereflect_is_the_network(remover):
         expected = remover(to_tensor(image)).transmission
     array = (expected[0].permute(1, 2, 0).clamp(0, 1).numpy() * 255).round()
     result = np.asarray(remover.dereflect(image)).astype(int)
-    assert np.abs(result - array).max() <= 1  # ties may round the other way
+    assert np.abs(result - array).max() <= 1  # ties may round in the other direction
     assert (result != array).mean() < 0.001
-    assert np.abs(result - np.asarray(image)).mean() > 2  # and it does something
+    assert np.abs(result - np.asarray(image)).mean() > 2  # and the picture changes
 
 
 def test_separate_adds_up(remover):
@@ -90,12 +90,12 @@ def test_call_is_the_plain_network(remover):
         assert torch.equal(a, b)
 
 
-# what the network leaves alone stays as it was
+# unchanged parts stay exactly the same
 
 
 @pytest.mark.parametrize("kind", ["RGB", "P alpha", "I;16"])
 def test_identity(identity, kind):
-    """Of all kinds, from file to file: test_fidelity."""
+    """test_fidelity tests all kinds from file to file."""
     image = picture(kind)
     image.info |= {"icc_profile": icc_profile(), "exif": exif_block(8), "note": "mine"}
     before, info = image.tobytes(), dict(image.info)
@@ -110,7 +110,7 @@ def test_identity(identity, kind):
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 @pytest.mark.parametrize("kind", ["RGB", "I;16"])
 def test_identity_in_half_precision(identity, kind, dtype):
-    """Half precision may round the change, never the picture."""
+    """Half precision may round the change, but not the picture."""
     image = picture(kind)
     assert same_pixels(identity.to(dtype).dereflect(image), image)
 
@@ -123,7 +123,7 @@ def test_half_precision_is_close(remover):
 
 
 def test_orientation_is_applied_once(identity, tmp_path):
-    """To a file that Pillow has opened, as to one that derefl opens."""
+    """For a file opened by Pillow, as for a file opened by derefl."""
     path = tmp_path / "photo.jpg"
     picture("RGB").save(path, exif=exif_block(6))
     with Image.open(path) as file:
@@ -137,7 +137,7 @@ def test_orientation_is_applied_once(identity, tmp_path):
 
 @pytest.mark.parametrize("mode", ["I;16", "I;16B", "I"])
 def test_sixteen_bits_are_really_processed(remover, monkeypatch, mode):
-    """All values fall into one 8-bit level; halved, 256 different ones must remain."""
+    """All values fall into one 8-bit level; after halving, 256 different values must remain."""
     pretend(monkeypatch, remover, lambda x: x * 0.5)
     dtype = {"I;16": "<u2", "I;16B": ">u2", "I": "=i4"}[mode]
     values = np.arange(256).reshape(16, 16) * 2 + 30000
@@ -160,7 +160,7 @@ def test_alpha_is_not_seen_by_the_network(remover, kind):
     result = remover.dereflect(image)
     assert result.getchannel("A").tobytes() == image.getchannel("A").tobytes()
     opaque = remover.dereflect(image.convert(kind[:-1]))
-    seen = np.asarray(image.getchannel("A")) > 0  # what is not keeps its colour
+    seen = np.asarray(image.getchannel("A")) > 0  # invisible pixels keep their colour
     assert (np.asarray(result.convert(kind[:-1]))[seen] == np.asarray(opaque)[seen]).all()
 
 
@@ -184,7 +184,7 @@ def test_any_size(remover, size):
 
 
 def test_large_pictures_are_looked_at_in_two_sizes(remover, monkeypatch):
-    """The change is the mean of both looks; the half-size one sees half the pixels."""
+    """The change is the mean of both sizes; the half size has half the pixels per side."""
     sizes = []
 
     def look(x):
@@ -297,7 +297,7 @@ def test_together_is_the_mean_of_what_each_sees():
         for layer, a, b in zip(seen, *apart, strict=True):
             assert torch.allclose(layer, (a + b) / 2, atol=1e-6)
         assert (seen.transmission - x).mean() == pytest.approx(0.2, abs=0.01)
-        change = Together(both).transmission(x) - x  # in two sizes, as in use
+        change = Together(both).transmission(x) - x  # in two sizes, as in the pipeline
     assert change.mean() == pytest.approx(0.2, abs=0.01)
 
 

@@ -1,4 +1,4 @@
-"""``examples/encode_with_ray.py`` on a real Ray of two workers."""
+"""``examples/encode_with_ray.py`` with a real Ray of two workers."""
 
 import contextlib
 import os
@@ -22,15 +22,15 @@ PICTURES = sorted((REPOSITORY / "examples" / "pictures").glob("[ls]*/*.jpg"))
 
 
 def encode(*arguments, mark="") -> subprocess.CompletedProcess[str]:
-    """Run the example; its processes and those that it starts carry a mark."""
-    # Ray's workers are nice, and so would wait as long as there is anything else to do.
+    """Run the example; the environment of all its processes contains a mark."""
+    # Ray's workers have low priority (nice), and would wait on a busy machine.
     environment = os.environ | {"RAY_worker_niceness": "0", "DEREFL_TEST_MARK": mark}
     command = [sys.executable, EXAMPLE, *arguments]
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=1800)
 
 
 def marked(mark: str) -> list[psutil.Process]:
-    """The running processes that carry the mark."""
+    """The running processes with the mark."""
     found = []
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):
@@ -41,7 +41,7 @@ def marked(mark: str) -> list[psutil.Process]:
 
 @pytest.fixture
 def photos(tmp_path) -> Path:
-    """Sixty small photographs, cut from the examples; four more are none."""
+    """Sixty small photos, cut from the examples, and four files that are not pictures."""
     folder = tmp_path / "photos"
     folder.mkdir()
     rng = np.random.default_rng(0)
@@ -60,7 +60,7 @@ def test_codes_are_those_of_the_hasher(photos, tmp_path):
     output, mark = tmp_path / "codes.parquet", uuid.uuid4().hex
     done = encode(photos, "-o", output, "--workers", "2", "--bits", "32", mark=mark)
     assert done.returncode == 1, done.stderr
-    assert psutil.wait_procs(marked(mark), timeout=300)[1] == []  # nothing of Ray is left
+    assert psutil.wait_procs(marked(mark), timeout=300)[1] == []  # no process of Ray is left
     assert "64 pictures, 4 failed, " in done.stdout
     assert "pictures/s with 2 workers" in done.stdout
 
@@ -79,7 +79,7 @@ def test_codes_are_those_of_the_hasher(photos, tmp_path):
     assert lines == [f"derefl: {' '.join(row['error'].split())}" for row in bad.values()]
     assert all(name in line for name, line in zip(bad, lines, strict=True))
 
-    index = HashIndex(bits=32)  # read as docs/scale_out.md does
+    index = HashIndex(bits=32)  # read as in docs/scale_out.md
     for part in parquet.ParquetFile(output).iter_batches(20):
         part = part.filter(part["error"].is_null())
         read = np.frombuffer(b"".join(part["code"].to_pylist()), np.uint8).reshape(-1, 4)

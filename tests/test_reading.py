@@ -1,4 +1,4 @@
-"""Which files are read as pictures, and what is said of the others."""
+"""Which files are read as pictures, and the messages for other files."""
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ SENSOR = np.zeros((12, 16), np.uint16)
 
 
 def tiff(path, *, sub=None, **options) -> bytes:
-    """A TIFF of a preview, with a further picture that the first page points to."""
+    """A TIFF with a preview and a second picture that the first page points to."""
     with tifffile.TiffWriter(path) as file:
         file.write(PREVIEW, photometric="rgb", subifds=0 if sub is None else 1, **options)
         if sub is not None:
@@ -55,7 +55,7 @@ def test_raw_suffixes_decide_where_the_content_does_not(tmp_path):
         (tmp_path / "photo.PEF").write_bytes(content)
         with pytest.raises(ImageError, match="raw files are not supported"):
             open_picture(tmp_path / "photo.PEF")
-    picture("RGB").save(tmp_path / "photo.DNG", "PNG")  # a PNG, whatever its name
+    picture("RGB").save(tmp_path / "photo.DNG", "PNG")  # a PNG with another name
     assert same_pixels(open_picture(tmp_path / "photo.DNG"), picture("RGB"))
 
 

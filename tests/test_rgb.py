@@ -1,4 +1,4 @@
-"""One picture in every mode is the same 8-bit RGB to a network."""
+"""A picture in every mode gives the network the same 8-bit RGB."""
 
 import numpy as np
 import pytest
@@ -52,7 +52,7 @@ def test_every_mode_gives_the_same_8_bit_colours(image, expected):
 
 
 def hidden(kind: str, under: int) -> Image.Image | DeepPicture:
-    """The picture with pixels that nobody sees, of the colour ``under``."""
+    """The picture with invisible pixels of the colour ``under``."""
     alpha = np.where(HIDDEN, 0, 255).astype(np.uint8)
     c, g = np.where(HIDDEN[..., None], under, C), np.where(HIDDEN, under, G)
     if kind == "RGBA":
@@ -80,7 +80,7 @@ def hidden(kind: str, under: int) -> Image.Image | DeepPicture:
 def test_colours_that_nobody_sees_are_white(kind):
     expected = np.array((COLOUR if kind.startswith(("R", "P")) else GREY).convert("RGB"))
     expected[HIDDEN] = 255
-    for under in (3, 254):  # neither is a colour of the picture
+    for under in (3, 254):  # not in the picture
         assert same_pixels(to_rgb(hidden(kind, under)), Image.fromarray(expected))
 
 

@@ -1,4 +1,4 @@
-"""The shipped weights do what they did when they were measured, and do their job."""
+"""The shipped weights reproduce their stored outputs, and remove reflections."""
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ GAIN = {
     "derefl-base": {"brushes": 0.2, "coffee": 3.4, "friends": 3.8, "wine": 2.9},
     "derefl-small+derefl-base": {"brushes": 0.7, "coffee": 4.1, "friends": 3.5, "wine": 2.3},
 }
-"""In dB at half the size, half a decibel or so below what the weights reach."""
+"""In dB at half the size, about half a decibel below the scores of the weights."""
 
 
 @pytest.fixture(scope="module", params=GAIN)
@@ -64,7 +64,7 @@ def test_limits_of_size(entry_name, parameters, size):
 
 @pytest.mark.parametrize("picture", ["brushes", "coffee", "friends", "wine"])
 def test_reflections_are_removed_from_the_examples(model, name, picture):
-    """The output is nearer to the scene behind the glass than the picture through the glass is."""
+    """The output is nearer to the scene behind the glass than the input is."""
     glass = Image.open(PICTURES / "through_glass" / f"{picture}.jpg").reduce(2)
     scene = Image.open(PICTURES / "layers" / f"{picture}.jpg").reduce(2)
     clean = model.dereflect(glass)

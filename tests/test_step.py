@@ -20,7 +20,7 @@ def optimiser(weights):
 
 
 def test_rates_and_clipping(weights, optimiser):
-    for factor in (1.0, 0.5):  # of the first rates, not of the last ones
+    for factor in (1.0, 0.5):  # multiplies the first rates, not the last
         before = [w.detach().clone() for w in weights]
         norm = take_step(optimiser, sum(3 * w.sum() for w in weights), factor, clip=1.0)
         assert float(norm) == pytest.approx(27**0.5)
@@ -34,5 +34,5 @@ def test_gradients_that_are_not_finite_change_nothing(weights, optimiser, broken
     norm = take_step(optimiser, broken * weights[0].sum() + weights[1].sum(), 1.0)
     assert not norm.isfinite()
     assert all(torch.equal(w, torch.ones_like(w)) for w in weights)
-    take_step(optimiser, weights[0].sum(), 1.0)  # and the next step finds nothing left of them
+    take_step(optimiser, weights[0].sum(), 1.0)  # the next step starts without gradients
     assert weights[0].isfinite().all() and (weights[0] < 1).all()

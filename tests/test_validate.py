@@ -1,4 +1,4 @@
-"""Validation pictures and the scores of a model on them."""
+"""Validation pictures and a model's scores on them."""
 
 import numpy as np
 import pytest
@@ -47,7 +47,7 @@ def test_measures_of_a_picture():
     result = measure(estimate, image, truth)
     assert result["psnr"] == pytest.approx(-10 * np.log10(0.005), abs=1e-3)
     assert result["gain"] == pytest.approx(10 * np.log10(0.02 / 0.005), abs=1e-3)
-    assert result["low"] == pytest.approx(255 * 0.1 / 2**0.5, rel=1e-4)  # in 16 × 16 means alone
+    assert result["low"] == pytest.approx(255 * 0.1 / 2**0.5, rel=1e-4)  # only in 16 × 16 means
     assert result["high"] == pytest.approx(0, abs=1e-3)
     assert result["strong"] == pytest.approx(60 + 20 * np.log10(0.2), abs=1e-2)
     checks = truth + 0.1 * (torch.arange(32) % 2 * 2 - 1)

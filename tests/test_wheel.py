@@ -1,4 +1,4 @@
-"""The wheel and the source distribution: complete, and at work where there is no repository."""
+"""The wheel and the source distribution: complete, and working without the repository."""
 
 import os
 import subprocess
@@ -26,12 +26,12 @@ def refuse(event, args):
 
 sys.addaudithook(refuse)
 """
-"""A module that Python is made to import before anything else."""
+"""A module that Python imports before all others."""
 
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory):
-    """``.gz`` is the source distribution, ``.whl`` the wheel that was built from it alone."""
+    """``.gz`` is the source distribution, ``.whl`` the wheel that was built from it."""
     out = tmp_path_factory.mktemp("dist")
     command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", out, REPOSITORY]
     subprocess.run(command, check=True, capture_output=True, text=True)
@@ -40,14 +40,14 @@ def built(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def environment(built, tmp_path_factory):
-    """A virtual environment with the wheel, this one's other packages, and no network."""
+    """A virtual environment with the wheel, this environment's other packages, and no network."""
     folder = tmp_path_factory.mktemp("clean")
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
     python = folder / "bin" / "python"
     install = ["install", "--quiet", "--no-index", "--no-deps", built[".whl"]]
     subprocess.run([sys.executable, "-m", "pip", "--python", python, *install], check=True)
     (packages,) = (folder / "lib").glob("python*/site-packages")
-    # A path in a .pth file is searched last, and .pth files in it, such as that of an editable
+    # A path in a .pth file is searched last, and .pth files in it, for example of an editable
     # derefl, are not read.
     others = sysconfig.get_path("purelib")
     (packages / "others.pth").write_text(f"import no_network\n{others}\n")

@@ -1,4 +1,4 @@
-"""Files are complete, or not there; and what cannot be written is refused before the work."""
+"""Files are complete or do not exist; errors of outputs come before the work."""
 
 import os
 import stat
@@ -29,7 +29,7 @@ resource = pytest.importorskip("resource", reason="Windows has no limits of this
 
 @contextmanager
 def files_up_to(size):
-    """Let the system write the first bytes of a file only, as on a disk that is nearly full."""
+    """Let the system write only the first bytes of a file, as on a nearly full disk."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
     try:
@@ -152,7 +152,7 @@ def test_permissions(tmp_path, monkeypatch):
         return stat.S_IMODE((tmp_path / name).stat().st_mode)
 
     before = os.umask(0o027)
-    monkeypatch.setattr(os, "umask", None)  # it is that of the process, of all threads
+    monkeypatch.setattr(os, "umask", None)  # umask is shared by all threads of the process
     try:
         write_file(tmp_path / "new", b"")
         assert mode("new") == 0o640
@@ -161,7 +161,7 @@ def test_permissions(tmp_path, monkeypatch):
             (tmp_path / "old").chmod(kept)
             with atomic_file(tmp_path / "old"):
                 (temporary,) = tmp_path.glob(".derefl-*")
-                assert mode(temporary.name) & ~kept == 0  # never open to more people
+                assert mode(temporary.name) & ~kept == 0  # never readable for more users
             assert mode("old") == kept
             (tmp_path / "old").unlink()
         (tmp_path / "link").symlink_to("new")
@@ -184,7 +184,7 @@ def test_the_longest_name_there_is(tmp_path):
 
 @pytest.fixture
 def closed(tmp_path, monkeypatch):
-    """A folder without the right to write, also for root."""
+    """A folder without write permission, also for root."""
     (tmp_path / "closed").mkdir()
     access = os.access
     refused = lambda path, *_, **__: Path(path) != tmp_path / "closed" and access(path, os.W_OK)  # noqa: E731
@@ -243,7 +243,7 @@ COMMANDS = {
 @pytest.mark.parametrize("name", COMMANDS)
 @pytest.mark.parametrize("place", ["file/x", "x" * 256, "closed/x"])
 def test_commands_refuse_outputs_before_the_work(closed, monkeypatch, capsys, name, place):
-    """The models and data are missing: a check that comes after reading them would not be met."""
+    """Models and data do not exist: a check after loading them would not be reached."""
     monkeypatch.chdir(closed.parent)
     Path("photos").mkdir()
     picture("RGB").save("a.png")

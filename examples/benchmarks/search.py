@@ -59,13 +59,13 @@ def some_codes(n, bits, clustered=False):
 
 
 def recall(found, exact):
-    """The part of the hits that are as near as exact ones, both distances ``[queries][hits]``."""
+    """The share of hits as near as the exact hits; both are distances ``[queries][hits]``."""
     good = [sum(d <= right[-1] for d in got) for got, right in zip(found, exact, strict=True)]
     return sum(good) / sum(map(len, exact))
 
 
 def timed(function, *args):
-    """Seconds that a call took, and its result."""
+    """The duration of a call in seconds, and its result."""
     start = time.perf_counter()
     result = function(*args)
     return time.perf_counter() - start, result
@@ -90,7 +90,7 @@ def measure_file(index, more):
 
 
 def measure(args, n):
-    """One number of codes: the file, and a row for each search."""
+    """The measurements for n codes: the file, and a row for each search."""
     total = max(args.queries) * (args.runs + 1)
     codes = some_codes(n + total, args.bits, args.clustered)
     codes, queries = codes[:n], codes[n:]

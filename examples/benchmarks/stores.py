@@ -18,7 +18,7 @@ from derefl import HashIndex
 from derefl.commands.bench import table
 
 PART = 1_000_000
-"""Codes that are added at once."""
+"""Codes per call of ``add``."""
 
 
 def parser():
@@ -61,7 +61,7 @@ def new_index(args):
 
 
 def search(index, queries, k):
-    """The hits of each query, and the median of the seconds, after a warm-up."""
+    """The hits of each query, and the median time in seconds, after a warm-up."""
     index.search(queries[0], k)
     results = [timed(index.search, query, k) for query in queries]
     return [hits[0] for _, hits in results], sorted(s for s, _ in results)[len(queries) // 2]

@@ -1,7 +1,7 @@
-"""A stand-in for ``derefl.hashing.hasher.Hasher`` with nothing learned in it.
+"""A fake of ``derefl.hashing.hasher.Hasher`` without learned weights.
 
-A picture is described by its mean colour and a text by the colours that it names, so that "red"
-finds red pictures; both become codes by the signs of one fixed random projection.
+The features of a picture are its mean colour, the features of a text the colours that it names, so
+that "red" finds red pictures. The codes are the signs of a fixed random projection.
 """
 
 import hashlib
@@ -25,13 +25,13 @@ COLOURS = {
 
 
 class FakeHasher:
-    """The methods of a Hasher; ``calls`` counts the pictures that it was given."""
+    """The methods of a Hasher; ``calls`` counts the encoded pictures."""
 
     def __init__(self, bits=64, name="fake"):
         self.bits, self.name = bits, name
         self.sha256 = hashlib.sha256(name.encode()).hexdigest()
         self.calls = 0
-        # Drawn for 128 bits, so that the code of 64 is the start of the code of 128.
+        # Drawn for 128 bits, so that the 64-bit code is a prefix of the 128-bit code.
         self.projection = np.random.default_rng(0).normal(size=(128, 4))[:bits]
 
     def image_features(self, images, batch_size=32, progress=False):
@@ -69,18 +69,18 @@ def mean_colour(image):
 
 
 def named_colour(text):
-    """[r g b], the mean of the colours that the text names, grey if it names none."""
+    """[r g b], the mean of the colours in the text; grey without any."""
     found = [COLOURS[word] for word in text.lower().split() if word in COLOURS]
     return np.mean(found or [COLOURS["grey"]], axis=0)
 
 
 def unit(colours):
-    """[n 3] in [0, 1] to float32 [n 4] of unit length, around mid-grey; the last is a constant."""
+    """[n 3] in [0, 1] to float32 [n 4] of unit length, around mid-grey; the last is constant."""
     centred = np.asarray(colours, np.float64).reshape(-1, 3) - 0.5
     features = np.concatenate([centred, np.full((len(centred), 1), 0.05)], axis=1)
     return (features / np.linalg.norm(features, axis=1, keepdims=True)).astype(np.float32)
 
 
 def load_fake(source="lcdh-student", *, bits=64, **options):
-    """What ``load_lcdh_student`` is replaced by."""
+    """The replacement of ``load_lcdh_student``."""
     return FakeHasher(bits, name=str(source))

@@ -1,4 +1,4 @@
-"""The baselines: their algebra on synthetic features, and that they find."""
+"""The baselines: algebra on synthetic features, and search results."""
 
 import numpy as np
 import pytest
@@ -20,7 +20,7 @@ from derefl.hashing.learning.recall import caption_recall
 
 
 def pairs(n=400, d=24, noise=0.5, seed=0):
-    """Two noisy views of one thing in one space, each around its own centre."""
+    """Two noisy views of the same vectors in one space, each around its own centre."""
     rng = np.random.default_rng(seed)
     common = rng.normal(size=(n, d)) * np.linspace(2, 0.5, d)
     images, texts = (
@@ -40,7 +40,7 @@ def test_itq_rotates_and_never_gets_worse(seed, bits):
 
 
 def test_itq_finds_the_rotation_to_a_cube():
-    """Corners of a cube, turned away from the axes: a rotation back makes the error 0."""
+    """Corners of a rotated cube: the right rotation makes the error 0."""
     corners = np.array(np.meshgrid(*[[-1, 1]] * 3)).reshape(3, -1).T
     turn = np.linalg.qr(np.random.default_rng(3).normal(size=(3, 3)))[0]
     errors = [rotate_to_signs(corners @ turn, seed)[1][-1] for seed in range(5)]
@@ -97,7 +97,7 @@ def test_lsh_estimates_angles():
     """The share of differing bits is the angle over π (Charikar)."""
     rng = np.random.default_rng(0)
     features = rng.normal(size=(20, 8))
-    features = np.concatenate([features, -features])  # centred already
+    features = np.concatenate([features, -features])  # already centred
     fitted = LSH.fit(features, features, 8192, seed=1)
     codes = fitted.encode_image(features)
     differing = np.unpackbits(codes[:5, None] ^ codes[None, :20], axis=2).mean(axis=2)
@@ -113,7 +113,7 @@ def test_codes_find_pairs_that_were_not_fitted_on(name):
     codes = fitted.encode_image(images[600:]), fitted.encode_text(texts[600:])
     assert codes[0].shape == (200, 2) and codes[0].dtype == np.uint8
     found = caption_recall(*codes, np.arange(200))["text_to_image"]["r@10"]
-    assert found > 50  # chance is 5
+    assert found > 50  # by chance 5
     again = BASELINES[name].fit(images[:600], texts[:600], 16, seed=2)
     assert np.array_equal(again.encode_image(images), fitted.encode_image(images))
 

@@ -1,4 +1,4 @@
-"""Readers of captioned and labelled folders and of .mat files, and what they refuse."""
+"""Readers of captions, labels and .mat files, and their errors."""
 
 import sys
 
@@ -155,7 +155,7 @@ def test_queries_are_drawn_by_the_seed():
     assert np.array_equal(split.queries, split_queries(100, 30, seed=5).queries)
     assert not np.array_equal(split.queries, split_queries(100, 30, seed=6).queries)
     assert len(split_queries(100).queries) == 10
-    # The draw is the same on every machine, or published splits would not be.
+    # The draw must be the same on every machine, for published splits.
     assert split_queries(10, 3, seed=0).queries.tolist() == [2, 4, 6]
     for count in (0, 100, 101):
         with pytest.raises(ConfigError, match="set --queries"):
@@ -177,7 +177,7 @@ def save_v5(path, **variables):
 
 
 def save_v73(path, **variables):
-    """As MATLAB writes them: axes reversed, sparse matrices as groups of columns."""
+    """In MATLAB's format: axes reversed, sparse matrices as groups of columns."""
     with h5py.File(path, "w") as file:
         for name, value in variables.items():
             if sparse.issparse(value):

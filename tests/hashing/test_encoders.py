@@ -1,4 +1,4 @@
-"""Both encoders through their real libraries: open_clip on a tiny random model, the stand-in."""
+"""Both encoders with their real libraries: a tiny random open_clip model, and the stand-in."""
 
 import json
 import shutil
@@ -26,7 +26,7 @@ TINY_CLIP = {
 
 @pytest.fixture(scope="module")
 def clip_file(tmp_path_factory):
-    """A checkpoint of a tiny model that open_clip knows by the name ``tiny-for-tests``."""
+    """A checkpoint of a tiny model with the open_clip name ``tiny-for-tests``."""
     folder = tmp_path_factory.mktemp("clip")
     (folder / "tiny-for-tests.json").write_text(json.dumps(TINY_CLIP))
     open_clip.add_model_config(folder)
@@ -106,7 +106,7 @@ def test_a_second_text_model_is_never_unpickled(tmp_path):
 def test_names_that_are_none(tmp_path):
     with pytest.raises(ConfigError, match="MODEL/PRETRAINED"):
         load_encoder("clip")
-    for path in (tmp_path, tmp_path / "gone"):  # a folder without a model, and none
+    for path in (tmp_path, tmp_path / "gone"):  # a folder without a model, and no folder
         with pytest.raises(ConfigError, match="sentence-transformers cannot load"):
             load_encoder(f"stand-in+{path}")
     with pytest.raises(ConfigError, match="cannot make 'ViT-B-32'"):

@@ -1,4 +1,4 @@
-"""``derefl evaluate hashing`` and ``online`` from the command line to what they print."""
+"""The commands ``derefl evaluate hashing`` and ``online``, with their printed output."""
 
 import json
 import subprocess
@@ -30,7 +30,7 @@ WAYS = ("text_to_image", "image_to_text")
 
 @pytest.fixture
 def coloured(tmp_path):
-    """Four pictures about each colour; two captions each, one has a third; themes by colour."""
+    """Four pictures per colour; two captions each, one picture has three; themes by colour."""
     rng = np.random.default_rng(0)
     captions, tags, n = ["image,caption"], ["image,theme,tags"], 0
     (tmp_path / "images").mkdir()
@@ -51,7 +51,7 @@ def coloured(tmp_path):
 
 @pytest.fixture
 def evaluate(coloured, monkeypatch):
-    """Run a command on the coloured pictures, with the fake hasher in place of the shipped one."""
+    """Run a command on the coloured pictures, with the fake hasher."""
     module = type(sys)("derefl.hashing.hasher")
     module.load_lcdh_student = lambda source, *, bits, device: FakeHasher(bits, name=source)
     monkeypatch.setitem(sys.modules, "derefl.hashing.hasher", module)
@@ -68,7 +68,7 @@ def test_json_is_the_agreed_object_and_nothing_else(evaluate, coloured, capsys):
     assert (report["n_images"], report["n_texts"]) == (14, 28)
     assert list(report["codes"]) == ["16", "32", "64", "128"]
     assert list(report["baselines"]) == ["random", "lsh", "itq", "cca_itq"]
-    # The fake's features are four numbers, of which ITQ makes no 16 bits.
+    # The fake has four features, too few for ITQ with 16 bits.
     assert [list(of) for of in report["baselines"].values()] == [
         *[["16", "32", "64", "128"]] * 2,
         [],
@@ -88,7 +88,7 @@ def test_json_is_the_agreed_object_and_nothing_else(evaluate, coloured, capsys):
 def test_the_numbers_are_those_of_the_codes(coloured):
     data = read_captions(coloured / "images", coloured / "captions.csv")
     report = evaluate_captions(FakeHasher(128), data)
-    for bits in BITS:  # a hasher of that length, not a prefix
+    for bits in BITS:  # a hasher of this length, not a prefix
         own = FakeHasher(bits)
         codes = own.encode_image(data.paths), own.encode_text(data.captions)
         assert report["codes"][str(bits)] == caption_recall(*codes, data.rows)
@@ -101,7 +101,7 @@ def test_the_numbers_are_those_of_the_codes(coloured):
 
 
 class WideHasher(FakeHasher):
-    """Features of 20 numbers, so that ITQ and CCA have something to make 16 bits of."""
+    """20 features, enough for ITQ and CCA with 16 bits."""
 
     lift = np.random.default_rng(1).normal(size=(4, 20)).astype(np.float32)
 
@@ -157,7 +157,7 @@ def test_labels_are_measured_on_held_back_queries(coloured):
     assert len(result["precision_recall"]) == 17
     assert "precision_recall" not in report["float"]["image_to_text"]
     for name, baseline in BASELINES.items():
-        fitted = baseline.fit(images[asked], texts[asked], 16, seed=2)  # never on the queries
+        fitted = baseline.fit(images[asked], texts[asked], 16, seed=2)  # not on the queries
         codes = fitted.encode_image(images[asking]), fitted.encode_text(texts[asked])
         assert report["baselines"][name]["16"]["image_to_text"]["map"] == pytest.approx(
             average_precisions(*codes, *labels).mean()
@@ -196,7 +196,7 @@ def test_the_tables_say_what_the_json_says(evaluate, capsys):
 
 
 class FakeOnline:
-    """Learns nothing; its learned codes are the student's of the texts."""
+    """Learns nothing; its learned codes are the student's codes of the texts."""
 
     def __init__(self, bits):
         self.student, self.shown = FakeHasher(bits), []
@@ -232,7 +232,7 @@ def test_online_by_theme_as_json_and_plot(evaluate, learners, coloured, capsys):
     assert [r["seen"] for r in report["rounds"]] == np.cumsum(protocol["chunks"]).tolist()
     last = report["rounds"][-1]
     assert last["queries"] == 7 and last["losses"] == {"loss": 0.5}
-    # The learned database holds the codes of the texts, which image→text finds hashed as well.
+    # The learned database holds the codes of the texts, as the hashed database of image→text does.
     assert last["hashed"]["image_to_text"] == last["learned"]["image_to_text"] > 0.5
     assert last["seconds"] > 0
     assert [labels.shape[1] for labels in learners[0].shown] == [7, 7, 7]
@@ -241,7 +241,7 @@ def test_online_by_theme_as_json_and_plot(evaluate, learners, coloured, capsys):
         assert image.format == "PNG"
     assert evaluate("online", *options, "--plot", "plot.png") == 1
     assert "plot.png is there already; " in capsys.readouterr().err
-    assert len(learners) == 1  # refused before any work
+    assert len(learners) == 1  # the error comes before any work
     assert evaluate("online", *options, "--plot", "plot.png", "--overwrite") == 0
 
 

@@ -29,7 +29,7 @@ def test_each_name_asks_once_and_finds_all_of_its_class(pictures):
     report = evaluate_names(FakeHasher(128), pictures, texts, bits=[64, 128])
     assert (report["n_images"], report["n_texts"]) == (21, 7)
     assert report["float"]["text_to_image"] == {"r@1": 100, "r@5": 100, "r@10": 100} | {
-        "median_rank": 4 / 4  # above 0, three tied, all three hits
+        "median_rank": 4 / 4  # above 0, three tied, all three are hits
     }
     assert report["float"]["image_to_text"]["r@1"] == pytest.approx(100)
     assert list(report["codes"]) == ["64", "128"]
@@ -46,7 +46,7 @@ def test_a_name_given_to_the_wrong_pictures_is_not_found(pictures):
 
 @pytest.fixture
 def evaluate(tmp_path, monkeypatch):
-    """The command over eleven dogs, a cat and a stranger, with the fake hasher."""
+    """The command on eleven dogs, a cat and an unknown name, with the fake hasher."""
     rng = np.random.default_rng(0)
     for name in [*(f"{DOG}_{i:02}" for i in range(11)), f"{CAT}_1", "holiday"]:
         array = rng.integers(0, 256, (4, 4, 3), np.uint8)
@@ -65,7 +65,7 @@ def test_the_command_takes_the_named_or_the_held_back_ones(evaluate, capsys):
         report = json.loads(captured.out)
         counts.append((report["n_images"], report["n_texts"]))
         assert "'a {}'" in captured.err
-    assert counts == [(12, 2), (2, 1)]  # number 0 and 10 of the sorted ones are dogs
+    assert counts == [(12, 2), (2, 1)]  # numbers 0 and 10 of the sorted pictures are dogs
     assert evaluate("--template", "{}, {please", "--bits", "32") == 0
     printed = capsys.readouterr().out
     assert "12 pictures, 2 names, '{}, {please'" in printed and "32 bits" in printed

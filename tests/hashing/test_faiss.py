@@ -1,4 +1,4 @@
-"""To FAISS and back, with the real FAISS: the same codes, the same neighbours, the same ids."""
+"""Conversion to FAISS and back with the real FAISS: same codes, neighbours and ids."""
 
 import builtins
 import json
@@ -48,7 +48,7 @@ def same_index(a, b):
 
 
 def agree(hits, distances, rows):
-    """Whether FAISS found the same: at the last distance it may take others that are as near."""
+    """Whether FAISS found the same; at the last distance, any tied items are correct."""
     for ours, away, theirs in zip(hits, distances.tolist(), rows.tolist(), strict=True):
         found = [pair for pair in zip(away, theirs, strict=True) if pair[1] >= 0]
         last = found[-1][0]
@@ -88,7 +88,7 @@ def test_round_trip_through_files(tmp_path, kind, ids):
     assert same_index(index, back)
     query = RNG.integers(0, 256, (3, 8), np.uint8)
     assert back.search(query, 20) == index.search(query, 20)
-    # FAISS itself finds a code under its id, or under its row if it has no such ids
+    # FAISS itself finds a code by its id, or by its row without such ids
     found = faiss.read_index_binary(str(path)).search(index.codes[500:501], 1)
     assert found[0].tolist() == [[0]]
     row = found[1][0][0]
@@ -119,7 +119,7 @@ def test_files_of_others_need_no_side_file(tmp_path):
             zip(expected.tolist(), codes.tolist(), strict=True)
         )
         assert (index.model, index.sha256, index.extra) == ("", "", {})
-    assert index.ids == sorted(ids.tolist())  # the lists know no order of insertion
+    assert index.ids == sorted(ids.tolist())  # the lists do not store the order of insertion
     named = from_faiss(flat, [f"{i}.jpg" for i in range(300)], "net")
     assert named.search(codes[5], 1) == [[Hit("5.jpg", 0)]]
     assert named.model == "net"
@@ -154,7 +154,7 @@ def test_ties_are_where_faiss_may_choose(values, k):
     assert agree(index.search(codes[:2], k), *to_faiss(index).search(codes[:2], k))
 
 
-# what cannot be
+# errors
 
 
 @pytest.mark.parametrize(
@@ -186,7 +186,7 @@ def test_files_that_are_none(tmp_path):
     path.write_bytes(b"something else")
     with pytest.raises(HashIndexError, match="cannot be read as a binary index of FAISS"):
         import_faiss_file(path)
-    faiss.write_index(faiss.IndexFlatL2(64), str(path))  # of real numbers
+    faiss.write_index(faiss.IndexFlatL2(64), str(path))  # float vectors
     with pytest.raises(HashIndexError, match="cannot be read as a binary index of FAISS"):
         import_faiss_file(path)
 

@@ -1,4 +1,4 @@
-"""Pictures and words in, codes out: what a user of the hasher counts on."""
+"""The hasher: pictures and texts in, codes out."""
 
 import numpy as np
 import pytest
@@ -71,7 +71,7 @@ class TestCodes:
         )
 
     def test_folded_batch_norms_follow_the_weights(self):
-        """Inference runs a folded copy of the tower; it must never be an old one."""
+        """Inference runs a folded copy of the tower; the copy must never be outdated."""
         hasher = tiny_hasher(128)
         for norm in (m for m in hasher.image.modules() if isinstance(m, nn.BatchNorm2d)):
             nn.init.uniform_(norm.weight, 0.5, 1.5)
@@ -133,7 +133,7 @@ class TestPictures:
         )
 
     def test_the_mode_does_not_decide_the_code(self, hasher, tmp_path):
-        """Each pair shows the same picture, so that their codes differ in a few of 128 bits."""
+        """Each pair shows the same picture, so its codes differ in a few of 128 bits."""
         grey, colour = PHOTOS[0].convert("L"), PHOTOS[0]
         wide = Image.fromarray(np.asarray(grey).astype(np.uint16) * 257)
         hidden = PHOTOS[0].convert("RGBA")
@@ -156,7 +156,7 @@ class TestPictures:
             ("grey and alpha", hidden.convert("LA"), shown.convert("L")),
         ):
             assert hamming(*map(hasher.encode_image, (given, expected)))[0, 0] <= 3, name
-        # The pictures that clipping and dropping alpha made of two of them are far away.
+        # Clipped, or without alpha, two of the pictures would be far away.
         white = hasher.encode_image(Image.new("RGB", (80, 60), "white"))
         assert hamming(hasher.encode_image(wide), white)[0, 0] > 10
         assert hamming(hasher.encode_image(hidden.convert("RGB")), hasher.encode_image(hidden)) > 10
@@ -232,7 +232,7 @@ class TestPictures:
         ids=ascii,
     )
     def test_surrogates_in_texts(self, hasher, broken, whole):
-        """Bytes of a command line that are no UTF-8, and characters in two halves."""
+        """Bytes on a command line that are not UTF-8, and characters in two halves."""
         np.testing.assert_array_equal(
             hasher.encode_text(["red", broken]), hasher.encode_text(["red", whole])
         )

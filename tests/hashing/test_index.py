@@ -22,7 +22,7 @@ IDS = st.sampled_from([INTEGERS, STRINGS, INTEGERS | STRINGS]).flatmap(
 
 
 def few_codes(draw, n, bits):
-    """Codes [n bits/8], most of them equal or nearly so: ties are the rule."""
+    """Codes [n bits/8], most of them equal or nearly equal, with many ties."""
     patterns = draw(st.lists(st.integers(0, 2**bits - 1), min_size=1, max_size=3))
     flips = [0, 1, 2**bits - 1]
     values = [draw(st.sampled_from(patterns)) ^ draw(st.sampled_from(flips)) for _ in range(n)]
@@ -32,7 +32,7 @@ def few_codes(draw, n, bits):
 
 
 def ordered(codes, ids, query):
-    """Every hit by the definition: distance, then place."""
+    """All hits by definition: sorted by distance, then by row."""
     distances = [
         sum((int(a) ^ int(b)).bit_count() for a, b in zip(code, query, strict=True))
         for code in codes
@@ -55,7 +55,7 @@ def indexed(draw):
 
 
 def same(a, b):
-    """Equal, and of equal types: 1 is not "1", nor numpy's 1."""
+    """Equal with equal types: 1 is not "1", and not numpy's 1."""
     return a == b and [type(hit.id) for hits in a for hit in hits] == [
         type(hit.id) for hits in b for hit in hits
     ]
@@ -105,7 +105,7 @@ def test_what_is_in_it(made):
 
 
 def test_codes_that_come_nearer_and_nearer():
-    """The worst case for the cut: every row is nearer than all before it."""
+    """The worst case for the threshold: every row is nearer than all rows before it."""
     index = HashIndex(128)
     codes = np.packbits(np.triu(np.ones((129, 128), np.uint8)), axis=1)
     repeated = np.repeat(codes, 40, axis=0)
@@ -151,12 +151,12 @@ def test_paths_become_strings():
     assert index.ids == ["c"]
 
 
-# changing it
+# changes
 
 
 @st.composite
 def steps(draw):
-    """A sequence of changes of an index of 16 bits."""
+    """A sequence of changes of a 16-bit index."""
     result = []
     for _ in range(draw(st.integers(1, 8))):
         kind = draw(st.sampled_from(["add", "upsert", "remove", "reload"]))
@@ -252,7 +252,7 @@ def test_a_hasher_of_other_codes_is_refused():
     hasher = FakeHasher(64, "one")
     index = HashIndex(64, "one", hasher.sha256)
     index.require(hasher)
-    HashIndex(64).require(hasher)  # of no particular model
+    HashIndex(64).require(hasher)  # without a model
     with pytest.raises(HashIndexError, match=r"codes of 64 bits, got a hasher of 32.*bits=64"):
         index.require(FakeHasher(32, "one"))
     with pytest.raises(HashIndexError, match=r"the model 'one' .*got 'two' .*build the index anew"):
@@ -285,7 +285,7 @@ def test_adding_step_by_step_copies_nothing():
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    assert peak < 1.2 * 100_000 * 16  # rising integers are not looked up either
+    assert peak < 1.2 * 100_000 * 16  # no dictionary for rising integers
     assert index.ids == list(range(100_000))
     with pytest.raises(HashIndexError, match="the id 99999 is in the index already"):
         index.add(codes[:2], [99_999, 100_000])

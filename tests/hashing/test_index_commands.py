@@ -20,7 +20,7 @@ from tests.test_imaging import bad_files
 
 @pytest.fixture
 def hashers(tmp_path, monkeypatch):
-    """Work in an empty folder with fake models; gives those loaded so far."""
+    """Work in an empty folder with fake models; gives the list of loaded models."""
     monkeypatch.chdir(tmp_path)
     loaded = []
 
@@ -33,7 +33,7 @@ def hashers(tmp_path, monkeypatch):
 
 
 def paint(path, colour, size=(24, 18)):
-    """A picture of one colour."""
+    """Save a picture of one colour."""
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     Image.new("RGB", size, tuple(int(255 * c) for c in COLOURS[colour])).save(path)
 
@@ -88,7 +88,7 @@ def test_a_model_that_is_a_file_is_found_from_everywhere(photos, tmp_path, monke
 
 
 def test_names_of_pictures(photos, tmp_path, monkeypatch):
-    """Below the index relative to it, elsewhere absolute, however it is typed."""
+    """Relative to the index if the picture is below it, else absolute."""
     paint("other/grey.png", "grey")
     Path("link").symlink_to("photos")
     monkeypatch.chdir("photos")
@@ -167,12 +167,12 @@ def update(*inputs, options=()):
 
 
 def test_update_encodes_what_is_new_or_changed_and_drops_what_is_gone(photos, hashers, capsys):
-    assert update() == 0  # makes it
+    assert update() == 0  # creates the index
     assert update() == 0
     assert [hasher.calls for hasher in hashers] == [4, 0]
 
     paint("photos/new.png", "white")
-    paint("photos/red.png", "black", (48, 36))  # another size of file
+    paint("photos/red.png", "black", (48, 36))  # another file size
     os.utime("photos/green.png", ns=(0, 123456789))  # another time
     Path("photos/deep/er/yellow.JPG").unlink()
     capsys.readouterr()
@@ -243,7 +243,7 @@ def test_update_goes_on_with_bits_and_model_of_the_index(photos, hashers, capsys
 
 @pytest.fixture
 def rights_count():
-    """Take from this thread what makes the rights of files meaningless to root."""
+    """Drop this thread's capabilities that let root ignore file permissions."""
     if os.geteuid() != 0:
         yield
         return
@@ -280,13 +280,13 @@ def test_update_keeps_what_it_cannot_see(hashers, rights_count, capsys):
     os.utime("photos/unreadable/e.png", ns=(0, 1))
     Path("photos/unreadable/e.png").chmod(0o000)
     left = [id for id in ids if "old" not in id and "gone" not in id]
-    for mode in (0o000, 0o100, 0o400):  # nothing; only reach files; only list their names
+    for mode in (0o000, 0o100, 0o400):  # none; only traverse; only list names
         Path("photos/closed").chmod(mode)
         capsys.readouterr()
         assert update() == 1
         assert HashIndex.load("photos.lcdh").ids == left
         lines = error_lines(capsys)
-        assert len(lines) == (4 if mode == 0o400 else 3)  # also of the folder in "closed"
+        assert len(lines) == (4 if mode == 0o400 else 3)  # also for the folder in "closed"
         for text in (
             "photos/closed cannot be searched: Permission denied",
             "photos/unreadable/e.png",
@@ -301,7 +301,7 @@ def test_update_keeps_what_it_cannot_see(hashers, rights_count, capsys):
     assert [Path(id).stem for id in HashIndex.load("photos.lcdh").ids] == ["c", "a", "e"]
 
 
-# long work
+# long runs
 
 
 @pytest.mark.parametrize("options", [[], ["--overwrite"], ["--update"]])
@@ -408,7 +408,7 @@ def indexed(photos, capsys):
 
 
 def as_json(capsys):
-    """What was printed, which has to be one JSON object and nothing else."""
+    """The printed output, which must be one JSON object and nothing else."""
     streams = capsys.readouterr()
     assert streams.err == ""
     assert streams.out.count("\n") == 1
@@ -416,7 +416,7 @@ def as_json(capsys):
 
 
 def expected_hits(code, paths=ALL):
-    """Hits by the definition."""
+    """The hits by definition."""
     codes = FakeHasher(64).encode_image(paths)
     distances = np.unpackbits(codes ^ code, axis=1).sum(axis=1).tolist()
     return sorted(zip(distances, range(len(paths)), paths, strict=True))
@@ -525,7 +525,7 @@ def test_contact_sheet(indexed, capsys):
         colour: np.argwhere((sheet == [int(255 * c) for c in COLOURS[colour]]).all(axis=2))
         for colour in ("red", "blue")
     }
-    for pixels in colours.values():  # whole, and once
+    for pixels in colours.values():  # complete, and once
         assert len(pixels) == 24 * 18
     blank = np.argwhere((sheet == BLANK).all(axis=2))
     blank = blank[blank[:, 0] >= sheet.shape[0] - TILE - MARGIN]  # letters have grey edges

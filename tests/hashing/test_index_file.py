@@ -1,4 +1,4 @@
-"""The file of an index: whole, shared by several programs, and never half written."""
+"""The file of an index: complete, shared by several programs, never half written."""
 
 import json
 import resource
@@ -26,14 +26,14 @@ def some(n):
 
 
 def state(index):
-    """All that an index holds."""
+    """The complete content of an index."""
     ids = [(type(id), id) for id in index.ids]
     return ids, index.codes.tolist(), index.stamps.tolist(), index.extra, index.model, index.sha256
 
 
 @pytest.fixture(params=IDS)
 def saved(request, tmp_path, monkeypatch):
-    """An index of 200 codes in blocks of 64 in a file, the file, and ids that are not in it."""
+    """A saved index of 200 codes in blocks of 64, its file, and ids that are not in it."""
     monkeypatch.setattr(index_file, "ROWS", 64)
     ids = IDS[request.param]
     index = HashIndex(64, "net", "ab" * 32)
@@ -65,7 +65,7 @@ def test_any_sqlite_tool_can_look_inside(saved):
 @given(st.data())
 @settings(max_examples=60, deadline=None)
 def test_any_changes_by_two_writers(tmp_path_factory, data):
-    """A save keeps what the other one has saved meanwhile."""
+    """A save keeps the changes that the other writer saved in the meantime."""
     path, file = tmp_path_factory.mktemp("index") / "it.lcdh", {}
     with patch.object(index_file, "ROWS", data.draw(st.sampled_from([1, 3, 4096]))):
         HashIndex(64).save(path)
@@ -108,7 +108,7 @@ NONE = st.just([])
 
 
 def contents(index):
-    """From id to code and stamp."""
+    """Id to code and stamp."""
     values = zip(index.codes.tolist(), index.stamps.tolist(), strict=True)
     return dict(zip(index.ids, values, strict=True))
 
@@ -153,7 +153,7 @@ def test_saved_elsewhere_the_index_is_whole_there(saved, tmp_path):
     other.unlink()
     writer.save(other)
     assert state(HashIndex.load(other)) == state(writer)
-    HashIndex(32).save(other)  # another index of that name: the one of the writer replaces it
+    HashIndex(32).save(other)  # another index with that name: the writer's index replaces it
     writer.save(other)
     assert state(HashIndex.load(other)) == state(writer)
 
@@ -189,12 +189,12 @@ def test_a_file_that_stays_in_use_is_said_to_be(saved, monkeypatch):
     assert state(HashIndex.load(path)) == state(writer)
 
 
-# what breaks off
+# interrupted writes
 
 
 @contextmanager
 def file_size_limit(size):
-    """No file can be longer, as on a full disk."""
+    """Limit the size of files, as on a full disk."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
     try:
@@ -241,7 +241,7 @@ def test_ctrl_c_during_a_save_loses_nothing(saved, monkeypatch):
 
 
 def test_a_crash_in_the_middle_is_undone(saved, tmp_path):
-    """A copy of the file and its journal in the middle of a transaction is what a crash leaves."""
+    """A crash leaves the file and its journal: here, a copy of both during a transaction."""
     index, path, _ = saved
     crashed = tmp_path / "crashed.lcdh"
     with closing(sqlite3.connect(path, isolation_level=None)) as database:
@@ -256,7 +256,7 @@ def test_a_crash_in_the_middle_is_undone(saved, tmp_path):
     assert state(HashIndex.load(crashed, verify=True)) == state(index)
     index_file.Path(f"{crashed}{index_file.JOURNAL}").write_bytes(journal)
     other = HashIndex(64)
-    other.save(crashed)  # the journal is not of this one
+    other.save(crashed)  # the journal belongs to another file
     assert state(HashIndex.load(crashed, verify=True)) == state(other)
 
 
@@ -291,7 +291,7 @@ def test_every_cut_is_found(saved):
 
 
 def forge(path, sql, *values):
-    """Change a file as somebody who knows the format would, checksums included."""
+    """Change a file with correct checksums, as an attacker who knows the format."""
     with closing(sqlite3.connect(path)) as database, database:
         database.create_function("crc", -1, lambda *parts: index_file.crc32(map(plain, parts)))
         database.execute(sql, values)
@@ -302,7 +302,7 @@ def forge(path, sql, *values):
 
 
 def plain(part):
-    """What has a checksum at all."""
+    """The value if it has a checksum, else None."""
     return None if isinstance(part, int) else part
 
 
@@ -347,7 +347,7 @@ def test_forged_files_are_refused(tmp_path, monkeypatch, sql, values):
     try:
         forge(path, sql, *values)
     except sqlite3.OperationalError as error:
-        assert "no such table" in str(error)  # and there are no blocks whose checksums to forge
+        assert "no such table" in str(error)  # there are no blocks with checksums to forge
     with pytest.raises(HashIndexError, match="is damaged"):
         _ = HashIndex.load(path).ids
 

@@ -1,4 +1,4 @@
-"""Each loss against its formula, on numbers that can be checked by hand."""
+"""Each loss against its formula, with numbers that are easy to check by hand."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Mixtures of pairs, and the step that learns from them."""
+"""Mixtures of pairs, and a training step on them."""
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ from tests.hashing.tiny import TEACHER, tiny_hasher, tiny_teacher
 
 def test_a_mixture_of_pairs_is_a_pair():
     turn = torch.linalg.qr(torch.randn(32, 32)).Q
-    pictures, texts = torch.eye(32), turn  # whose mixtures show what they are made of
+    pictures, texts = torch.eye(32), turn  # their mixtures show their components
     rng = np.random.default_rng(0)
     shares = mixing(32, 0.5, rng)
     image, text = mixed(shares, pictures), mixed(shares, texts)
@@ -30,7 +30,7 @@ def test_a_mixture_of_pairs_is_a_pair():
 
 
 def learner() -> tuple[Distiller, Items]:
-    """A student that stands still, and eight pairs."""
+    """A student with learning rate 0, and eight pairs."""
     student = tiny_hasher()
     rng = np.random.default_rng(0)
     pictures = [Image.fromarray(rng.integers(0, 256, (64, 64, 3), np.uint8)) for _ in range(8)]

@@ -1,4 +1,4 @@
-"""The maths of teacher and student, against what their docstrings promise."""
+"""The maths of teacher and student against their docstrings."""
 
 from dataclasses import replace
 
@@ -54,7 +54,7 @@ class TestStudent:
         head = HashHead(8, 4, 2)
         x = units(5, 8)
         flat = torch.tanh(head.project(head.gain * x))
-        torch.testing.assert_close(head(x), flat)  # nothing is bent before it has learned
+        torch.testing.assert_close(head(x), flat)  # the new units have no effect before training
         nn.init.normal_(head.bend[2].weight)
         hidden = F.gelu(head.bend[0](head.gain * x)) @ head.bend[2].weight.T
         torch.testing.assert_close(head(x), torch.tanh(head.project(head.gain * x) + hidden))
@@ -134,7 +134,7 @@ class TestTeacher:
 
     @torch.inference_mode()
     def test_unimodal_codes_are_joint_ones_with_the_other_token_masked(self):
-        """Against the block itself, with both tokens in it and a mask."""
+        """Against the attention block itself, with both tokens and a mask."""
         teacher = tiny_teacher()
         image = units(4, 64)
         tokens = torch.stack([teacher.gain * image, torch.randn(4, 64)], dim=1) + teacher.modality
@@ -154,7 +154,7 @@ class TestTeacher:
 
     @torch.inference_mode()
     def test_without_attention_tokens_do_not_see_each_other(self):
-        """The ablation: with the first token's part of the FC at zero, only the text counts."""
+        """The ablation: with zero weights for the first token in the FC, only the text counts."""
         torch.manual_seed(0)
         teacher = LCDHTeacher(replace(TEACHER, attention=False)).eval()
         assert not any("attention" in name for name in teacher.state_dict())

@@ -1,4 +1,4 @@
-"""Learning from a stream, on a small student and pictures of plain colours."""
+"""Learning from a stream, with a small student and pictures of plain colours."""
 
 import dataclasses
 
@@ -20,7 +20,7 @@ from tests.hashing.tiny import tiny_hasher, tiny_teacher
 
 NAMES = [name for name in COLOURS if name != "grey"]
 CONFIG = OnlineConfig(
-    # The teacher here is an untrained one: what it says of pictures and texts is to count little.
+    # The teacher is untrained here, so its similarities get a small weight.
     loss=DistilConfig(contrastive=1.0, rows=0.5, code_rows=0.5, regression=0.0, decorrelation=0.0),
     epochs=40,
     batch=12,
@@ -29,11 +29,11 @@ CONFIG = OnlineConfig(
     seed=0,
 )
 QUICK = dataclasses.replace(CONFIG, epochs=3)
-"""For tests that need not see that anything was learned well."""
+"""For tests that do not check the quality of the training."""
 
 
 class ColourEncoder:
-    """Mean colours and named colours, in the widths of the tiny teacher."""
+    """Mean colours and named colours, with the widths of the tiny teacher."""
 
     image_dim, text_dim = 12, 8
 
@@ -47,7 +47,7 @@ class ColourEncoder:
 
 
 def chunk(names, seed):
-    """Two pictures of each colour, in slightly different shades, and what they show."""
+    """Two pictures of each colour in slightly different shades, their texts and labels."""
     rng = np.random.default_rng(seed)
     images, texts, labels = [], [], []
     for name in names:
@@ -66,7 +66,7 @@ def learner(config=CONFIG, teaching=True):
 
 
 def found(student, images, texts, labels):
-    """Share of texts whose nearest picture is one of the right colour."""
+    """Share of texts whose nearest picture has the right colour."""
     distance = hamming(student.encode_text(texts), student.encode_image(images))
     return np.mean(labels[distance.argmin(axis=1)] == labels)
 
@@ -92,7 +92,7 @@ def test_a_seed_repeats_a_stream_exactly():
 
 
 def test_replay_keeps_old_codes_findable():
-    """After two more chunks, today's words still find the first chunk by the codes of its day."""
+    """After two more chunks, new text codes still find the stored codes of the first chunk."""
     first = chunk(NAMES[:2], 0)
 
     def recall(config):
@@ -190,7 +190,7 @@ def test_views_are_the_picture_its_mirror_image_and_crops():
     assert plain is picture and len(crops) == 4
     for crop in crops:
         assert 13 <= crop.height <= 20 and 19 <= crop.width <= 30
-        # Rows count up by one, so a part of the picture is recognised by its step.
+        # Rows count up by one, so the step identifies the part of the picture.
         assert set(np.unique(np.diff(np.asarray(crop).astype(int)) % 256)) <= {1, 255}
     assert [view.size for view in views(Image.new("L", (1, 1)), 4, np.random.default_rng(0))] == [
         (1, 1)

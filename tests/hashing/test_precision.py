@@ -1,4 +1,4 @@
-"""Training where a machine multiplies bfloat16 and where it does not, whichever this one is."""
+"""Training on machines with and without bfloat16 units, whichever this machine is."""
 
 import dataclasses
 
@@ -13,7 +13,7 @@ from tests.hashing.tiny import tiny_teacher
 
 @pytest.fixture
 def both(monkeypatch):
-    """What a loss comes to in float32 and with autocast to bfloat16."""
+    """The value of a loss in float32 and with autocast to bfloat16."""
 
     def losses(loss):
         found = []

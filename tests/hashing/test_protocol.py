@@ -1,4 +1,4 @@
-"""Streams and the online protocol, with a learner whose every step can be foretold."""
+"""Streams and the online protocol, with a predictable learner."""
 
 import sys
 from pathlib import Path
@@ -15,9 +15,9 @@ from derefl.hashing.learning.streams import Pairs, Stream, caption_stream, label
 
 
 class FakeLearner:
-    """Items are numbers, which are their own codes; each chunk flips one more bit of new codes.
+    """Items are numbers and their own codes; each chunk flips one more bit of new codes.
 
-    So codes made in an earlier round differ from what the student would give now.
+    So codes of an earlier round differ from the current codes of the student.
     """
 
     def __init__(self):
@@ -53,11 +53,12 @@ STREAM = Stream(
 
 def test_old_codes_never_change_and_queries_are_hashed_anew():
     first, second = run_stream(FakeLearner(), STREAM)
-    # Round 1: bit 0 is flipped in both; the query 0 finds its equal at once. 240 has none yet.
+    # Round 1: bit 0 is flipped in both; query 0 finds its equal. 240 has no relevant item yet.
     assert (first.number, first.seen, first.queries) == (1, 2, 1)
     assert first.hashed == first.learned == {"text_to_image": 1.0, "image_to_text": 1.0}
-    # Round 2 flips bit 1: the old codes are still 1 and 14, the new ones 242 and 253. Query 0, now
-    # 2, is as far from 1 as from 14; query 240, now 242, finds its equal. Hashed anew, 0 would too.
+    # Round 2 flips bit 1: the stored codes are still 1 and 14, the new codes 242 and 253. Query 0,
+    # now 2, is as far from 1 as from 14; query 240, now 242, finds its equal. If all items had new
+    # codes, query 0 would find its equal, too.
     assert (second.seen, second.queries) == (4, 2)
     assert second.hashed["text_to_image"] == ((1 + 1 / 2) / 2 + 1) / 2
     assert second.learned["text_to_image"] == 1.0
@@ -65,7 +66,7 @@ def test_old_codes_never_change_and_queries_are_hashed_anew():
 
 
 def test_hashed_codes_are_those_of_their_round():
-    """A learner that turns eight bits over after the first chunk."""
+    """A learner that flips all eight bits after the first chunk."""
 
     class Turncoat(FakeLearner):
         def encode_image(self, images):
@@ -79,7 +80,7 @@ def test_hashed_codes_are_those_of_their_round():
     # farthest; query 240, now 15, among the two nearest.
     expected = ((1 / 3 + 1 / 4) / 2 + (1 + 1 / 2) / 2) / 2
     assert second.hashed["image_to_text"] == pytest.approx(expected)
-    # Learned: 0, 15, 240, 255. Both queries have their items at the far end.
+    # Learned: 0, 15, 240, 255. The items of both queries are the farthest.
     assert second.learned["image_to_text"] == pytest.approx(1 / 4)
 
 
@@ -123,7 +124,7 @@ def numbers(chunk):
 
 def test_random_chunks_share_out_everything(labelled):
     stream = labelled_stream(labelled, chunk_size=10, queries=8, seed=3)
-    assert [len(chunk.images) for chunk in stream.chunks] == [10, 10, 10, 15]  # 45 of them
+    assert [len(chunk.images) for chunk in stream.chunks] == [10, 10, 10, 15]  # 45 in all
     everything = [n for chunk in (*stream.chunks, stream.queries) for n in numbers(chunk)]
     assert sorted(everything) == list(range(53))
     for chunk in (*stream.chunks, stream.queries):
@@ -143,7 +144,7 @@ def test_themes_come_one_after_the_other(labelled):
     everything = [n for chunk in (*stream.chunks, stream.queries) for n in numbers(chunk)]
     assert sorted(everything) == list(range(53))
     assert stream.order == "by theme"
-    assert len({n % 5 for n in numbers(stream.queries)}) > 1  # queries are of all themes
+    assert len({n % 5 for n in numbers(stream.queries)}) > 1  # queries come from several themes
 
 
 def test_captioned_pictures_are_asked_for_by_their_second_caption():

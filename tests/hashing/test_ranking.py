@@ -1,4 +1,4 @@
-"""Average precision and curves against their definitions, over every order of the tied items."""
+"""Average precision and curves against their definitions, over all orders of tied items."""
 
 import numpy as np
 import pytest
@@ -26,7 +26,7 @@ def ap_of(ranking, k):
 
 
 def levels_of(similarity, relevant):
-    """One query's :class:`Levels`."""
+    """The :class:`Levels` of one query."""
     values = sorted(set(similarity), reverse=True)
     where = [np.equal(similarity, value) for value in values]
     relevant = np.array(relevant)
@@ -63,13 +63,13 @@ def test_expected_precision_is_the_mean_over_all_orders(items):
 def test_one_lucky_hit_is_not_a_perfect_query():
     """Ranking 1 0 0 1 1: three are relevant, one of them is among the first two."""
     levels = levels_of([5, 4, 3, 2, 1], [1, 0, 0, 1, 1])
-    assert average_precision(levels, 2) == pytest.approx(1 / 2)  # over found hits it would be 1
+    assert average_precision(levels, 2) == pytest.approx(1 / 2)  # over the found hits it would be 1
     assert average_precision(levels, 1) == pytest.approx(1)
     assert average_precision(levels) == pytest.approx((1 + 2 / 4 + 3 / 5) / 3)
 
 
 def test_a_wholly_tied_ranking_of_many():
-    """By simulation, where permutations are too many."""
+    """By simulation, because there are too many permutations."""
     relevant = np.arange(100) < 20
     rng = np.random.default_rng(0)
     mean = np.mean([ap_of(list(rng.permutation(relevant)), 50) for _ in range(2000)])
@@ -141,7 +141,7 @@ def test_the_report_leaves_out_queries_with_nothing_to_find(coded):
     queries, items, query_labels, item_labels = coded
     query_labels, item_labels = query_labels.copy(), item_labels.copy()
     query_labels[:3] = False
-    query_labels[3:, 0] = item_labels[0, 0] = True  # something is relevant to all the others
+    query_labels[3:, 0] = item_labels[0, 0] = True  # all other queries have a relevant item
     report = label_report(queries, items, query_labels, item_labels)
     of_others = label_report(queries[3:], items, query_labels[3:], item_labels)
     assert report["queries"] == 7

@@ -1,4 +1,4 @@
-"""Recall against its definition: every order of the tied items, one by one."""
+"""Recall against its definition, over all orders of tied items."""
 
 from itertools import pairwise, permutations
 
@@ -14,7 +14,7 @@ from derefl.hashing.learning.recall import KS, caption_recall
 
 
 def orders(similarity):
-    """Every ranking of the items, the most similar first, that agrees with the similarities."""
+    """All rankings of the items, the most similar first, that agree with the similarities."""
     return [p for p in permutations(range(len(similarity))) if sorted_by(similarity, p)]
 
 
@@ -23,7 +23,7 @@ def sorted_by(similarity, order):
 
 
 def brute_force(similarity, relevant):
-    """The summary by definition, ``[n m]`` similarities and bool ``[n m]`` of who is sought."""
+    """The summary by definition, from similarities ``[n m]`` and relevance, bool ``[n m]``."""
     within, ranks = [], []
     for row, wanted in zip(similarity, relevant, strict=True):
         best = [1 + min(i for i, item in enumerate(o) if wanted[item]) for o in orders(row)]
@@ -40,7 +40,7 @@ def brute_force(similarity, relevant):
     st.lists(st.tuples(st.integers(0, 2), st.sampled_from([0, 1, 3, 7, 255])), max_size=3),
 )
 def test_ties_are_averaged_over_all_orders(images, more):
-    """Codes of one byte with few values, so that nearly everything ties."""
+    """Codes of one byte with few values, so that most items tie."""
     rows = np.array([*range(len(images)), *(row % len(images) for row, _ in more)])
     texts = np.array([*reversed(images), *(code for _, code in more)], np.uint8)[:, None]
     images = np.array(images, np.uint8)[:, None]
@@ -76,7 +76,7 @@ def test_codes_without_content_score_what_chance_scores():
 
 
 def test_features_without_content_score_what_chance_scores():
-    """Equal vectors tie even where matrix products differ in their last digit."""
+    """Equal vectors tie even if matrix products differ in the last digit."""
     rng = np.random.default_rng(0)
     vector = np.array([0.6, 0.8], np.float32) * (1 + 1e-7 * rng.integers(-1, 2, (211, 1)))
     assert len(np.unique(vector @ vector.T)) > 1

@@ -1,4 +1,4 @@
-"""The shipped student and teacher do what they did when they were measured, and do their job."""
+"""The shipped student and teacher reproduce their stored outputs, and find pictures."""
 
 import numpy as np
 import pytest
@@ -21,7 +21,7 @@ def hasher():
 
 @pytest.fixture(scope="module")
 def index(hasher):
-    """The example pictures by the names of their files."""
+    """The example pictures by file name."""
     photos = sorted(PICTURES.glob("[ls]*/*.jpg"))
     index = HashIndex(bits=64, model=hasher.name, sha256=hasher.sha256)
     index.add(hasher.encode_image(photos), [photo.stem for photo in photos])
@@ -71,7 +71,7 @@ def test_limits_of_the_student():
     ],
 )
 def test_words_find_the_example_picture(hasher, index, words, photo):
-    """Among the nearest three of fifteen."""
+    """Among the nearest three of fifteen pictures."""
     assert photo in [hit.id for hit in index.search(hasher.encode_text(words), k=3)[0]]
 
 

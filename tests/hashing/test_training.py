@@ -1,4 +1,4 @@
-"""``derefl train teacher``, ``student``, ``heads``: corpus, a run stopped and taken up, a file."""
+"""``derefl train teacher``, ``student`` and ``heads``: corpus, a resumed run, the saved file."""
 
 import json
 from dataclasses import asdict
@@ -58,7 +58,7 @@ STUDENT = [
 
 @pytest.fixture
 def data(tmp_path):
-    """Four pictures of each colour with two captions, tagged ones, and ones named by synsets."""
+    """Four pictures per colour with two captions, some with tags, and some with synset names."""
     rng = np.random.default_rng(0)
     captions, tags = ["image,caption"], ["image,theme,tags"]
     for folder in ("images", "tagged", "named"):
@@ -81,7 +81,7 @@ def data(tmp_path):
 
 @cache
 def few_names():
-    """A hundred of ImageNet's 20,000 names: a student would encode each of them."""
+    """A hundred of ImageNet's 20,000 names, because a student encodes all names."""
     wanted = ("dog", "golden retriever", "rocket", "teapot")
     names = enumerate(imagenet_names().items())
     return {synset: name for i, (synset, name) in names if name in wanted or i % 200 == 0}
@@ -170,7 +170,7 @@ class TestCorpus:
 
 
 def test_teacher_then_student(data, tmp_path, capsys):
-    """Both commands, each stopped and taken up, end where an uninterrupted run ends."""
+    """Both commands, stopped and resumed, give the same result as an uninterrupted run."""
     runs = {}
     for name, stops in (("whole", [60]), ("parts", [20, 60])):
         out = tmp_path / f"teacher-{name}"
@@ -204,7 +204,7 @@ def test_teacher_then_student(data, tmp_path, capsys):
 
 
 def stopped_after(step, run):
-    """Run until ``step`` steps are saved, then break off as Ctrl-C does."""
+    """Run until ``step`` steps are saved, then stop with Ctrl-C."""
     save = loop.save_state
 
     def save_and_stop(path, model, ema, optimiser, progress):
@@ -230,7 +230,7 @@ def test_features_of_other_data_are_refused(data, tmp_path, capsys):
 
 
 def test_every_view_is_encoded_and_learned_from(data, tmp_path, monkeypatch):
-    """The views are those of ``views``; a batch takes each picture in one of them at random."""
+    """The views are those of ``views``; a batch takes each picture in a random view."""
     corpus = read_corpus(config(data))
     features = offline.encode(ColourEncoder(), corpus, 4, torch.device("cpu"))
     assert features.images.shape == (4, len(corpus.paths), 12)
@@ -253,7 +253,7 @@ def test_every_view_is_encoded_and_learned_from(data, tmp_path, monkeypatch):
 
 
 def test_teachers_with_different_encoders(data, tmp_path):
-    """Each sees with its own encoder's features; the student learns from the mean similarities."""
+    """Each teacher uses its own encoder; the student learns from the mean similarities."""
     for name, encoder in (("first", "stand-in"), ("second", "stand-in+org/text")):
         arguments = [*options(data), "--out", str(tmp_path / name), "--set", *TEACHER]
         arguments += ["run.steps=1", f"model.encoder={encoder}"]
@@ -265,7 +265,7 @@ def test_teachers_with_different_encoders(data, tmp_path):
     names = ["features-stand-in.safetensors", "features-stand-in-org-text.safetensors"]
     assert sorted(path.name for path in out.glob("features*")) == sorted(names)
 
-    # Two encoders that see differently: products of the vectors are means over the teachers.
+    # Two different encoders: products of the vectors are means over the teachers.
     a, b = (load_lcdh_teacher(path) for path in teachers)
     torch.manual_seed(0)
     mine, yours = (offline.Features(torch.randn(2, 3, 12), torch.randn(4, 8)) for _ in range(2))
@@ -390,14 +390,14 @@ HEADS = [
 
 @pytest.fixture
 def student(tmp_path):
-    """The file of a random student."""
+    """The file of a student with random weights."""
     path = tmp_path / "tiny.safetensors"
     save_checkpoint(tiny_hasher(), path, kind="lcdh-student", config=asdict(TINY))
     return path
 
 
 def test_heads_learn_who_is_near_in_the_features(data, tmp_path, student):
-    """Stopped and taken up; codes rank what the features rank, and the towers stay as they are."""
+    """Stopped and resumed; the codes rank like the features, and the towers do not change."""
     runs = {}
     for name, stops in (("whole", [60]), ("parts", [20, 60])):
         out = tmp_path / name
@@ -419,7 +419,7 @@ def test_heads_learn_who_is_near_in_the_features(data, tmp_path, student):
     captions = read_captions(data / "images", data / "captions.csv")
 
     def agreement(path):
-        """Correlation of the codes' similarities with the features', pictures by texts."""
+        """Correlation of the codes' similarities with the features' similarities."""
         hasher = load_lcdh_student(path, bits=64)
         paths, texts = list(captions.paths), captions.captions
         near = hasher.image_features(paths) @ hasher.text_features(texts).T
@@ -483,7 +483,7 @@ def test_features_of_another_student_are_refused(data, tmp_path, student, capsys
     phrases = loose_phrases(read_corpus(config(data)))
     expected = load_lcdh_student(student).text_features(phrases[:50])
     np.testing.assert_allclose(features["phrases"][:50].numpy(), expected, atol=1e-5)
-    for part in ("image", "text"):  # a student who differs in one tower only
+    for part in ("image", "text"):  # a student that differs in one tower only
         hasher = tiny_hasher()
         setattr(hasher, part, getattr(tiny_hasher(seed=1), part))
         other = tmp_path / f"{part}.safetensors"

@@ -16,15 +16,15 @@ TEACHER = LCDHTeacherConfig(image_dim=12, text_dim=8, dim=64, heads=4, dropout=0
 
 
 def tiny_hasher(bits: int = 64, seed: int = 0) -> Hasher:
-    """Random, but each part large enough to matter."""
+    """Random weights, each large enough to have an effect."""
     hasher = copy.deepcopy(first_hasher(bits, seed))
-    torch.manual_seed(seed)  # what a test draws next is the same in any order of tests
+    torch.manual_seed(seed)  # later random draws of a test do not depend on the order of tests
     return hasher
 
 
 @cache
 def first_hasher(bits: int, seed: int) -> Hasher:
-    """What :func:`tiny_hasher` copies: to build it takes longer than most tests."""
+    """The hasher that :func:`tiny_hasher` copies: building takes longer than most tests."""
     torch.manual_seed(seed)
     hasher = Hasher(STUDENT, bits=bits).eval()
     torch.nn.init.normal_(hasher.text.order.weight, std=0.3)
@@ -33,7 +33,7 @@ def first_hasher(bits: int, seed: int) -> Hasher:
 
 
 def tiny_teacher(seed: int = 0) -> LCDHTeacher:
-    """Random; what it knows of a modality shows in its codes."""
+    """Random weights; its codes depend on both modalities."""
     torch.manual_seed(seed)
     teacher = LCDHTeacher(TEACHER).eval()
     torch.nn.init.normal_(teacher.modality, std=0.5)

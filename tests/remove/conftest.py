@@ -1,4 +1,4 @@
-"""``derefl remove`` with a tiny model, in a folder of its own for every test."""
+"""``derefl remove`` with a tiny model, in a separate folder for every test."""
 
 import pytest
 

@@ -27,7 +27,7 @@ def test_one_file_to_one_file(remove, checkpoint, capsys):
     assert same_pixels(open_picture("new/out.png"), expected)
     streams = capsys.readouterr()
     assert streams.out == "written: new/out.png\n"
-    assert streams.err == ""  # no progress bar for one
+    assert streams.err == ""  # no progress bar for one picture
 
 
 def test_one_file_to_a_folder(remove):
@@ -79,7 +79,7 @@ def test_folder_keeps_its_tree(remove, checkpoint, capsys):
     assert streams.out == (
         "3 of 3 pictures written to cleaned; 2 passed over (1 .txt, 1 without suffix)\n"
     )
-    assert streams.err == ""  # a progress bar is for a terminal only
+    assert streams.err == ""  # a progress bar only on a terminal
 
 
 def test_progress_bar_on_a_terminal(remove, monkeypatch, capsys):

@@ -1,4 +1,4 @@
-"""``derefl remove`` as a process of its own: pipes, signals, terminals."""
+"""``derefl remove`` as a separate process: pipes, signals, terminals."""
 
 import io
 import os
@@ -174,7 +174,7 @@ def test_ctrl_c_leaves_whole_files_only(remove, checkpoint, sign):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        # A shell's background job ignores SIGINT and hands that on, also to these tests.
+        # A background job of a shell ignores SIGINT, and its children inherit this.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     while len(list(Path().glob("cleaned/[0-9]*.png"))) < 5 and process.poll() is None:
@@ -189,7 +189,7 @@ def test_ctrl_c_leaves_whole_files_only(remove, checkpoint, sign):
         "command with --resume\n"
     )
     assert 5 <= len(done) < total
-    for name in done:  # none of a temporary name, all of them whole
+    for name in done:  # no temporary names, all files complete
         assert Path("photos", name).exists()
         open_picture(Path("cleaned", name))
 

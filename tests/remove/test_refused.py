@@ -1,4 +1,4 @@
-"""What is refused before any work."""
+"""Errors before any work."""
 
 import os
 from pathlib import Path
@@ -143,7 +143,7 @@ def test_links_out_of_the_output_folder_are_refused(remove, capsys):
     assert written() == before
     Path("cleaned/sub").unlink()
     Path("cleaned/real").mkdir()
-    Path("cleaned/sub").symlink_to("real")  # it stays inside
+    Path("cleaned/sub").symlink_to("real")  # the link stays inside the folder
     assert remove("photos", "-o", "cleaned") == 0
     assert "cleaned/real/deep/a.png" in written()
 

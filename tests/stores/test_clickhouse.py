@@ -1,4 +1,4 @@
-"""What ClickHouse alone has: its folder, opened by one at a time."""
+"""ClickHouse only: its folder, which one engine opens at a time."""
 
 import runpy
 import sys
@@ -42,7 +42,7 @@ def test_tables_of_others_are_left_alone(tmp_path):
 
 
 def test_many_codes_in_several_parts(tmp_path):
-    """More than a block of the engine holds, in an order that its parts do not have."""
+    """More than one block of the engine, in another order than its parts."""
     rng = np.random.default_rng(0)
     codes = rng.integers(0, 4, (200_000, 8), np.uint8)
     exact = HashIndex()
@@ -64,7 +64,7 @@ def test_without_chdb_the_extra_is_named(monkeypatch, tmp_path):
 def test_the_example_finds_a_cup_of_coffee(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["search_with_clickhouse"])
-    for _ in range(2):  # the second time the photos are there already
+    for _ in range(2):  # the second time, the photos are already indexed
         runpy.run_path(str(REPOSITORY / "examples" / "search_with_clickhouse.py"))
         title, nearest, *_ = capsys.readouterr().out.splitlines()
         assert title == "nearest to 'a cup of coffee' of 15 photos:"

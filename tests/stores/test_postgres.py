@@ -1,4 +1,4 @@
-"""What PostgreSQL alone has: transactions, the HNSW index, connections of the user's own."""
+"""PostgreSQL only: transactions, the HNSW index, connections of the user."""
 
 import json
 import runpy
@@ -21,7 +21,7 @@ N = 4_000
 
 @pytest.fixture
 def filled(schema):
-    """An index with HNSW of clustered codes, a HashIndex of the same, and queries."""
+    """An index with HNSW of clustered codes, a HashIndex of the same codes, and queries."""
     codes = clustered(N, 64)
     exact, index = HashIndex(), PostgresIndex(schema, "codes", ids=int)
     for one in (exact, index):
@@ -32,7 +32,7 @@ def filled(schema):
 
 
 def recall(found, exact):
-    """The part of the hits that are no farther than the last exact one; a tie is as good."""
+    """The share of hits that are no farther than the last exact hit; ties count as correct."""
     near = [sum(h.distance <= e[-1].distance for h in f) for f, e in zip(found, exact, strict=True)]
     return sum(near) / sum(map(len, exact))
 
@@ -45,7 +45,7 @@ def test_hnsw_finds_nearly_all(filled):
     assert recall(found, expected) > 0.9
     distances = [[hit.distance for hit in hits] for hits in found]
     assert distances == [sorted(row) for row in distances]
-    assert found != expected  # else HNSW was not asked
+    assert found != expected  # else HNSW was not used
 
 
 def test_exact_beside_hnsw(filled):
@@ -63,7 +63,7 @@ def test_hnsw_gives_as_many_as_asked_for(filled):
     index.ef_search = 1
     assert [len(hits) for hits in index.search(queries[:3], 900)] == [900] * 3
     nearest = index.search(queries[0], 500)[0]
-    index.remove([hit.id for hit in nearest[:400]])  # dead, and still in HNSW
+    index.remove([hit.id for hit in nearest[:400]])  # removed, but still in HNSW
     left = index.search(queries[0], 50)[0]
     assert len(left) == 50
     assert not {hit.id for hit in left} & {hit.id for hit in nearest[:400]}
@@ -78,7 +78,7 @@ def test_what_breaks_off_leaves_nothing(schema):
             index.add(codes[2:3], ["c"])
             index.upsert(codes[3:4], ["a"])
             index.remove(["b"])
-            with pytest.raises(HashIndexError):  # it leaves the outer transaction usable
+            with pytest.raises(HashIndexError):  # the outer transaction stays usable
                 index.add(codes[4:5], ["c"])
             assert len(index) == 2
             1 / 0  # noqa: B018
@@ -127,7 +127,7 @@ def test_tables_of_others_are_left_alone(schema):
             PostgresIndex(connection, "codes")
         with pytest.raises(HashIndexError, match="comment does not say"):
             PostgresIndex(connection, "pg_class")
-        with pytest.raises(HashIndexError, match="at most 63 bytes"):  # it would be cut off
+        with pytest.raises(HashIndexError, match="at most 63 bytes"):  # it would be cut
             PostgresIndex(connection, "ü" * 32)
         PostgresIndex(connection, "ü" * 31)
     with pytest.raises(HashIndexError, match="ef_search=0, expected 1 to 1000"):
@@ -153,7 +153,7 @@ def test_without_psycopg_the_extra_is_named(monkeypatch):
 def test_the_example_finds_a_cup_of_coffee(schema, monkeypatch, capsys):
     monkeypatch.setenv("DATABASE_URL", schema)
     monkeypatch.setattr(sys, "argv", ["search_with_pgvector"])
-    for _ in range(2):  # the second time the photos are there already
+    for _ in range(2):  # the second time, the photos are already indexed
         runpy.run_path(str(REPOSITORY / "examples" / "search_with_pgvector.py"))
         title, nearest, *_ = capsys.readouterr().out.splitlines()
         assert title == "nearest to 'a cup of coffee' of 15 photos:"

@@ -1,4 +1,4 @@
-"""What PostgreSQL and ClickHouse give has to be what a HashIndex gives, hit for hit."""
+"""PostgreSQL and ClickHouse give exactly the hits of a HashIndex."""
 
 import numpy as np
 import pytest
@@ -56,7 +56,7 @@ def test_changes_are_those_of_the_hash_index(make):
     extremes = [2**63 - 1, -(2**63), *range(398)]
     for one in (index, exact):
         one.add(codes[:400], extremes)
-        one.upsert(codes[400:600], [*range(100, 200), *range(1000, 1100)])  # half are there
+        one.upsert(codes[400:600], [*range(100, 200), *range(1000, 1100)])  # half are known
         one.remove([*range(50, 150), 1000, 2**63 - 1])
         one.add(codes[:1], [5000])
         one.upsert(codes[1:2], [0])

@@ -1,4 +1,4 @@
-"""The page, served in this process, and Chromium to look at it."""
+"""The page, served in this process, and Chromium to open it."""
 
 import os
 import shutil
@@ -21,11 +21,11 @@ CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 LEFT_OUT = pytest.StashKey[int]()
 
 PATIENCE = 600_000
-"""Milliseconds; the machine may have other work."""
+"""Milliseconds, for a busy machine."""
 
 
 def pytest_collection_modifyitems(config, items):
-    """Without Chromium, leave out what needs it, and say so at the end; in CI, fail."""
+    """Without Chromium, skip its tests and report this at the end; in CI, fail."""
     needing = [item for item in items if item.get_closest_marker("browser")]
     if CHROMIUM or not needing:
         return
@@ -79,7 +79,7 @@ def package_patch():
 
 @contextmanager
 def strangers_refused():
-    """Fails in the end if this process talked to another machine, or asked for its address."""
+    """Fail at the end if this process connected to another machine, or looked up its address."""
     watching, met = True, []
 
     def watch(event, args):
@@ -87,7 +87,7 @@ def strangers_refused():
             host = args[0] if event == "socket.getaddrinfo" else args[1]
             met.append(host[0] if isinstance(host, tuple) else host)
 
-    sys.addaudithook(watch)  # there is no way to remove it
+    sys.addaudithook(watch)  # an audit hook cannot be removed
     try:
         yield
     finally:
@@ -108,7 +108,7 @@ def browser():
 
 @pytest.fixture
 def visit(browser, url):
-    """Open the page as one more visitor; in the end, nobody has asked another machine anything."""
+    """Open the page as a new visitor; at the end, check that no other machine was contacted."""
     contexts, asked, broken = [], [], []
     expect.set_options(timeout=PATIENCE)
 

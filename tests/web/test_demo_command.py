@@ -1,4 +1,4 @@
-"""``derefl demo`` as a process, and what it refuses."""
+"""``derefl demo`` as a process, and its errors."""
 
 import os
 import re

@@ -29,7 +29,7 @@ def photo(path, seed=0, size=(96, 64), **options):
 
 
 def drop(page, label, path):
-    """What a visitor does when dropping a file on the field of this name."""
+    """Drop a file on the field with this name."""
     field = page.locator(".block").filter(has=page.get_by_text(label, exact=True))
     field.locator("input[type=file]").set_input_files(path)
 
@@ -81,7 +81,7 @@ def test_a_photo_is_taken_apart_compared_and_downloaded(visit, tmp_path):
             assert got.info["exif"] == expected.info["exif"]
             assert got.info["icc_profile"] == icc_profile()
             assert got.quantization == expected.quantization
-            # Another thread, maybe with another number of threads below it.
+            # Another thread, perhaps with another number of torch threads.
             assert np.abs(pixels(got) - pixels(expected)).max() <= 3
 
 
@@ -124,7 +124,7 @@ def test_what_is_no_picture_or_too_large_is_said_in_a_sentence(visit, tmp_path):
 
 @pytest.fixture
 def folder(tmp_path):
-    """The example photos, and a file that is broken."""
+    """The example photos, and a broken file."""
     shutil.copytree(PHOTOS, tmp_path / "photos" / "mine")
     (tmp_path / "photos" / "broken.jpg").write_bytes((PHOTOS / "cat.jpg").read_bytes()[:900])
     return tmp_path / "photos"
@@ -174,6 +174,6 @@ def test_a_folder_is_indexed_and_searched(visit, hasher, folder):
     assert by_photo[0] == "distance 0: mine/rocket.jpg"
     expect(found).to_have_text(by_photo)
 
-    # Photos that were found are no reason to serve the folder.
+    # The page must not serve the folder of the photos it found.
     outside = page.request.get(f"{page.url}gradio_api/file={folder}/mine/cat.jpg")
     assert outside.status == 403

@@ -1,4 +1,4 @@
-"""What the tabs do, without a browser."""
+"""The functions of the tabs, without a browser."""
 
 import os
 from pathlib import Path
@@ -104,7 +104,7 @@ def test_sentences_hide_where_an_upload_lies_and_are_no_html(tmp_path):
         open_picture(path)
     assert error.value.message.startswith("&lt;i&gt;.jpg: there is no such file")
     with pytest.raises(ZeroDivisionError), sentences(path):
-        _ = 1 / 0  # a mistake of ours is not for visitors
+        _ = 1 / 0  # visitors must not see an internal error
 
 
 def test_without_a_hasher_there_is_no_search(tiny, hasher, tmp_path):

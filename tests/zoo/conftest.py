@@ -1,4 +1,4 @@
-"""A package folder of the test's own, a local Hub, and no way past loopback."""
+"""A package folder for the test, a local Hub, and no connections beyond loopback."""
 
 import json
 import socket
@@ -12,7 +12,7 @@ from tests.hub_server import HubServer
 
 @pytest.fixture(autouse=True)
 def only_loopback(monkeypatch):
-    """Fail on a connection to anywhere else."""
+    """Fail on a connection to another machine."""
     connect = socket.socket.connect
 
     def guarded(self, address):
@@ -24,7 +24,7 @@ def only_loopback(monkeypatch):
 
 @pytest.fixture
 def package(tmp_path, monkeypatch):
-    """The folder that passes for the installed package; its manifest lists no model yet."""
+    """The folder in place of the installed package; its manifest has no models yet."""
     folder = tmp_path / "package"
     (folder / "weights").mkdir(parents=True)
     monkeypatch.setattr(manifest, "package_folder", lambda: folder)
@@ -39,16 +39,16 @@ def write_manifest(folder, *entries):
 
 @pytest.fixture
 def list_in_manifest(package):
-    """A function that makes the given entries the whole manifest."""
+    """A function that replaces the manifest's entries."""
     return lambda *entries: write_manifest(package, *entries)
 
 
 @pytest.fixture
 def hub(tmp_path, monkeypatch):
-    """A local Hub to which the client in this process talks, with an empty cache and no token."""
+    """A local Hub for the client in this process, with an empty cache and no token."""
     constants = huggingface_hub.constants
     with HubServer() as server:
-        # HF_ENDPOINT and the like are read once, on import; here it is too late for them.
+        # HF_ENDPOINT and similar variables are read once, on import; setting them here is too late.
         template = server.url + "/{repo_id}/resolve/{revision}/{filename}"
         monkeypatch.setattr(constants, "ENDPOINT", server.url)
         monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
@@ -58,7 +58,7 @@ def hub(tmp_path, monkeypatch):
         monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
         for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HTTP_PROXY", "http_proxy", "ALL_PROXY"):
             monkeypatch.delenv(name, raising=False)
-        # What the client waits between two tries would be most of the tests' time.
+        # The client's waiting time between tries would dominate the tests.
         monkeypatch.setattr("time.sleep", lambda seconds: None)
         yield server
     huggingface_hub.close_session()

@@ -1,4 +1,4 @@
-"""The smallest model with all that a checkpoint has to carry, and what the tests do with it."""
+"""The smallest model with all kinds of content of a checkpoint, and helpers for the tests."""
 
 import dataclasses
 import json
@@ -46,7 +46,7 @@ def make_net(seed: int = 0, config: NetConfig | None = None) -> Net:
 
 
 def save_net(path: Path, net: Net, dtype: torch.dtype = torch.float32, **changed: Any) -> Path:
-    """Save it; ``changed`` replaces the kind or the config that the file claims to have."""
+    """Save the net; ``changed`` replaces the kind or the config in the file."""
     config = dataclasses.asdict(net.config)
     save_checkpoint(net, path, **{"kind": KIND, "config": config, **changed}, dtype=dtype)
     return path
@@ -62,7 +62,7 @@ def same(one: nn.Module, other: nn.Module) -> bool:
 
 
 def entry(path: Path, name: str = "net-small", **changed: Any) -> dict[str, Any]:
-    """A manifest entry for a file of :func:`save_net`, unpublished unless ``changed`` says more."""
+    """A manifest entry for a file of :func:`save_net`; ``changed`` replaces some of its values."""
     with safe_open(path, "pt") as file:
         config = json.loads(file.metadata()["derefl"])["config"]
     return {

@@ -13,7 +13,7 @@ from tests.zoo.net import build, make_net
 
 @pytest.fixture
 def runs(tmp_path):
-    """Three runs' checkpoints and the networks in them."""
+    """Checkpoints of three runs, and their networks."""
     nets = [make_net() for _ in range(3)]
     paths = [tmp_path / f"{index}.safetensors" for index in range(3)]
     for index, (net, path) in enumerate(zip(nets, paths, strict=True)):

@@ -1,4 +1,4 @@
-"""Putting a checkpoint into the package: facts are read off the file, claims are emptied."""
+"""Bundling a checkpoint: facts come from the file, training and scores are emptied."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""The model card: every number of the manifest, and nothing that nobody said."""
+"""The model card: every number of the manifest, and no other claims."""
 
 import re
 
@@ -15,7 +15,7 @@ def card_of(entry, name="net", repo="org/net"):
 
 
 def numbers(entry):
-    """(data set, protocol, metric, value) of everything measured."""
+    """(data set, protocol, metric, value) of all results."""
     about = ("dataset", "protocol", "n", "command")
     return [
         (score["dataset"], score["protocol"], metric, value)
@@ -56,13 +56,13 @@ def test_metadata_of_the_hub():
     data = ModelCard(card_of(entry, "derefl-small", "org/net")).data
     assert (data.license, data.license_name) == ("other", "research-use-only")
     assert data.license_link.endswith("/org/net#licence")
-    assert "\n## Licence\n" in card_of(entry)  # where the link leads
+    assert "\n## Licence\n" in card_of(entry)  # the target of the link
     assert (data.library_name, data.pipeline_tag) == ("derefl", "image-to-image")
     assert data.model_name == "derefl-small"
 
 
 def test_results_of_one_data_set_by_two_protocols_stay_apart():
-    """The Hub merges results of equal type, config and split, whatever their names."""
+    """The Hub merges results with equal type, config and split, whatever their names."""
     (entry,) = (entry for entry in list_models() if entry.name == "derefl-small")
     results = ModelCard(card_of(entry)).data.to_dict()["model-index"][0]["results"]
     assert len(results) == len(entry.scores)

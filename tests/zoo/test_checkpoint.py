@@ -1,4 +1,4 @@
-"""What is saved comes back, and whatever else a file may be gets an error of its own."""
+"""Saved values are loaded again, and every kind of bad file has its own error."""
 
 import json
 import pickle
@@ -14,7 +14,7 @@ from tests.zoo.net import KIND, Net, NetConfig, build, make_net, same, save_net
 
 @pytest.fixture
 def path(tmp_path):
-    """A good file of ``make_net()``, to be damaged."""
+    """A good file of ``make_net()``, for the tests to damage."""
     return save_net(tmp_path / "net.safetensors", make_net())
 
 
@@ -23,7 +23,7 @@ def load(path, **options):
 
 
 def rewrite(path, edit, metadata=None):
-    """Save the file's tensors again after ``edit`` has changed their dict."""
+    """Save the file's tensors again after ``edit`` changed the dict."""
     header = {"derefl": json.dumps(read_header(path))} if metadata is None else metadata
     tensors = load_file(path)
     edit(tensors)
@@ -45,7 +45,7 @@ def test_round_trip(tmp_path, dtype):
     loaded = load(path)
     assert same(loaded, expected) and not loaded.training
     assert loaded.norm.num_batches_tracked == 7
-    assert loaded.config == NetConfig()  # a tuple came back as one
+    assert loaded.config == NetConfig()  # the tuple is loaded as a tuple
     assert same(load(path, dtype=dtype), make_net().to(dtype))
     assert same(net, make_net())  # saving changed nothing
 
@@ -92,7 +92,7 @@ def test_sha256(path):
     digest = file_sha256(path)
     assert same(load(path, sha256=digest), make_net())
     content = bytearray(path.read_bytes())
-    content[-1] ^= 1  # still a good safetensors file
+    content[-1] ^= 1  # still a valid safetensors file
     path.write_bytes(content)
     assert not same(load(path), make_net())
     with pytest.raises(CheckpointError, match=f"{file_sha256(path)}, expected {digest}"):
@@ -238,7 +238,7 @@ def test_load_model_takes_names_of_dtypes_and_devices(path):
 
 
 def test_failed_loading_returns_nothing_random(path):
-    """A builder that makes something else is found out, however close."""
+    """A builder that makes another module is detected, even if the module is similar."""
     with pytest.raises(CheckpointError, match="missing: extra"):
         load_checkpoint(path, kind=KIND, build=WithExtra)
 

@@ -1,4 +1,4 @@
-"""The real huggingface_hub client against a Hub on loopback."""
+"""The real huggingface_hub client with a Hub on loopback."""
 
 import json
 import os
@@ -33,13 +33,13 @@ def repo_files(folder, seed):
 
 @pytest.fixture
 def commit(hub, package, tmp_path):
-    """The one commit of ``org/net``, which holds ``make_net(0)``."""
+    """The only commit of ``org/net``, with ``make_net(0)``."""
     return hub.commit(REPO, repo_files(tmp_path, 0))
 
 
 @pytest.fixture
 def published(commit, tmp_path, list_in_manifest):
-    """``net-small`` in the manifest, unbundled, at that commit."""
+    """``net-small`` in the manifest, not bundled, at that commit."""
     where = {"bundled": None, "hub": {"repo": REPO, "revision": commit}}
     list_in_manifest(entry(tmp_path / "0.safetensors", where=where))
     return commit
@@ -52,7 +52,7 @@ def test_first_load_downloads_and_the_second_uses_the_cache(hub, commit):
     assert len(hub.bodies()) == 2
     hub.stop()
     assert same(load(local_files_only=True), make_net(0))
-    assert same(load(), make_net(0))  # unreachable, but there is a copy
+    assert same(load(), make_net(0))  # unreachable, but there is a cached copy
 
 
 def test_cache_dir(hub, commit, tmp_path):
@@ -96,7 +96,7 @@ def test_revision(hub, commit, tmp_path):
 
 
 def test_both_files_come_from_one_commit(hub, commit, tmp_path):
-    """Here the branch moves between the two requests."""
+    """The branch moves between the two requests."""
     files = repo_files(tmp_path, 1)
     files["config.json"] = json.dumps({"format_version": 2}).encode()
 
@@ -243,7 +243,7 @@ def test_a_bundled_name_asks_the_hub_only_for_a_revision(
 
 
 def test_hf_endpoint_in_a_fresh_process(hub, commit, tmp_path):
-    """The variable is read on import, which importing the zoo alone does not do."""
+    """The variable is read on import, and importing the zoo does not read it."""
     script = f"""
 import sys
 import derefl.zoo

@@ -1,4 +1,4 @@
-"""Which file a source means, with and without a manifest entry of that name."""
+"""Which file a source selects, with and without a manifest entry of that name."""
 
 import json
 import re
@@ -20,7 +20,7 @@ def load(source, **options):
 
 @pytest.fixture
 def folder(package, tmp_path, monkeypatch):
-    """A local folder ``./mine`` of ``make_net(1)`` in the Hub's layout."""
+    """A local folder ``./mine`` with ``make_net(1)`` in the Hub's layout."""
     monkeypatch.chdir(tmp_path)
     path = save_net(tmp_path / "mine" / "model.safetensors", make_net(1))
     (path.parent / "config.json").write_text(json.dumps(read_header(path)))
@@ -29,7 +29,7 @@ def folder(package, tmp_path, monkeypatch):
 
 @pytest.fixture
 def bundled(package, list_in_manifest):
-    """The bundled file of ``net-small``, which is ``make_net(0)``."""
+    """The bundled file of ``net-small``, with ``make_net(0)``."""
     path = save_net(package / BUNDLED["bundled"], make_net(0))
     list_in_manifest(entry(path, where=BUNDLED))
     return path

@@ -1,4 +1,4 @@
-"""The real manifest against its schema and its files, and looking models up in one."""
+"""The real manifest against its schema and files, and lookups in a test manifest."""
 
 import json
 from importlib.resources import files
@@ -20,7 +20,7 @@ def check(manifest):
 
 
 def check_bundled(listed):
-    """That a bundled file is what its entry says."""
+    """Check a bundled file against its entry."""
     path = bundled_file(listed)
     assert path is not None, f"{listed.where.bundled} is missing"
     assert (path.stat().st_size, file_sha256(path)) == (listed.bytes, listed.sha256)
@@ -29,7 +29,7 @@ def check_bundled(listed):
     tensors = load_file(path)
     floating = [t for t in tensors.values() if t.is_floating_point()]
     assert {str(t.dtype) for t in floating} == {f"torch.{listed.dtype}"}
-    # The file also has the batch norms' running statistics, which are no parameters.
+    # The file also has the batch norms' running statistics, which are not parameters.
     statistics = ("running_mean", "running_var", "num_batches_tracked")
     counted = sum(t.numel() for name, t in tensors.items() if not name.endswith(statistics))
     assert counted == listed.parameters

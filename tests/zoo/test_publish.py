@@ -1,8 +1,8 @@
-"""``derefl publish`` with the real huggingface_hub client against a Hub on loopback.
+"""``derefl publish`` with the real huggingface_hub client and a Hub on loopback.
 
-Everything goes over HTTP as it would to the Hub, the upload by the LFS protocol. What is not tested
-is the Xet protocol, which the Hub prefers where the package hf_xet is installed: its storage server
-speaks a protocol of its own, inside the client's compiled part.
+All requests go over HTTP, and uploads by the LFS protocol. The Xet protocol is not tested. The Hub
+prefers Xet if hf_xet is installed; its storage server has its own protocol, inside the client's
+compiled part.
 """
 
 import json
@@ -41,7 +41,7 @@ SCORE = {"dataset": "Real20", "protocol": "resize32", "n": 20, "psnr": 21.25, "c
 
 @pytest.fixture(scope="module")
 def checkpoints(tmp_path_factory):
-    """One small checkpoint of each kind."""
+    """One small checkpoint per kind."""
     folder = tmp_path_factory.mktemp("checkpoints")
     torch.manual_seed(0)
     models = {
@@ -56,7 +56,7 @@ def checkpoints(tmp_path_factory):
 
 @pytest.fixture
 def writer(hub, monkeypatch):
-    """The Hub, and a stored token that may write to ``org`` and ``mine``."""
+    """The Hub, and a stored token with write access to ``org`` and ``mine``."""
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_DISABLE_XET", True)
     monkeypatch.setenv("HF_TOKEN", TOKEN)
     hub.writers[TOKEN] = {"org", "mine"}
@@ -65,7 +65,7 @@ def writer(hub, monkeypatch):
 
 @pytest.fixture
 def clone(package, checkpoints, monkeypatch):
-    """A clone's manifest, which lists the three checkpoints as bundled; its path."""
+    """The manifest of a clone, which lists the three checkpoints as bundled; its path."""
     monkeypatch.setattr(bundle, "package_folder", lambda: package)
     installed = package / "weights_manifest.json"
     for kind in LOADERS:
@@ -82,13 +82,13 @@ def clone(package, checkpoints, monkeypatch):
 
 
 def published(path, name):
-    """What the manifest says of where a model lies on the Hub."""
+    """A model's location on the Hub, from the manifest."""
     (entry,) = (e for e in json.loads(path.read_text())["models"] if e["name"] == name)
     return entry["where"]["hub"]
 
 
 def error_line(capsys):
-    """The one line that is no progress bar of the client."""
+    """The only line that is not a progress bar of the client."""
     (line,) = re.findall(r"derefl: .*", capsys.readouterr().err)
     return line
 
@@ -110,7 +110,7 @@ def test_published_and_loaded_back(writer, clone, checkpoints, capsys, kind):
     assert json.loads(files["config.json"])["kind"] == kind
     assert f"at commit {commit}; loaded back, same sha256" in capsys.readouterr().out
 
-    # The manifest differs in this one value only, and still follows its schema.
+    # The manifest differs only in this value, and still follows its schema.
     after = json.loads(clone.read_text())
     jsonschema.validate(after, SCHEMA)
     assert published(clone, f"tiny-{kind}") == {"repo": "org/tiny", "revision": commit}
@@ -143,8 +143,8 @@ def test_publishing_again_changes_nothing_and_new_weights_make_a_new_commit(
     other = ReflectionRemover(TINY)
     save_checkpoint(other, tmp_path / "other.safetensors", kind="derefl", config=asdict(TINY))
     assert main(["publish", str(tmp_path / "other.safetensors"), "--repo", "org/tiny"]) == 0
-    assert len(writer.repos["org/tiny"].commits) == 3  # with the empty one at the beginning
-    assert published(clone, "tiny-derefl") == first  # it was not that model
+    assert len(writer.repos["org/tiny"].commits) == 3  # with the empty first commit
+    assert published(clone, "tiny-derefl") == first  # another model, so no change
     assert not same(load_derefl("org/tiny"), load_derefl("org/tiny", revision=first["revision"]))
 
 
@@ -187,7 +187,7 @@ def test_the_code_on_each_card_runs(writer, clone, tmp_path, monkeypatch):
 
 
 def test_offline_once_it_was_loaded(writer, clone, monkeypatch):
-    """As docs/publishing.md says; that HF_ENDPOINT names a mirror is in test_hub."""
+    """As in docs/publishing.md; test_hub tests HF_ENDPOINT with a mirror."""
     assert main(["publish", "tiny-lcdh-teacher", "--repo", "org/tiny"]) == 0
     online = load_lcdh_teacher("org/tiny")
     asked = len(writer.requests)
@@ -207,7 +207,7 @@ def test_private_repos_need_the_token_to_be_loaded(writer, clone, monkeypatch, c
     assert "org/open is there already and public, got --private" in error_line(capsys)
 
 
-# your own weights
+# own weights
 
 
 def test_own_weights_by_way_of_a_folder_whose_card_was_completed(
@@ -262,7 +262,7 @@ def test_what_cannot_be_published(writer, clone, package, tmp_path):
     unknown = save_net(tmp_path / "net.safetensors", make_net(), kind="other")
     with pytest.raises(CheckpointError, match=r"kind 'other', expected one of derefl, lcdh-stud"):
         prepare(str(unknown), "org/tiny")
-    # Of a kind that there is, but the weights do not fit: found before anything is uploaded.
+    # A known kind, but the weights do not fit: the error comes before any upload.
     wrong = save_net(tmp_path / "wrong.safetensors", make_net())
     assert main(["publish", str(wrong), "--repo", "org/tiny"]) == 1
     assert writer.requests == []
@@ -277,7 +277,7 @@ def test_a_folder_that_cannot_be_written(clone, tmp_path):
         write_folder(release, tmp_path / "file")
 
 
-# what the Hub may answer
+# the Hub's answers
 
 
 def test_no_token(hub, clone, capsys):

@@ -1,4 +1,4 @@
-"""``derefl bench``: how fast and how large the models are on this machine."""
+"""``derefl bench``: speed and memory of the models on this machine."""
 
 import argparse
 import json
@@ -20,7 +20,7 @@ of them."""
 TEXT = "a brown dog runs along the beach with a red ball in its mouth"
 
 Work = tuple[str, Callable[[], Any], tuple[Any, ...]]
-"""An item, a function that works on one of them, and the modules that the function uses."""
+"""The kind of input, a function that processes one input, and the modules that it uses."""
 
 
 def add_parser(subparsers: Any) -> None:
@@ -69,10 +69,10 @@ def run(args: argparse.Namespace) -> int:
 
 
 def kind_of(name: str) -> str:
-    """The kind of a model: of the first one if there are several with ``+`` between them.
+    """The kind of a model; of the first model if ``+`` joins several.
 
     Raises:
-        ModelNotFoundError: there is no such model.
+        ModelNotFoundError: the model does not exist.
         ConfigError: the model is a teacher.
     """
     from derefl.reflection.pipeline import sources
@@ -93,7 +93,7 @@ def kind_of(name: str) -> str:
 def measure(
     name: str, kind: str, device: str, threads: int, size: Sequence[int], runs: int
 ) -> list[dict[str, Any]]:
-    """One row for each kind of item that a model takes."""
+    """One row for each kind of input of a model."""
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
@@ -111,7 +111,7 @@ def measure(
 
 
 def works(name: str, kind: str, device: str, size: Sequence[int]) -> list[Work]:
-    """What a model does with each kind of item, on random inputs."""
+    """Functions that run a model on each kind of input, with random inputs."""
     import torch
 
     from derefl import load_derefl, load_lcdh_student
@@ -140,7 +140,7 @@ def median_seconds(work: Callable[[], Any], runs: int) -> float:
 
 
 def table(rows: Sequence[dict[str, Any]]) -> str:
-    """Rows with the same keys as aligned columns under these keys; numbers have four digits."""
+    """Rows with equal keys as aligned columns below the keys; numbers have four digits."""
 
     def cell(value: Any) -> str:
         if isinstance(value, float):

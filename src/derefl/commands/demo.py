@@ -1,4 +1,4 @@
-"""``derefl demo``: a web page for both jobs, on this machine."""
+"""``derefl demo``: a local web page for reflection removal and search."""
 
 import argparse
 import signal
@@ -81,7 +81,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def serve(args: argparse.Namespace, bound: socket.socket, folder: Path) -> None:
-    """Load the models and answer visitors.
+    """Load the models and serve the page.
 
     Raises:
         MissingExtraError: gradio is not installed.
@@ -105,6 +105,6 @@ def serve(args: argparse.Namespace, bound: socket.socket, folder: Path) -> None:
         print("it has no search of folders; --allow-folders adds it", flush=True)
     if args.open:
         webbrowser.open(address(bound))
-    # uvicorn raises the signal that ended it once more: this one is to be no sudden end either.
+    # uvicorn raises its signal again at the end: exit cleanly after that one, too.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     server(page, args.host).run(sockets=[bound])

@@ -31,7 +31,7 @@ of 255, and the worst PSNR. Checkpoints are chosen by validation sets, never by 
 
 
 def add_parser(subparsers: Any) -> None:
-    """Add ``evaluate`` and what can be evaluated."""
+    """Add ``evaluate`` and its subcommands."""
     parser = subparsers.add_parser("evaluate", help="measure a model on pictures with known truth")
     wings = parser.add_subparsers(title="what to measure", metavar="WHAT", required=True)
     common = {"epilog": EXAMPLES}
@@ -118,7 +118,7 @@ def run_reflection(args: argparse.Namespace) -> int:
 
 
 def run_clean(args: argparse.Namespace) -> int:
-    """Print how far clean photos moved."""
+    """Print the change of photos without reflections."""
     from derefl.reflection.learning.evaluate import evaluate_clean
     from derefl.reflection.learning.folders import list_pictures
     from derefl.reflection.learning.pairs import PairsConfig, held_back

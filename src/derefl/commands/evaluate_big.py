@@ -1,4 +1,4 @@
-"""``derefl evaluate big``: what a moderate look at a large photo costs."""
+"""``derefl evaluate big``: detail=auto against detail=full on large photos."""
 
 import argparse
 import json
@@ -49,7 +49,7 @@ def add_parser(subparsers: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print a table, one line a pair as it is done."""
+    """Print a table, one line per pair as soon as it is finished."""
     if not 0.01 <= args.megapixels <= 1000 or (args.limit is not None and args.limit < 1):
         raise ConfigError("expected --megapixels from 0.01 to 1000 and --limit of at least 1")
     if args.save_pictures:

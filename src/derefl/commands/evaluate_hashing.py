@@ -1,4 +1,4 @@
-"""``derefl evaluate hashing``: how well codes find."""
+"""``derefl evaluate hashing``: the search quality of codes."""
 
 import argparse
 import json
@@ -29,7 +29,7 @@ EXAMPLES = """examples:
 
 
 def add_parser(wings: Any) -> None:
-    """Add ``hashing`` to what can be evaluated."""
+    """Add ``hashing`` to the subcommands."""
     hashing = wings.add_parser(
         "hashing",
         help="search between pictures and texts",
@@ -62,7 +62,7 @@ def add_parser(wings: Any) -> None:
 
 
 def add_data_options(command: argparse.ArgumentParser) -> None:
-    """Add what ``hashing`` and ``online`` have in common: the data, the draw, the model."""
+    """Add the common options of ``hashing`` and ``online``: data, split and model."""
     command.add_argument(
         "--images", metavar="DIR", type=Path, required=True, help="folder of the pictures"
     )
@@ -89,7 +89,7 @@ def add_data_options(command: argparse.ArgumentParser) -> None:
 
 
 def add_model_options(command: argparse.ArgumentParser) -> None:
-    """Add the model, where it runs, and how its scores are printed."""
+    """Add the options of the model, its device, and the output format."""
     add_model(command, "lcdh-student")
     add_device(command)
     add_json(command)
@@ -117,7 +117,7 @@ def run_hashing(args: argparse.Namespace) -> int:
         common["queries"] = args.queries
         report = evaluate_labels(load(args), labelled, train=fit, **common)
         report = {"model": args.model, **report}
-    # In JSON the report of captions has the agreed keys only, so its conventions go to stderr.
+    # The JSON report of captions has only the agreed keys, so its conventions go to stderr.
     print(conventions(args, report), file=sys.stderr if args.json else sys.stdout)
     if args.json:
         print(json.dumps(report))
@@ -127,7 +127,7 @@ def run_hashing(args: argparse.Namespace) -> int:
 
 
 def load(args: argparse.Namespace) -> Any:
-    """The model with codes of the longest length; the shorter ones are their prefixes."""
+    """Load the model with codes of the longest length; shorter codes are prefixes."""
     from derefl.hashing.encoders import load_encoder
     from derefl.hashing.hasher import load_lcdh_student
     from derefl.hashing.teaching import TeacherHasher, Teaching, load_lcdh_teacher
@@ -140,7 +140,7 @@ def load(args: argparse.Namespace) -> Any:
 
 
 def conventions(args: argparse.Namespace, report: dict[str, Any]) -> str:
-    """What has to be known to compare the numbers with others."""
+    """The conventions, which readers need for a comparison with other numbers."""
     from derefl.hashing.learning.evaluate import DATABASE
     from derefl.hashing.learning.recall import TIE_RULE
 
@@ -159,7 +159,7 @@ def conventions(args: argparse.Namespace, report: dict[str, Any]) -> str:
 
 
 def by_row(report: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
-    """Every measured thing with its name, codes first."""
+    """Every result with its name, codes first."""
     rows = [(f"{bits} bits", result) for bits, result in report["codes"].items()]
     rows.append(("float", report["float"]))
     for name, lengths in report["baselines"].items():
@@ -169,7 +169,7 @@ def by_row(report: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
 
 
 def caption_table(report: dict[str, Any]) -> str:
-    """Recall in percent, one line a code length."""
+    """Recall in percent, one line per code length."""
     keys = ("r@1", "r@5", "r@10", "median_rank")
     names = "".join(f"{name:>8}" for name in ("R@1", "R@5", "R@10", "median"))
     lines = [f"{'':16}{'text→image':>32}   {'image→text':>32}", f"{'':16}{names}   {names}"]
@@ -181,7 +181,7 @@ def caption_table(report: dict[str, Any]) -> str:
 
 
 def label_table(report: dict[str, Any]) -> str:
-    """mAP and some points of the precision curve, one line a code length and direction."""
+    """mAP and some points of the precision curve, one line per code length and direction."""
     points = [
         n for n in ("1", "10", "100", "1000") if n in report["float"]["text_to_image"]["precision"]
     ]
@@ -198,5 +198,5 @@ def label_table(report: dict[str, Any]) -> str:
 
 
 def cell(value: float | None) -> str:
-    """A score of four digits, or a dash."""
+    """A score with four digits, or a dash."""
     return f"{value:8.4f}" if value is not None else f"{'–':>8}"

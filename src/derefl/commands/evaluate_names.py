@@ -1,4 +1,4 @@
-"""``derefl evaluate names``: the names of things, which no caption has to have, as queries."""
+"""``derefl evaluate names``: names of objects as queries, without captions."""
 
 import argparse
 import json
@@ -23,7 +23,7 @@ EXAMPLES = """examples:
 
 
 def add_parser(wings: Any) -> None:
-    """Add ``names`` to what can be evaluated."""
+    """Add ``names`` to the subcommands."""
     names = wings.add_parser(
         "names",
         help="search by the names of ImageNet's classes",

@@ -1,4 +1,4 @@
-"""``derefl evaluate online``: how well codes find while the model still learns."""
+"""``derefl evaluate online``: the search quality of codes while the model learns."""
 
 import argparse
 import json
@@ -30,7 +30,7 @@ EXAMPLES = """examples:
 
 
 def add_parser(wings: Any) -> None:
-    """Add ``online`` to what can be evaluated."""
+    """Add ``online`` to the subcommands."""
     online = wings.add_parser(
         "online",
         help="learn from a stream, scored after each chunk",
@@ -74,7 +74,7 @@ def add_parser(wings: Any) -> None:
 
 
 def run_online(args: argparse.Namespace) -> int:
-    """Stream the data through a learner, and print a line a round."""
+    """Stream the data through a learner, and print one line per round."""
     from tqdm import tqdm
 
     from derefl.hashing.learning.protocol import check_plot, plot_rounds, run_stream

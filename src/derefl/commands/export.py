@@ -1,4 +1,4 @@
-"""``derefl export``: a model as ONNX, for runtimes other than torch."""
+"""``derefl export``: a model as ONNX."""
 
 import argparse
 import json
@@ -41,7 +41,7 @@ def add_parser(subparsers: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Export, compare, write, and say how much the numbers differ."""
+    """Export, compare, write, and print the difference of the outputs."""
     output: Path = args.output
     if output.suffix != ".onnx":
         raise ConfigError(f"got -o {output}, expected a name that ends in .onnx")
@@ -73,11 +73,11 @@ def beside(output: Path, suffix: str) -> Path:
 
 
 def exported(source: str) -> "tuple[Export, dict[str, str]]":
-    """What a model becomes, and what its files say of it.
+    """The exported graphs of a model, and the metadata of their files.
 
     Raises:
-        ModelNotFoundError: there is no such model.
-        ConfigError: it is of a kind that is not exported.
+        ModelNotFoundError: the model does not exist.
+        ConfigError: models of this kind cannot be exported.
     """
     from derefl import __version__, load_derefl, load_lcdh_student
     from derefl.hashing import export as hashing
@@ -86,7 +86,7 @@ def exported(source: str) -> "tuple[Export, dict[str, str]]":
 
     kinds = {entry.name: entry.kind for entry in list_models()}
     if source not in kinds and "/" not in source and not Path(source).exists():
-        find_model(source)  # raises, and says which there are
+        find_model(source)  # raises, and lists the known models
     found = locate(source, kind=kinds.get(source, ""))
     header = read_header(found.weights, found.config_file)
     if header["kind"] == "derefl":

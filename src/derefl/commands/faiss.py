@@ -1,4 +1,4 @@
-"""``derefl faiss``: an index as a file of FAISS, and back."""
+"""``derefl faiss``: conversion of an index to a FAISS file and back."""
 
 import argparse
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""``derefl index``: photos in, a file of their codes out, for ``derefl search``."""
+"""``derefl index``: write a file with the codes of photos, for ``derefl search``."""
 
 import argparse
 import sys
@@ -46,7 +46,7 @@ EXAMPLES = """examples:
 LENGTH = 64
 
 UNFINISHED = "unfinished"
-"""The key in ``extra`` of an index that is being made."""
+"""The key in ``extra`` of an unfinished index."""
 
 
 def add_parser(subparsers: Any) -> None:
@@ -87,7 +87,7 @@ def add_parser(subparsers: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Check everything that can be checked, load the model, encode, and save batch by batch."""
+    """Do all checks first, then load the model, encode, and save batch by batch."""
     output: Path = args.output
     check_output(output, overwrite=True)
     target, index = begun(args)
@@ -108,7 +108,7 @@ def run(args: argparse.Namespace) -> int:
                 bar.update(done - bar.n)
 
             index.extra[UNFINISHED] = True
-            index.save(target)  # if that cannot be, it is said before the work
+            index.save(target)  # a failure is reported before the work
             result = update(index, hasher, paths, drop, show, lambda: index.save(target))
         del index.extra[UNFINISHED]
         index.save(target)
@@ -130,13 +130,14 @@ def run(args: argparse.Namespace) -> int:
 
 
 def begun(args: argparse.Namespace) -> "tuple[Path, HashIndex | None]":
-    """The file to write, and the index in it to go on with, if there is one.
+    """The output file, and the index to continue, if there is one.
 
-    A finished index is replaced when the new one is finished; until then that is in a file beside.
+    A finished index is only replaced when the new index is finished. Until then the new index is in
+    a second file beside it.
 
     Raises:
-        OutputExistsError: there is a file that is not to be changed.
-        HashIndexError: the index to be updated is damaged.
+        OutputExistsError: the file exists and must not be changed.
+        HashIndexError: the index to update is damaged.
     """
     from derefl.hashing.index import HashIndex
 
@@ -159,7 +160,7 @@ def begun(args: argparse.Namespace) -> "tuple[Path, HashIndex | None]":
 
 
 def unfinished(path: Path) -> "HashIndex | None":
-    """The index that an interrupted command has left in a file."""
+    """The index of an interrupted command in a file."""
     from derefl.hashing.index import HashIndex
 
     try:
@@ -170,13 +171,13 @@ def unfinished(path: Path) -> "HashIndex | None":
 
 
 def prepare(args: argparse.Namespace, index: "HashIndex | None") -> "tuple[HashIndex, Hasher]":
-    """The index to go on with, or an empty one, and the model that fits it.
+    """The index to continue, or an empty one, and the model that fits it.
 
     Raises:
-        ConfigError: the index has codes of another length than asked for.
-        HashIndexError: it is of another model than asked for.
+        ConfigError: the index has another code length than requested.
+        HashIndexError: the index is of another model than requested.
     """
-    from derefl.hashing.hasher import load_lcdh_student  # torch takes seconds
+    from derefl.hashing.hasher import load_lcdh_student  # importing torch takes seconds
     from derefl.hashing.index import HashIndex
 
     if index is None:
@@ -195,7 +196,7 @@ def prepare(args: argparse.Namespace, index: "HashIndex | None") -> "tuple[HashI
 
 
 def lasting_name(model: str) -> str:
-    """What ``derefl search`` finds the model by, from whichever folder it is called."""
+    """A model name with which ``derefl search`` finds the model from any folder."""
     from derefl.zoo import list_models
 
     is_name = model in {entry.name for entry in list_models()}

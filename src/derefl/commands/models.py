@@ -1,4 +1,4 @@
-"""``derefl models``: the models there are."""
+"""``derefl models``: the list of models."""
 
 import argparse
 from typing import TYPE_CHECKING, Any
@@ -10,7 +10,7 @@ HEADER = ("name", "kind", "parameters", "size", "where", "licence")
 
 
 def add_parser(subparsers: Any) -> None:
-    """Add ``models``, which has no options."""
+    """Add ``models``. It has no options."""
     parser = subparsers.add_parser(
         "models",
         help="list the models",
@@ -58,7 +58,7 @@ WAYS = {"text_to_image": "text→image", "image_to_text": "image→text"}
 
 
 def score(measured: dict[str, Any]) -> str:
-    """One measurement in a line: ``real20, 20 pictures, resize32: 22.09 dB, SSIM 0.785``."""
+    """One measurement as a line: ``real20, 20 pictures, resize32: 22.09 dB, SSIM 0.785``."""
     metrics = [f"{measured[k]:.2f} dB" for k in ("psnr",) if k in measured]
     metrics += [f"SSIM {measured[k]:.3f}" for k in ("ssim",) if k in measured]
     if "input_psnr" in measured:

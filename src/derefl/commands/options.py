@@ -1,4 +1,4 @@
-"""The parser and the options that commands share."""
+"""The parser and the common options of the commands."""
 
 import argparse
 import re
@@ -10,7 +10,7 @@ MODEL_HELP = "a name listed by 'derefl models', a .safetensors file, a folder or
 
 
 class Formatter(argparse.RawDescriptionHelpFormatter):
-    """Help that keeps the lines of a text with line breaks, and wraps a text of one line."""
+    """A help formatter that keeps the line breaks of multi-line texts and wraps one-line texts."""
 
     def _fill_text(self, text: str, width: int, indent: str) -> str:
         return super()._fill_text(
@@ -19,18 +19,18 @@ class Formatter(argparse.RawDescriptionHelpFormatter):
 
 
 class Parser(argparse.ArgumentParser):
-    """The parser of ``derefl`` and, by ``add_subparsers``, of each command."""
+    """The parser of ``derefl`` and, through ``add_subparsers``, of each command."""
 
     def __init__(self, *args: object, **options: object) -> None:
         super().__init__(*args, **{"formatter_class": Formatter} | options)  # type: ignore[arg-type]
 
     def error(self, message: str) -> NoReturn:
-        """Print the usage and a message in one line, and exit with status 2."""
+        """Print the usage and a one-line message, and exit with status 2."""
         super().error(" ".join(message.splitlines()))
 
 
 def device(text: str) -> str:
-    """A device as torch names it; whether the machine has it shows when a model is loaded."""
+    """A device name of torch. Loading a model checks whether the machine has the device."""
     if not re.fullmatch(r"cpu|mps|cuda(:\d{1,2})?", text):
         raise argparse.ArgumentTypeError(f"got {text!r}, expected cpu, cuda, cuda:1 or mps")
     return text
@@ -42,7 +42,7 @@ def words(text: str) -> str:
 
 
 def whole_number(least: int, most: int | None = None) -> Callable[[str], int]:
-    """A reader of whole numbers in a range."""
+    """A function that reads whole numbers in a range."""
 
     def read(text: str) -> int:
         if not text.isdecimal() or int(text) < least or (most is not None and int(text) > most):
@@ -75,7 +75,7 @@ def add_device(parser: argparse._ActionsContainer) -> None:
 
 
 def add_model(parser: argparse._ActionsContainer, default: str | None, more: str = "") -> None:
-    """Add ``--model``; ``more`` is put behind its help."""
+    """Add ``--model``; ``more`` is appended to its help."""
     more = more or " (default: %(default)s)"
     parser.add_argument("--model", metavar="NAME", default=default, help=MODEL_HELP + more)
 

@@ -1,4 +1,4 @@
-"""``derefl publish``: a checkpoint to the Hugging Face Hub, with its model card."""
+"""``derefl publish``: upload a checkpoint and its model card to the Hugging Face Hub."""
 
 import argparse
 from collections.abc import Callable
@@ -54,7 +54,7 @@ def add_parser(subparsers: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Prepare, then write the folder only, or publish; print what was done."""
+    """Prepare, then only write the folder or publish; print a report."""
     from derefl import __version__, load_derefl, load_lcdh_student, load_lcdh_teacher
     from derefl.zoo.manifest import editable_manifest
     from derefl.zoo.publish import FILES, prepare, publish, write_folder

@@ -1,4 +1,4 @@
-"""``derefl remove``: photos in, photos without reflections out."""
+"""``derefl remove``: remove reflections from photos."""
 
 import argparse
 import json
@@ -33,7 +33,7 @@ def add_parser(subparsers: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """From files to files, or through pipes; then tell what became of it."""
+    """Process files or pipes, then print a report."""
     remove_options.refuse_usage(args)
     if "-" in (*args.inputs, args.output):
         return run_pipe(args)
@@ -49,11 +49,11 @@ def run(args: argparse.Namespace) -> int:
 
 
 def run_pipe(args: argparse.Namespace) -> int:
-    """As from file to file, with files in a temporary folder in place of the pipes."""
+    """Process pipes, with files in a temporary folder in place of the pipes."""
     refuse_terminal(args.inputs[0], args.output)
     with TemporaryDirectory(prefix="derefl-") as name:
         folder, to_stdout = Path(name), args.output == "-"
-        hide = f"{folder}{os.sep}"  # it says nothing to the user
+        hide = f"{folder}{os.sep}"  # the temporary path means nothing to the user
         try:
             source = receive(folder) if args.inputs[0] == "-" else Path(args.inputs[0])
             output = Path(args.output)
@@ -72,15 +72,15 @@ def run_pipe(args: argparse.Namespace) -> int:
 
 
 def remove(args: argparse.Namespace, inputs: list[Path], output: Path | None) -> Report:
-    """Check everything that can be checked, load the model, then go through the pictures.
+    """Do all checks first, then load the model and process the pictures.
 
     Args:
         args: the options.
         inputs: files, folders and patterns.
-        output: a file, a folder, or None for beside each input.
+        output: a file, a folder, or None: beside each input.
 
     Raises:
-        DereflError: nothing was done, because something is missing or would be lost.
+        DereflError: a check failed; no picture was processed.
     """
     unreadable: list[OSError] = []
     passed_over: set[Path] = set()
@@ -100,7 +100,7 @@ def remove(args: argparse.Namespace, inputs: list[Path], output: Path | None) ->
 
 
 def go_through(jobs: list[Job], args: argparse.Namespace, report: Report) -> None:
-    """Load the model and do the jobs; Ctrl-C ends that early, and the report says so."""
+    """Load the model and do the jobs. Ctrl-C stops early, and the report states this."""
     from derefl.reflection.pipeline import load_derefl  # after the checks: torch takes seconds
 
     settings = Settings(
@@ -131,11 +131,12 @@ def go_through(jobs: list[Job], args: argparse.Namespace, report: Report) -> Non
 
 
 def complain(report: Report, resumable: bool = False, hide: str = "") -> int:
-    """Print what went wrong, and return the exit status.
+    """Print warnings and errors, and return the exit status.
 
     Args:
-        resumable: whether ``--resume`` would find what is done.
-        hide: left out of what is printed.
+        report: the results.
+        resumable: whether ``--resume`` would find the finished pictures.
+        hide: a text to remove from the messages.
     """
     for line in (*report.warnings(), *report.failures()):
         print(f"derefl: {line.replace(hide, '')}", file=sys.stderr)

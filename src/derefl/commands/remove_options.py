@@ -53,7 +53,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def add_output_options(parser: argparse.ArgumentParser) -> None:
-    """What is written, and where."""
+    """Options of the outputs and their location."""
     group = parser.add_argument_group("what is written")
     group.add_argument(
         "-o",
@@ -89,7 +89,7 @@ def add_output_options(parser: argparse.ArgumentParser) -> None:
 
 
 def add_safety_options(parser: argparse.ArgumentParser) -> None:
-    """What becomes of files that are there, and what is told."""
+    """Options for existing files, and for messages."""
     group = parser.add_argument_group("long runs and scripts")
     there = group.add_mutually_exclusive_group()
     add_overwrite(there)
@@ -119,7 +119,7 @@ def add_safety_options(parser: argparse.ArgumentParser) -> None:
 
 
 def add_network_options(parser: argparse.ArgumentParser) -> None:
-    """Which network runs, where, and on what."""
+    """Options of the network, its device and the size of its input."""
     group = parser.add_argument_group("network")
     add_model(
         group,
@@ -145,14 +145,14 @@ def add_network_options(parser: argparse.ArgumentParser) -> None:
 
 
 def name_part(text: str) -> str:
-    """A suffix that keeps a file in its folder."""
+    """A suffix that cannot move a file to another folder."""
     if not text or any(mark in text for mark in "/\\\0"):
         raise argparse.ArgumentTypeError(f"got {text!r}, expected a part of a file name: .clean")
     return text
 
 
 def refuse_usage(args: argparse.Namespace) -> None:
-    """Exit with status 2 on options that contradict each other."""
+    """Exit with status 2 if options contradict each other."""
     refuse: Callable[[str], NoReturn] = args.refuse
     if args.output is None and (not args.suffix or "-" in args.inputs):
         refuse("the following arguments are required: -o/--output")

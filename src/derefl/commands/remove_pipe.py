@@ -1,4 +1,4 @@
-"""Standard input and output in place of files for ``derefl remove``."""
+"""Standard input and output instead of files for ``derefl remove``."""
 
 import shutil
 import sys
@@ -13,7 +13,7 @@ EXAMPLE = "derefl remove - -o - < window.jpg > clean.jpg"
 
 
 def refuse_terminal(source: str, output: str | None) -> None:
-    """Raise ImageError where a person would have to type a picture, or be shown its bytes."""
+    """Raise ImageError if standard input or output is a terminal."""
     if source == "-" and sys.stdin.isatty():
         raise ImageError(f"standard input is a terminal, expected a picture: {EXAMPLE}")
     if output == "-" and sys.stdout.isatty():
@@ -21,10 +21,10 @@ def refuse_terminal(source: str, output: str | None) -> None:
 
 
 def receive(folder: Path) -> Path:
-    """Standard input as a file in a folder.
+    """Store standard input as a file in a folder.
 
     Raises:
-        ImageError: there is nothing.
+        ImageError: the input is empty.
     """
     path = folder / "standard input"
     with atomic_file(path) as file:
@@ -35,16 +35,16 @@ def receive(folder: Path) -> Path:
 
 
 def ending_of(path: Path) -> str:
-    """The ending, with the dot, for a file of the same format; told by the content.
+    """The ending, with the dot, of a file's format, read from the content.
 
     Raises:
-        ImageError: not a picture, or of a format that is only read.
-        MissingExtraError: it is HEIF, and the package that reads it is not installed.
+        ImageError: not a picture, or a format that derefl cannot write.
+        MissingExtraError: HEIF, and the package for HEIF is not installed.
     """
     with open_file(path) as file:
         name = read_header(file, path).format
     if name == "MPO":
-        return ".jpg"  # a phone's JPEG with a depth map or the like behind it
+        return ".jpg"  # a phone's JPEG with more data behind it, for example a depth map
     for ending, form in FORMATS.items():
         if form.name == name:
             return ending

@@ -1,4 +1,4 @@
-"""Which file ``derefl remove`` makes of which, and what it refuses to overwrite."""
+"""The output files of ``derefl remove``, and the checks that protect existing files."""
 
 import os
 import unicodedata
@@ -15,14 +15,14 @@ CLEAN, REFLECTION, COMPARE = "clean", "reflection", "compare"
 
 @dataclass(frozen=True)
 class Layout:
-    """Where outputs go and how they are called.
+    """Location and names of the outputs.
 
     Attributes:
-        output: a picture file for one input, or a folder; None: each beside its input.
-        suffix: what the name gets before its ending.
-        ending: with the dot, in place of the input's; empty: the input's.
-        reflection: what was taken away is written too.
-        compare: a before/after sheet is written too.
+        output: a picture file for one input, or a folder; None: beside each input.
+        suffix: text before the ending of the name.
+        ending: with the dot; replaces the input's ending; empty: keep the input's ending.
+        reflection: also write the removed reflection.
+        compare: also write a before/after sheet.
     """
 
     output: Path | None
@@ -32,10 +32,10 @@ class Layout:
     compare: bool = False
 
     def named(self, clean: Path) -> Path:
-        """A file that the user named, if that goes together with the other attributes.
+        """The output file that the user named, checked against the other attributes.
 
         Raises:
-            ConfigError: it does not.
+            ConfigError: the file does not fit the other attributes.
         """
         if self.suffix:
             raise ConfigError(
@@ -49,7 +49,7 @@ class Layout:
         return clean
 
     def outputs(self, clean: Path) -> dict[str, Path]:
-        """Every file that is to be written for a picture."""
+        """All output files of a picture, by kind."""
         result = {CLEAN: clean}
         if self.reflection:
             result[REFLECTION] = clean.with_name(f"{clean.stem}.reflection{clean.suffix}")
@@ -60,7 +60,7 @@ class Layout:
 
 @dataclass(frozen=True)
 class Job:
-    """One picture: what is read, and what is written, by kind."""
+    """One picture: the input, and the outputs by kind."""
 
     source: Path
     outputs: dict[str, Path]
@@ -72,16 +72,16 @@ def plan(
     unreadable: Callable[[OSError], object] | None = None,
     passed_over: Callable[[Path], object] | None = None,
 ) -> list[Job]:
-    """Which file comes from which.
+    """Plan the outputs of all inputs.
 
     Args:
         inputs: files, folders, patterns.
-        unreadable, passed_over: as :func:`~derefl.imaging.folders.find_pictures` takes them.
+        unreadable, passed_over: as in :func:`~derefl.imaging.folders.find_pictures`.
 
     Raises:
-        ImageError: an input is missing, there are no pictures, one is a video, OUTPUT is a file
-            where a folder is needed or the other way round, or a link leads out of it.
-        ConfigError: OUTPUT is a file, and suffix or ending say something else.
+        ImageError: an input is missing, there are no pictures, an input is a video, OUTPUT is a
+            file where a folder is needed or the other way round, or a link leads out of OUTPUT.
+        ConfigError: OUTPUT is a file that does not fit suffix or ending.
     """
     output = layout.output
     found = list(
@@ -91,7 +91,7 @@ def plan(
     )
     for source, _ in found:
         refuse_video(source)
-    # Path.is_dir raises an OSError for a name that is too long; check_output says so later.
+    # Path.is_dir raises an OSError for a name that is too long; check_output reports that later.
     if output is not None and not os.path.isdir(output):  # noqa: PTH112
         if is_picture_name(output) and [source for source, _ in found] == inputs[:1]:
             return [Job(inputs[0], layout.outputs(layout.named(output)))]
@@ -122,9 +122,9 @@ def refuse_video(path: Path) -> None:
 
 
 def without_earlier(jobs: list[Job], named: list[Path]) -> list[Job]:
-    """The jobs whose input is not what an earlier run with ``--suffix`` made of another input.
+    """The jobs without the outputs of earlier runs with ``--suffix``.
 
-    An input that was named, not found in a folder or by a pattern, stays.
+    Inputs that were named directly, not found in a folder or by a pattern, stay.
     """
     made = {
         job.outputs[CLEAN].with_suffix(ending)
@@ -136,7 +136,7 @@ def without_earlier(jobs: list[Job], named: list[Path]) -> list[Job]:
 
 
 def refuse_outside(jobs: list[Job], folder: Path) -> None:
-    """Raise ImageError if a file would be written outside the folder, where a link leads to."""
+    """Raise ImageError if a link would lead an output out of the folder."""
     inside = real_path(folder)
     for job in jobs:
         place = job.outputs[CLEAN].parent
@@ -148,11 +148,11 @@ def refuse_outside(jobs: list[Job], folder: Path) -> None:
 
 
 def check(jobs: list[Job]) -> None:
-    """Refuse what would lose somebody's picture.
+    """Refuse jobs that would destroy a picture.
 
     Raises:
-        ImageError: two inputs have one output, or outputs whose names differ only in case; or
-            one's output is another's input.
+        ImageError: two inputs have the same output, or outputs whose names differ only in case; or
+            the output of one job is the input of another.
     """
     sources = {same_file_key(job.source): job for job in jobs}
     owners: dict[str, tuple[Job, Path]] = {}
@@ -170,12 +170,15 @@ def check(jobs: list[Job]) -> None:
 
 
 def same_file_key(path: Path) -> str:
-    """Equal for paths that some file system takes for one: links, case, composed accents."""
+    """A key that is equal for paths that a file system may treat as the same file.
+
+    Covers links, case and composed accents.
+    """
     return unicodedata.normalize("NFC", str(real_path(path))).casefold()
 
 
 def both_written(one: Job, one_path: Path, other: Job, other_path: Path) -> str:
-    """Why two jobs cannot both be done."""
+    """The reason why two jobs cannot both be done."""
     advice = "rename one, or run them one after the other into two folders"
     if real_path(one_path) == real_path(other_path):
         return f"{one.source} and {other.source} would both be written to {other_path}; {advice}"
@@ -186,7 +189,7 @@ def both_written(one: Job, one_path: Path, other: Job, other_path: Path) -> str:
 
 
 def refuse_existing(jobs: list[Job]) -> None:
-    """Raise OutputExistsError if a file that would be written is there already."""
+    """Raise OutputExistsError if an output already exists."""
     there = [path for job in jobs for path in job.outputs.values() if os.path.lexists(path)]
     if there:
         more = f" (and {len(there) - 1} more)" if len(there) > 1 else ""
@@ -197,10 +200,10 @@ def refuse_existing(jobs: list[Job]) -> None:
 
 
 def remaining(job: Job) -> Job:
-    """The job with those outputs only that are not there, or are older than the input.
+    """The job without the outputs that exist and are not older than the input.
 
     Raises:
-        ImageError: the picture would replace its own input, which is always there.
+        ImageError: the picture would replace its own input.
     """
     for path in job.outputs.values():
         if real_path(path) == real_path(job.source):
@@ -213,7 +216,7 @@ def remaining(job: Job) -> Job:
 
 
 def is_current(path: Path, source: Path) -> bool:
-    """Whether a file is there and was not written before its source."""
+    """Whether a file exists and is not older than its source."""
     try:
         return path.is_file() and path.stat().st_mtime_ns >= source.stat().st_mtime_ns
     except OSError:

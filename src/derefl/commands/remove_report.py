@@ -1,4 +1,4 @@
-"""What became of the pictures of ``derefl remove``."""
+"""The report of ``derefl remove``."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -15,16 +15,16 @@ WRITTEN, SKIPPED, FAILED, PENDING = "written", "skipped", "failed", "pending"
 
 @dataclass
 class Report:
-    """What was planned and what was done, in the order of the inputs.
+    """Planned and finished work, in the order of the inputs.
 
     Attributes:
         jobs: every picture with all its outputs.
-        due: the same, with the outputs only that were missing.
-        output: where to; None: beside the inputs.
+        due: the same, only with the missing outputs.
+        output: the location of the outputs; None: beside the inputs.
         unreadable: why folders could not be searched.
         passed_over: files in the inputs that are not pictures.
         tasks: by input, the pictures that are finished or failed.
-        seconds: that it took, without loading the model.
+        seconds: duration without loading the model.
         interrupted: by Ctrl-C.
     """
 
@@ -38,7 +38,7 @@ class Report:
     interrupted: bool = False
 
     def status(self) -> Iterator[tuple[Job, str]]:
-        """Each picture, and whether it is written, skipped, failed or pending."""
+        """Each picture with its status: written, skipped, failed or pending."""
         for job, due in zip(self.jobs, self.due, strict=True):
             task = self.tasks.get(job.source)
             if task is not None:
@@ -47,16 +47,16 @@ class Report:
                 yield job, PENDING if due.outputs else SKIPPED
 
     def totals(self) -> Counter[str]:
-        """How many pictures are in which state."""
+        """The number of pictures per status."""
         return Counter(status for _, status in self.status())
 
     def failures(self) -> list[str]:
-        """A line for each folder and picture that failed."""
+        """One line per failed folder or picture."""
         tasks = [self.tasks[job.source] for job in self.jobs if job.source in self.tasks]
         return [*map(unsearched, self.unreadable), *(task.error for task in tasks if task.error)]
 
     def warnings(self) -> list[str]:
-        """A line for each picture whose outputs lack something."""
+        """One line per picture whose outputs lack a part of the input."""
         return [
             f"warning: {source} is written without {', '.join(task.left_out)}"
             for source, task in self.tasks.items()
@@ -64,7 +64,7 @@ class Report:
         ]
 
     def where(self) -> str:
-        """Where the pictures went."""
+        """The location of the outputs."""
         return "beside their inputs" if self.output is None else f"to {self.output}"
 
     def summary(self) -> str:
@@ -79,7 +79,7 @@ class Report:
         return text + passed_over_note(self.passed_over)
 
     def plan(self) -> list[str]:
-        """What would be written: a line for each picture, and one for all."""
+        """The planned outputs: one line per picture, and a summary."""
         lines = [f"{job.source} -> {names(job)}" for job in self.due if job.outputs]
         totals = self.totals()
         there = f", {totals[SKIPPED]} are there already" if totals[SKIPPED] else ""
@@ -88,7 +88,7 @@ class Report:
         return [*lines, total + passed_over_note(self.passed_over)]
 
     def interruption(self, resumable: bool) -> str:
-        """How far it went, and how to go on."""
+        """How much is done, and how to continue."""
         if len(self.jobs) == 1:
             return "interrupted"
         done = self.totals()[WRITTEN] + self.totals()[SKIPPED]
@@ -96,7 +96,7 @@ class Report:
         return f"interrupted; {done} of {len(self.jobs)} pictures are done{advice}"
 
     def as_json(self) -> dict[str, Any]:
-        """For scripts."""
+        """The report for scripts."""
         files = [self.entry(job, status) for job, status in self.status()]
         for error in self.unreadable:
             files.append(entry(error.filename, FAILED, [], error=unsearched(error)))
@@ -109,7 +109,7 @@ class Report:
         }
 
     def entry(self, job: Job, status: str) -> dict[str, Any]:
-        """What is said of one picture."""
+        """The report's entry for one picture."""
         task = self.tasks.get(job.source)
         if task is not None and task.error:
             return entry(job.source, status, task.written, task.seconds, task.error)
@@ -124,7 +124,7 @@ def entry(
     seconds: float = 0,
     error: str | None = None,
 ) -> dict[str, Any]:
-    """One of the report's files."""
+    """The report's entry for one file."""
     return {
         "input": str(source),
         "outputs": list(map(str, outputs)),

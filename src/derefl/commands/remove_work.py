@@ -1,4 +1,4 @@
-"""Going through the pictures of ``derefl remove``: read, take apart, write."""
+"""The work of ``derefl remove``: read, separate and write the pictures."""
 
 import time
 from collections import deque
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Settings:
-    """How pictures are read, processed and written.
+    """How to read, process and write pictures.
 
     Attributes:
-        detail: as ``ReflectionRemover.separate`` takes it.
-        max_megapixels: as ``open_picture`` takes it.
-        quality: as ``save_picture`` takes it.
-        overwrite: replace what is there.
+        detail: as in ``ReflectionRemover.separate``.
+        max_megapixels: as in ``open_picture``.
+        quality: as in ``save_picture``.
+        overwrite: replace existing files.
         workers: threads that read ahead and write behind.
     """
 
@@ -40,14 +40,14 @@ class Settings:
 
 @dataclass
 class Task:
-    """A picture on its way.
+    """A picture in progress.
 
     Attributes:
-        seconds: spent on it so far, without waiting.
-        written: the outputs that are there.
-        left_out: what the outputs lack of the input besides the pixels, as ``save_picture`` names
-            the parts.
-        error: why it went no further.
+        seconds: processing time so far, without waiting.
+        written: the finished outputs.
+        left_out: parts of the input, besides the pixels, that the outputs lack; names as in
+            ``save_picture``.
+        error: the reason of a failure.
     """
 
     job: Job
@@ -65,14 +65,14 @@ def work(
     settings: Settings,
     done: Callable[[Task], object],
 ) -> None:
-    """Do every job; one that fails does not stop the others.
+    """Do all jobs. A failed job does not stop the others.
 
-    The network runs here, one picture at a time and in order. Threads read as many pictures ahead
-    as there are workers, and as many wait to be written: that bounds the memory. Ctrl-C reaches
-    only this thread: what the network is done with is still written, and nothing else is begun.
+    The network runs in this thread, one picture at a time and in order. To limit memory, at most
+    ``workers`` pictures are read ahead, and at most as many wait to be written. Ctrl-C reaches only
+    this thread: finished pictures are still written, and no new picture is started.
 
     Args:
-        done: told of each picture that is finished or failed, in a thread of its own.
+        done: called in another thread for each picture that is finished or failed.
     """
 
     def begin(job: Job) -> "Future[Task]":
@@ -101,7 +101,7 @@ def work(
 
 
 def step(task: Task, action: Callable[[Task], object]) -> Task:
-    """The task after an action, or as failed: whatever goes wrong concerns this picture only."""
+    """Run an action on a task; any error is stored and affects this picture only."""
     if task.error is None:
         start = time.perf_counter()
         try:
@@ -114,7 +114,7 @@ def step(task: Task, action: Callable[[Task], object]) -> Task:
 
 
 def read_in(task: Task, settings: Settings) -> None:
-    """Read the picture, and see that it can be written as planned before the slow part."""
+    """Read the picture, and check before the slow part that the outputs can be written."""
     task.image = open_picture(task.job.source, max_megapixels=settings.max_megapixels)
     for kind, path in task.job.outputs.items():
         if kind != COMPARE:
@@ -126,11 +126,11 @@ def separate(task: Task, model: "ReflectionRemover", settings: Settings) -> None
     assert task.image is not None
     task.layers = model.separate(task.image, detail=settings.detail)
     if COMPARE not in task.job.outputs:
-        task.image = None  # it may have to wait for being written: keep no more than is needed
+        task.image = None  # the task may wait for the writer: free memory
 
 
 def write_out(task: Task, settings: Settings) -> None:
-    """Write every output."""
+    """Write all outputs."""
     from derefl.imaging.compare import side_by_side
 
     assert task.layers is not None
@@ -146,11 +146,11 @@ def write_out(task: Task, settings: Settings) -> None:
         lost = save_picture(picture, path, overwrite=settings.overwrite, quality=settings.quality)
         task.left_out += [part for part in lost if part not in task.left_out]
         task.written.append(path)
-    task.image = task.layers = None  # the report needs neither
+    task.image = task.layers = None  # not needed by the report
 
 
 def reason(source: Path, error: Exception) -> str:
-    """One line that says what happened to which picture."""
+    """One line with the picture and its error."""
     if is_out_of_memory(error):
         text = "memory ran out; make the picture smaller, or close other programs"
     elif isinstance(error, DereflError):

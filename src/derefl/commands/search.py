@@ -1,4 +1,4 @@
-"""``derefl search``: the photos of an index that show what the words say, or look like a photo."""
+"""``derefl search``: find photos in an index by words or by a photo."""
 
 import argparse
 import json
@@ -62,7 +62,7 @@ def add_parser(subparsers: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Check everything that can be checked, load the model, search, and print."""
+    """Do all checks first, then load the model, search, and print."""
     from derefl.hashing.index import HashIndex
 
     if args.k < 1:
@@ -103,10 +103,10 @@ def run(args: argparse.Namespace) -> int:
 
 
 def check_sheet(path: Path, overwrite: bool) -> None:
-    """Refuse a contact sheet that could not be written in the end.
+    """Refuse a contact sheet that cannot be written.
 
     Raises:
-        ImageError: the suffix names no picture format.
+        ImageError: the suffix is not of a picture format.
         OutputExistsError, OutputError: see :func:`~derefl.files.check_output`.
     """
     from PIL import Image
@@ -118,7 +118,7 @@ def check_sheet(path: Path, overwrite: bool) -> None:
 
 
 def write_sheet(path: Path, title: str, hits: list[dict[str, Any]], overwrite: bool) -> None:
-    """Write the photos found with rank and distance."""
+    """Write a sheet of the photos with rank and distance."""
     from derefl.imaging.contact_sheet import contact_sheet
     from derefl.imaging.files import save_picture
 
@@ -127,7 +127,7 @@ def write_sheet(path: Path, title: str, hits: list[dict[str, Any]], overwrite: b
 
 
 def small_picture(path: str) -> "Image.Image | None":
-    """A photo small enough to keep many of them, None if it cannot be read any more."""
+    """A small copy of a photo; None if the photo cannot be read."""
     from derefl.imaging.contact_sheet import tile
     from derefl.imaging.files import open_picture
 

@@ -1,4 +1,4 @@
-"""``derefl train``: the training runs behind the weights."""
+"""``derefl train``: train models."""
 
 import argparse
 import sys
@@ -38,7 +38,7 @@ CORPUS_OPTIONS = (
 
 
 def add_parser(subparsers: Any) -> None:
-    """Add ``train`` and what can be trained."""
+    """Add ``train`` and its subcommands."""
     parser = subparsers.add_parser("train", help="train a model on your own data")
     wings = parser.add_subparsers(title="what to train", metavar="MODEL", required=True)
     reflection = wings.add_parser(
@@ -121,7 +121,7 @@ def add_hashing(wings: Any) -> None:
 
 
 def run_reflection(args: argparse.Namespace) -> int:
-    """Read the settings and train."""
+    """Read the settings and train a reflection model."""
     import torch
 
     from derefl.reflection.learning.train import TrainConfig, train
@@ -141,7 +141,7 @@ def run_reflection(args: argparse.Namespace) -> int:
 
 
 def run_teacher(args: argparse.Namespace) -> int:
-    """Read the settings and train."""
+    """Read the settings and train a teacher."""
     import torch
 
     from derefl.hashing.learning.offline import TeacherTrainConfig, train_teacher
@@ -156,7 +156,7 @@ def run_teacher(args: argparse.Namespace) -> int:
 
 
 def run_student(args: argparse.Namespace) -> int:
-    """Read the settings and train."""
+    """Read the settings and train a student."""
     import torch
 
     from derefl.hashing.hasher import load_lcdh_student
@@ -175,7 +175,7 @@ def run_student(args: argparse.Namespace) -> int:
 
 
 def run_heads(args: argparse.Namespace) -> int:
-    """Read the settings and train."""
+    """Read the settings and train the hash heads."""
     import torch
 
     from derefl.hashing.hasher import load_lcdh_student

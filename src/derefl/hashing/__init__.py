@@ -1,1 +1,1 @@
-"""Cross-modal hashing: pictures and text to short binary codes, and the search among them."""
+"""Cross-modal hashing: short binary codes of pictures and texts, and the search among them."""

@@ -1,4 +1,4 @@
-"""The attention block of teacher and student. Tokens are ``[b n d]``."""
+"""The attention block of the teacher and the student. Tokens are ``[b n d]``."""
 
 import torch
 import torch.nn.functional as F
@@ -26,12 +26,12 @@ class AttentionBlock(nn.Module):
         self.contract = nn.Linear(2 * dim, dim)
 
     def forward(self, x: Tensor, present: Tensor) -> Tensor:
-        """Attend among the tokens that are there.
+        """Attend among the present tokens.
 
         Args:
             x: ``[b n d]``.
-            present: bool ``[b n]``; at least one a row. Absent tokens are never attended to; what
-                is returned in their place means nothing.
+            present: bool ``[b n]``, at least one per row. Absent tokens are ignored, and their
+                outputs have no meaning.
         """
         q, k, v = rearrange(
             self.to_qkv(self.norm_attention(x)), "b n (qkv h d) -> qkv b h n d", qkv=3, h=self.heads

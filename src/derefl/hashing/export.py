@@ -1,4 +1,4 @@
-"""A student as two ONNX graphs and a tokenizer: codes of pictures and of texts."""
+"""Export of a student: two ONNX graphs and a tokenizer, for the codes of pictures and texts."""
 
 import copy
 
@@ -17,14 +17,14 @@ TEXTS = ("a dog runs on the beach", "", "two people in red jackets " * 20, "zzyz
 
 
 class ExportedCoder(nn.Module):
-    """A tower and its hash head: packed codes, and the real values that they are the signs of."""
+    """A tower and its hash head: packed codes, and the real values before sign."""
 
     def __init__(self, tower: nn.Module, head: HashHead) -> None:
         super().__init__()
         self.tower, self.head = tower, head
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """What the tower takes → uint8 ``[b K/8]`` and float ``[b K]`` in (−1, 1)."""
+        """The tower's input → uint8 ``[b K/8]`` and float ``[b K]`` in (−1, 1)."""
         values = self.head(self.tower(x))
         bits = rearrange((values > 0).int(), "b (byte bit) -> b byte bit", bit=8)
         place = torch.tensor([128, 64, 32, 16, 8, 4, 2, 1], dtype=torch.int32)
@@ -32,7 +32,7 @@ class ExportedCoder(nn.Module):
 
 
 def graphs(model: LCDHStudent) -> Export:
-    """What ``derefl export`` writes of a student; codes have all of its bits."""
+    """The contents of ``derefl export`` for a student; the codes have all of its bits."""
     generator = torch.Generator().manual_seed(0)
     config = model.config
     side = config.image_size
@@ -66,7 +66,7 @@ def graphs(model: LCDHStudent) -> Export:
 
 
 def tokenizer_json(vocabulary: int, max_tokens: int) -> str:
-    """The tokenizer as the library ``tokenizers`` reads it, in Python, Rust or JavaScript."""
+    """The tokenizer in the format of the library ``tokenizers`` (Python, Rust or JavaScript)."""
     ours = Tokenizer.from_str(tokenizer(vocabulary, max_tokens).to_str())
     ours.enable_padding(pad_id=0, pad_token=PAD)
     return ours.to_str()

@@ -1,7 +1,7 @@
-"""To FAISS's binary indexes and back: for approximate search, and for what else reads them.
+"""Conversion to and from the binary indexes of FAISS, for approximate search and other programs.
 
-Both compare the same bytes, so distances are the same. The exact kind, ``flat``, gives the same
-neighbours too, but of equally near ones FAISS promises no order.
+Both formats hold the same bytes, so the distances are the same. The kind ``flat`` is exact and
+finds the same neighbours, but FAISS does not define the order of neighbours at equal distance.
 """
 
 import json
@@ -24,34 +24,35 @@ Kind = Literal["flat", "ivf", "hnsw"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
 SIDE_FILE = {"model": str, "sha256": str, "ids": list | None, "extra": dict}
-"""What stands beside a FAISS file, and the types."""
+"""The keys of the file beside a FAISS file, and their types."""
 
 SAMPLE = 64
-"""Codes a list that the centres of the lists are learned from."""
+"""Codes per list in the sample from which the centres are learned."""
 
 
 def to_faiss(
     index: HashIndex, kind: Kind = "flat", *, lists: int | None = None, links: int = 16
 ) -> "faiss.IndexBinaryIDMap2":
-    """The codes as a FAISS index, with the ids of the index if all are integers of 64 bits.
+    """Convert the codes to a FAISS index.
 
-    FAISS has no other ids. Of any other index it gets the row numbers: ``index.ids[row]``.
+    FAISS supports only 64-bit integer ids. If the index has other ids, the FAISS index has row
+    numbers: ``index.ids[row]``.
 
-    How far an approximate search looks is set on what is within, ``faiss.downcast_IndexBinary(
-    result.index)``: ``nprobe`` of ``ivf``, here a 16th of the lists; ``hnsw.efSearch`` of ``hnsw``,
-    here 64.
+    The range of an approximate search is set on the inner index,
+    ``faiss.downcast_IndexBinary(result.index)``: ``nprobe`` for ``ivf`` (here: a 16th of the
+    lists), ``hnsw.efSearch`` for ``hnsw`` (here: 64).
 
     Args:
         index: the codes.
-        kind: ``flat`` is exact; ``ivf`` looks into the lists whose centres are near; ``hnsw``
-            follows links from code to code.
-        lists: of ``ivf``; None means the square root of the number of codes.
-        links: of ``hnsw``, a code's.
+        kind: ``flat`` is exact; ``ivf`` searches the lists with the nearest centres; ``hnsw``
+            follows links between codes.
+        lists: the number of lists of ``ivf``; None: the square root of the number of codes.
+        links: the number of links per code of ``hnsw``.
 
     Raises:
         MissingExtraError: faiss is not installed.
-        ConfigError: no such kind, or lists or links that cannot be.
-        HashIndexError: ``ivf`` of fewer codes than lists, which cannot be learned.
+        ConfigError: the kind does not exist, or lists or links are out of range.
+        HashIndexError: ``ivf`` has more lists than codes, so the centres cannot be learned.
     """
     faiss = import_faiss()
     if kind not in KINDS:
@@ -76,7 +77,7 @@ def to_faiss(
 
 
 def learned_lists(index: HashIndex, lists: int) -> "faiss.IndexBinaryIVF":
-    """Empty lists with centres learned from some of the codes."""
+    """Empty lists whose centres were learned from a sample of the codes."""
     faiss = import_faiss()
     if len(index) < lists or len(index) == 0:
         raise HashIndexError(
@@ -84,7 +85,7 @@ def learned_lists(index: HashIndex, lists: int) -> "faiss.IndexBinaryIVF":
             "fewer lists, or the kind flat"
         )
     inner = faiss.IndexBinaryIVF(faiss.IndexBinaryFlat(index.bits), index.bits, lists)
-    inner.cp.min_points_per_centroid = 1  # else it complains of few codes, on the terminal
+    inner.cp.min_points_per_centroid = 1  # without this FAISS prints a warning for few codes
     size = min(len(index), SAMPLE * lists)
     inner.train(index.codes[np.random.default_rng(0).choice(len(index), size, replace=False)])
     inner.nprobe = max(1, lists // 16)
@@ -94,22 +95,22 @@ def learned_lists(index: HashIndex, lists: int) -> "faiss.IndexBinaryIVF":
 def from_faiss(
     faiss_index: Any, ids: Iterable[Any] | None = None, model: str = "", sha256: str = ""
 ) -> HashIndex:
-    """The codes of a FAISS index: flat, ``ivf`` or ``hnsw``, with ids or without.
+    """Convert a FAISS index (flat, ``ivf`` or ``hnsw``, with or without ids) to a HashIndex.
 
     Args:
         faiss_index: an ``IndexBinary`` of FAISS.
-        ids: an id a code, in their order; None means those of FAISS, row numbers if it has none.
-        model, sha256: what made the codes, as :class:`~derefl.hashing.index.HashIndex` wants it;
-            FAISS does not know.
+        ids: one id per code, in the order of the codes; None: the ids of FAISS, or the row numbers.
+        model, sha256: the model of the codes, as in :class:`~derefl.hashing.index.HashIndex`. FAISS
+            does not store the model.
 
     Returns:
-        An index in the order in which codes were added to FAISS; an ``ivf`` without an ID map in
-        that of its ids, since it knows no other.
+        An index in the order of insertion into FAISS. An ``ivf`` without an ID map has no such
+        order: its codes are sorted by id.
 
     Raises:
         MissingExtraError: faiss is not installed.
-        ConfigError: codes of a length that there is not here.
-        HashIndexError: another kind of index, or ids that do not fit.
+        ConfigError: derefl has no codes of this length.
+        HashIndexError: another kind of index, or wrong ids.
     """
     index = HashIndex(faiss_index.d, model, sha256)
     codes, numbers = contents(faiss_index)
@@ -139,12 +140,12 @@ def contents(faiss_index: Any) -> tuple[Codes, NDArray[np.int64]]:
 
 
 def contents_of_lists(ivf: "faiss.IndexBinaryIVF") -> tuple[Codes, NDArray[np.int64]]:
-    """Codes and ids of all lists, in the order of the ids."""
+    """Codes and ids of all lists, sorted by id."""
     faiss = import_faiss()
     codes, ids = [np.empty((0, ivf.code_size), np.uint8)], [np.empty(0, np.int64)]
     for number in range(ivf.nlist):
         size = ivf.invlists.list_size(number)
-        if size:  # copies: FAISS owns what it shows
+        if size:  # copies: FAISS owns the memory
             shown = faiss.rev_swig_ptr(ivf.invlists.get_codes(number), size * ivf.code_size)
             codes.append(shown.reshape(size, ivf.code_size).copy())
             ids.append(faiss.rev_swig_ptr(ivf.invlists.get_ids(number), size).copy())
@@ -155,19 +156,20 @@ def contents_of_lists(ivf: "faiss.IndexBinaryIVF") -> tuple[Codes, NDArray[np.in
 def export_faiss(
     index: HashIndex, path: str | Path, kind: Kind = "flat", **options: Any
 ) -> "faiss.IndexBinaryIDMap2":
-    """Write the codes as a FAISS file, and beside it ``PATH.json``: what FAISS has no place for.
+    """Write the codes to a FAISS file, and the rest of the index to ``PATH.json``.
 
-    That is the model, its sha256, ``extra``, and the ids unless FAISS has them.
+    The rest is the model, its sha256, ``extra``, and the ids if FAISS cannot store them.
 
     Args:
         index, kind, options: as in :func:`to_faiss`.
-        path: a file; it is replaced if it is there.
+        path: the file; an existing file is replaced.
 
     Returns:
-        What was written.
+        The written files.
 
     Raises:
-        OutputError: the file cannot be written; besides, as :func:`to_faiss`.
+        OutputError: the file cannot be written.
+        DereflError: see :func:`to_faiss`.
     """
     faiss = import_faiss()
     result = to_faiss(index, kind, **options)
@@ -184,12 +186,13 @@ def export_faiss(
 
 
 def import_faiss_file(path: str | Path) -> HashIndex:
-    """Read a binary index of FAISS, and ``PATH.json`` if it is there.
+    """Read a binary index of FAISS, and ``PATH.json`` if there is one.
 
-    FAISS checks little of what it reads: do not open files of people you do not trust.
+    FAISS does few checks when it reads a file: open only files from sources you trust.
 
     Raises:
-        HashIndexError: it cannot be read, or is no binary index; besides, as :func:`from_faiss`.
+        HashIndexError: the file cannot be read, or is not a binary index.
+        DereflError: see :func:`from_faiss`.
     """
     faiss = import_faiss()
     try:
@@ -207,7 +210,7 @@ def import_faiss_file(path: str | Path) -> HashIndex:
 
 
 def read_side_file(path: Path) -> dict[str, Any]:
-    """What FAISS has no place for; as of an index of no particular model if it is not there."""
+    """Read the side file; without a file, the values of an index without a model."""
     about: dict[str, Any] = {"model": "", "sha256": "", "ids": None, "extra": {}}
     if not path.exists():
         return about
@@ -224,16 +227,16 @@ def read_side_file(path: Path) -> dict[str, Any]:
 
 
 def side_file(path: str | Path) -> Path:
-    """Where the things are that FAISS has no place for."""
+    """The path of the side file."""
     path = Path(path)
     return path.with_name(path.name + ".json")
 
 
 def import_faiss() -> Any:
-    """The module.
+    """Import faiss.
 
     Raises:
-        MissingExtraError: it is not installed.
+        MissingExtraError: faiss is not installed.
     """
     try:
         import faiss

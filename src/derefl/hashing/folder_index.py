@@ -1,4 +1,4 @@
-"""Folders of photos and their index: which photos are due, encoding them, naming them."""
+"""Indexes of photo folders: find new and changed photos, encode the photos, make their ids."""
 
 import os
 import shlex
@@ -14,24 +14,24 @@ from derefl.hashing.codes import Codes
 from derefl.hashing.index import HashIndex
 
 if TYPE_CHECKING:
-    from derefl.hashing.hasher import Hasher  # torch takes seconds
+    from derefl.hashing.hasher import Hasher  # importing torch takes seconds
 
 MODEL = "lcdh-student"
-"""The model of an index that names none."""
+"""The model of an index without a model name."""
 
 BATCH = 16
-"""Pictures that are encoded and saved together."""
+"""Pictures per batch of encoding and saving."""
 
 
 @dataclass(frozen=True)
 class Update:
-    """What :func:`update` did.
+    """The result of :func:`update`.
 
     Attributes:
-        encoded: pictures whose code is new in the index.
-        as_before: pictures found unchanged.
-        dropped: ids that went because their pictures are gone.
-        failures: why pictures could not be read; the index has the codes that it had of them.
+        encoded: number of pictures with a new code.
+        as_before: number of unchanged pictures.
+        dropped: ids that were removed because their pictures are gone.
+        failures: why pictures could not be read. Their old codes stay in the index.
     """
 
     encoded: int
@@ -51,11 +51,12 @@ def update(
     """Encode the pictures that are new or changed.
 
     Args:
-        index: its stamps say how large and how old each file was when it was encoded.
-        hasher: of the model whose codes the index has.
+        index: the index. Its stamps hold the size and time of each file when it was encoded.
+        hasher: the hasher of the index's model.
         paths: id to picture.
-        drop: ids in the index that are to go.
-        progress: told before the first and after each batch how many of how many are done.
+        drop: ids to remove from the index.
+        progress: called before the first batch and after each batch, with the number of finished
+            pictures and the total.
         save: called after each batch.
     """
     before = dict(zip(index.ids, map(tuple, index.stamps.tolist()), strict=True))
@@ -81,7 +82,7 @@ def update(
 
 
 def encode(hasher: "Hasher", paths: list[Path]) -> list[Codes | DereflError]:
-    """A code for each picture, or why there is none; one bad picture does not spoil the others."""
+    """A code or an error for each picture. A bad picture does not affect the others."""
     try:
         return list(hasher.encode_image(paths))
     except DereflError as error:
@@ -97,18 +98,18 @@ def missing(
     home: Path,
     closed: list[Path],
 ) -> tuple[list[str], list[DereflError]]:
-    """The ids in the index that belong to the inputs, but of which no picture was found there.
+    """The ids below the inputs for which no picture was found.
 
     Args:
-        index: to be updated.
+        index: the index to update.
         paths: ids of all pictures that were found.
-        inputs: files and folders that were looked at.
+        inputs: files and folders that were searched.
         home: the folder that ids are relative to.
         closed: folders in the inputs that cannot be searched.
 
     Returns:
-        The ids whose pictures are known to be gone; and why that is not known of others, an error
-        for each folder that is not one of ``closed``.
+        The ids whose pictures are gone, and one error for each folder outside ``closed`` where
+        this could not be checked.
     """
     base, places = absolute(home), [absolute(path) for path in inputs]
     unknown = {absolute(path) for path in closed}
@@ -129,10 +130,10 @@ def missing(
 
 
 def is_gone(path: Path) -> bool:
-    """Whether a file is known to be gone.
+    """Whether a file no longer exists.
 
     Raises:
-        OSError: it is not known, because the file or its folder cannot be looked at.
+        OSError: the file or its folder cannot be accessed.
     """
     try:
         path.stat()
@@ -146,7 +147,7 @@ def is_gone(path: Path) -> bool:
 
 
 def is_below(path: Path, places: Collection[Path]) -> bool:
-    """Whether the path is one of the places or in one of these folders."""
+    """Whether the path is one of the places, or is inside one of them."""
     return any(place == path or place in path.parents for place in places)
 
 
@@ -161,7 +162,7 @@ def unsearchable(folder: Path, error: OSError) -> HashIndexError:
 def model_of(name: str) -> str:
     """The model that an index names, if its weights come with the package.
 
-    Others are loaded only when a user names them: a file must not decide what is downloaded.
+    Other models are loaded only when a user names them: a file must not start a download.
 
     Raises:
         HashIndexError: another model.
@@ -180,7 +181,7 @@ NO_STAMP = (-1, -1)
 
 
 def stamp(path: Path) -> tuple[int, ...]:
-    """What changes when a file does: size in bytes, time of change in ns; empty if it is gone."""
+    """File size in bytes and time of change in ns; empty if the file is gone."""
     try:
         status = path.stat()
     except OSError:
@@ -189,18 +190,18 @@ def stamp(path: Path) -> tuple[int, ...]:
 
 
 def absolute(path: Path) -> Path:
-    """The path without links and dots in its folders; a picture that is a link stays one."""
+    """The path without links and dots in its folders; a picture that is a link is not resolved."""
     is_folder = os.path.isdir(path)  # noqa: PTH112 (Path's raises where a folder may not be read)
     return path.resolve() if is_folder else path.parent.resolve() / path.name
 
 
 def photo_id(path: Path, home: Path) -> str:
-    """A picture's id: its path from the folder ``home`` if it lies below, else absolute."""
+    """A picture's id: its path relative to ``home`` if the picture is inside, else absolute."""
     full, base = absolute(path), absolute(home)
     return (full.relative_to(base) if full.is_relative_to(base) else full).as_posix()
 
 
 def photo_path(id: int | str, home: Path) -> Path:
-    """The picture of an id, as a path from the working folder if it lies below, else absolute."""
+    """The path of an id: relative to the working folder if the picture is inside, else absolute."""
     path, here = absolute(home) / str(id), Path.cwd()
     return path.relative_to(here) if path.is_relative_to(here) else path

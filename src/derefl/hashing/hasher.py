@@ -1,4 +1,4 @@
-"""What a user calls: pictures and words in, binary codes out."""
+"""The hasher: pictures and texts in, binary codes out."""
 
 import hashlib
 from collections.abc import Iterable, Sized
@@ -28,14 +28,14 @@ KIND = "lcdh-student"
 class Hasher(LCDHStudent):
     """An :class:`~derefl.hashing.student.LCDHStudent` that takes pictures and strings.
 
-    It keeps nothing of what it encodes, so several threads may share it. Called with tensors it
-    is the plain network.
+    Encoding does not change the hasher, so several threads may share it. A call with tensors runs
+    the plain network.
 
     Attributes:
-        bits: length of the codes it gives.
-        name: of the model, "" if it was not loaded, or learned since.
-        sha256: of the checkpoint it was loaded from, "" if it was not; after learning, of its
-            weights (:meth:`learned`).
+        bits: length of the codes.
+        name: the model's name; "" if the model was not loaded by name, or was trained since.
+        sha256: of the loaded checkpoint; "" without a checkpoint; after training, of the weights
+            (:meth:`learned`).
     """
 
     def __init__(
@@ -50,10 +50,10 @@ class Hasher(LCDHStudent):
         self._folded: Folded[ImageTower] = Folded()
 
     def learned(self) -> None:
-        """Tell the hasher that its weights changed: they are no longer those of its checkpoint.
+        """Mark the weights as changed: they are no longer the weights of the checkpoint.
 
-        Training in place calls this. ``name`` becomes "" and ``sha256`` a digest of the weights, so
-        that an index of the checkpoint's codes refuses this hasher.
+        Training in place calls this method. ``name`` becomes "" and ``sha256`` a digest of the
+        weights, so that an index of the checkpoint's codes refuses this hasher.
         """
         digest = hashlib.sha256()
         for weights in self.state_dict().values():
@@ -66,9 +66,9 @@ class Hasher(LCDHStudent):
         """Binary codes of pictures.
 
         Args:
-            images: PIL pictures or paths of files, one or any iterable of them; or float
-                ``[n 3 h w]``, sRGB in [0, 1]. Alpha is composited over white.
-            batch_size: pictures that go through the network at once; of no effect on the codes.
+            images: PIL pictures or paths, one or an iterable; or float ``[n 3 h w]``, sRGB in
+                [0, 1]. Transparent pictures are composited over white.
+            batch_size: pictures per network call; does not change the codes.
             progress: show a bar on stderr.
 
         Returns:
@@ -76,8 +76,8 @@ class Hasher(LCDHStudent):
             (:func:`numpy.packbits`). A shorter code is the beginning of a longer one.
 
         Raises:
-            ImageError: not a picture, a file that cannot be read, or a tensor of another type,
-                shape or range.
+            ImageError: not a picture, a file that cannot be read, or a tensor of wrong type, shape
+                or range.
             ConfigError: ``batch_size`` is below 1.
         """
         return pack(self.image_embedding(images, batch_size=batch_size, progress=progress))
@@ -85,19 +85,19 @@ class Hasher(LCDHStudent):
     def encode_text(
         self, texts: Iterable[str] | str, *, batch_size: int = 256, progress: bool = False
     ) -> np.ndarray:
-        """Binary codes of texts, as :meth:`encode_image`; a picture's and its text's are close.
+        """Binary codes of texts. The codes of a picture and of its description are close.
 
         Args:
-            texts: a string or an iterable of them, in English and of any length; only the first
-                ``config.max_tokens`` word pieces count.
-            batch_size: texts that go through the network at once; of no effect on the codes.
+            texts: one English string or an iterable of strings. Only the first
+                ``config.max_tokens`` word pieces of a text are used.
+            batch_size: texts per network call; does not change the codes.
             progress: show a bar on stderr.
 
         Returns:
-            uint8 ``[n, bits/8]``.
+            uint8 ``[n, bits/8]``, as in :meth:`encode_image`.
 
         Raises:
-            ConfigError: something among the texts is no string, or ``batch_size`` is below 1.
+            ConfigError: an item is not a string, or ``batch_size`` is below 1.
         """
         return pack(self.text_embedding(texts, batch_size=batch_size, progress=progress))
 
@@ -119,9 +119,9 @@ class Hasher(LCDHStudent):
     def image_features(
         self, images: Pictures, *, batch_size: int = 32, progress: bool = False
     ) -> np.ndarray:
-        """The features that codes of pictures are made of: float32 unit vectors ``[n d]``."""
+        """The features of pictures, before the hash head: float32 unit vectors ``[n d]``."""
         images = listed(images)
-        if isinstance(images, Tensor) and images.shape[:1] != (0,):  # no pictures have no codes
+        if isinstance(images, Tensor) and images.shape[:1] != (0,):  # empty: no codes
             check_tensor(images, 1, "encode_image([image, …])")
         tower = self.image if self.training else self._folded.of(self.image)
         features = [
@@ -139,9 +139,9 @@ class Hasher(LCDHStudent):
     def text_features(
         self, texts: Iterable[str] | str, *, batch_size: int = 256, progress: bool = False
     ) -> np.ndarray:
-        """The features that codes of texts are made of: float32 unit vectors ``[n d]``."""
+        """The features of texts, before the hash head: float32 unit vectors ``[n d]``."""
         tokens = tokenize(strings(texts), self.config.vocabulary, self.config.max_tokens)
-        # Texts of one length go together, so that little is padded.
+        # Texts of equal length go together, which needs little padding.
         order = sorted(range(len(tokens)), key=lambda i: len(tokens[i]))
         features = [
             self.text(torch.from_numpy(padded([tokens[i] for i in part])).to(self._device))
@@ -157,7 +157,7 @@ class Hasher(LCDHStudent):
         return out
 
     def _pixels(self, part: list[Picture] | Tensor) -> Tensor:
-        """What the network takes, ``[b 3 s s]`` of its dtype."""
+        """The network's input, ``[b 3 s s]`` in the network's dtype."""
         side, dtype = self.config.image_size, self.image.project.weight.dtype
         if isinstance(part, Tensor):
             resized = F.interpolate(part.float(), (side, side), mode="bicubic", antialias=True)
@@ -192,25 +192,25 @@ def load_lcdh_student(
     device: str | torch.device | None = None,
     dtype: str | torch.dtype | None = None,
 ) -> Hasher:
-    """Load a model that codes pictures and texts, ready to use.
+    """Load a model that encodes pictures and texts.
 
-    With several processes, start them by ``multiprocessing.get_context("spawn")`` and load the
-    model in each: a forked process hangs once the parent has used torch.
+    With several processes, start them with ``multiprocessing.get_context("spawn")`` and load the
+    model in each: a forked process hangs if the parent has used torch.
 
     Args:
-        source: a name that ``derefl models`` lists, a ``.safetensors`` file, a folder, or a Hub
-            repo id ``org/name``.
-        bits: of a code: 16, 32, 64 or 128.
-        revision, cache_dir, token, local_files_only, force_download: as in huggingface_hub; of no
-            effect on weights that are already here.
-        device: where the model computes, for example ``"cuda"``; None is the CPU.
-        dtype: of its weights, for example ``"float16"``; None is float32.
+        source: a name from ``derefl models``, a ``.safetensors`` file, a folder, or a Hub repo id
+            ``org/name``.
+        bits: length of the codes: 16, 32, 64 or 128.
+        revision, cache_dir, token, local_files_only, force_download: as in huggingface_hub; not
+            used for weights that are on this machine.
+        device: for example ``"cuda"``; None: the CPU.
+        dtype: of the weights, for example ``"float16"``; None: float32.
 
     Raises:
-        ModelNotFoundError: no such name, file, folder or repo.
-        DownloadError: the Hub cannot be reached, or refuses.
+        ModelNotFoundError: no model, file, folder or repo with this name.
+        DownloadError: the Hub cannot be reached, or refuses the request.
         CheckpointError: the weights are damaged or of another architecture.
-        ConfigError: there is no such device or dtype, or no such code length.
+        ConfigError: the device, dtype or code length does not exist.
     """
     check_bits(bits)
     dtype = parse_dtype(dtype)
@@ -224,7 +224,7 @@ def load_lcdh_student(
         local_files_only=local_files_only,
         force_download=force_download,
     )
-    # A known one is compared when the file is loaded.
+    # A known sha256 is compared when the file is loaded.
     sha256 = found.sha256 or file_sha256(found.weights)
     name = found.entry.name if found.entry else str(source)
     model = load_checkpoint(

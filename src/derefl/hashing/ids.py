@@ -1,4 +1,4 @@
-"""Ids: integers and strings, a column of them as one NumPy array."""
+"""Ids: integers and strings. A column of ids is one NumPy array."""
 
 import json
 import os
@@ -13,7 +13,7 @@ from derefl.errors import HashIndexError
 Id = int | str
 
 Column = NDArray[Any]
-"""Ids ``[n]``: int64 if all are integers of 64 bits, otherwise Python integers and strings."""
+"""Ids ``[n]``: int64 if all are 64-bit integers, otherwise Python integers and strings."""
 
 Rows = NDArray[np.intp]
 
@@ -22,7 +22,7 @@ def as_column(ids: Iterable[Any]) -> Column:
     """A column of integers, strings and paths; a path becomes a string.
 
     Raises:
-        HashIndexError: another type among them, or one string instead of a list.
+        HashIndexError: an id of another type, or one string instead of a list.
     """
     if isinstance(ids, np.ndarray) and ids.dtype.kind == "i" and ids.ndim == 1:
         return ids.astype(np.int64)
@@ -38,7 +38,7 @@ def as_column(ids: Iterable[Any]) -> Column:
 
 
 def rises(column: Column) -> bool:
-    """Whether the column has integers only, each above the one before."""
+    """Whether all ids are integers in strictly rising order."""
     return column.dtype == np.int64 and bool((column[1:] > column[:-1]).all())
 
 
@@ -46,7 +46,7 @@ def plain_ids(ids: Iterable[Any]) -> list[Id]:
     """Ids as Python integers and strings.
 
     Raises:
-        HashIndexError: another type among them, or one string instead of a list.
+        HashIndexError: an id of another type, or one string instead of a list.
     """
     if isinstance(ids, str | bytes | os.PathLike) or not isinstance(ids, Iterable):
         raise HashIndexError(f"got ids={ids!r}, expected a list of ids; write [{ids!r}]")
@@ -70,7 +70,7 @@ def plain_id(id: Any) -> Id:
 
 
 def to_file(column: Column) -> bytes | str:
-    """Ids as an index file holds them: little-endian int64, or a JSON array."""
+    """The format of ids in an index file: little-endian int64, or a JSON array."""
     if column.dtype == np.int64:
         return column.astype("<i8").tobytes()
     return json.dumps(column.tolist())
@@ -91,7 +91,7 @@ def from_file(content: bytes | str) -> Column:
 
 
 class StoredIds:
-    """The ids of a file; a block of them is decoded when one of its ids is asked for.
+    """The ids of a file. A block is decoded when one of its ids is needed.
 
     Args:
         blocks: as :func:`to_file` wrote them.
@@ -103,7 +103,7 @@ class StoredIds:
         self._bounds = bounds
 
     def take(self, rows: Rows) -> list[Id]:
-        """The ids in these rows."""
+        """The ids of these rows."""
         numbers = np.searchsorted(self._bounds, rows, "right") - 1
         places = rows - self._bounds[numbers]
         pairs = zip(numbers.tolist(), places.tolist(), strict=True)

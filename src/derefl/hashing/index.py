@@ -1,4 +1,4 @@
-"""The index: codes and their ids, and the exact search among them."""
+"""The index: codes with ids, and exact search."""
 
 import json
 from collections.abc import Callable, Container, Iterable
@@ -18,11 +18,11 @@ Where = Container[Any] | Callable[[Id], bool]
 
 
 class Hit(NamedTuple):
-    """A code that was found.
+    """A search hit.
 
     Attributes:
-        id: what it was added under.
-        distance: the number of bits in which it differs from the query.
+        id: the id of the code.
+        distance: the number of bits that differ from the query.
     """
 
     id: Id
@@ -30,7 +30,7 @@ class Hit(NamedTuple):
 
 
 class Coder(Protocol):
-    """What an index wants to know of a :class:`~derefl.hashing.hasher.Hasher`."""
+    """The attributes of a :class:`~derefl.hashing.hasher.Hasher` that an index checks."""
 
     bits: int
     name: str
@@ -38,22 +38,22 @@ class Coder(Protocol):
 
 
 class HashIndex:
-    """Codes of one length with an id each, searched exactly by Hamming distance.
+    """Codes of one length, each with an id, and exact search by Hamming distance.
 
-    Hits come by distance, and those equally far in the order in which they were added. Searches
-    read only, so that several threads may search at once, but not while one changes the index.
+    Hits are sorted by distance, and at equal distance by the order of insertion. Several threads
+    may search at once, but not while another thread changes the index.
 
-    In memory the index takes the codes, and 8 bytes an integer id or the length of a string id +
-    some 60 bytes. Looking ids up (``in``, ``upsert``, ``remove``, ``where`` with a list or set,
-    ``add``) takes a dictionary of some hundred bytes an id, unless all ids are integers that rise.
+    In memory, the index needs the codes plus 8 bytes per integer id, or the length of a string id
+    plus some 60 bytes. An id lookup (``in``, ``upsert``, ``remove``, ``where`` with a list or set,
+    ``add``) builds a dictionary of some hundred bytes per id, unless all ids are rising integers.
 
     Args:
         bits: length of the codes, one of :data:`~derefl.hashing.codes.BITS`.
-        model: name of the model that makes the codes, for ``load_lcdh_student``.
-        sha256: of its checkpoint; "" if that is not to be checked.
+        model: name of the model of the codes, for ``load_lcdh_student``.
+        sha256: of the model's checkpoint; "" turns the check off.
 
     Attributes:
-        extra: any JSON values for the file to keep.
+        extra: JSON values that are stored in the file.
 
     Raises:
         ConfigError: there are no codes of this length.
@@ -64,20 +64,20 @@ class HashIndex:
         self.bits, self.model, self.sha256 = bits, model, sha256
         self.extra: dict[str, Any] = {}
         self._length = 0
-        self._codes: list[NDArray] = [np.empty((0, bits // 8), np.uint8)]  # see joined
+        self._codes: list[NDArray] = [np.empty((0, bits // 8), np.uint8)]  # see joined()
         self._ids: list[NDArray] = [np.empty(0, np.int64)]
-        self._stored: StoredIds | None = None  # takes the place of _ids until all are needed
-        self._rising = True  # as rises() of all ids
-        self._known: dict[Id, int] | None = None  # from id to row
+        self._stored: StoredIds | None = None  # replaces _ids until all ids are needed
+        self._rising = True  # rises() of all ids
+        self._known: dict[Id, int] | None = None  # id to row
         self._stamps: NDArray[np.int64] | None = None
-        # The file that the index came from, and how the index differs from it.
+        # The file of the index, and the unsaved changes.
         self._path: Path | None = None
         self._about: index_file.About = {}
         self._bounds = np.zeros(1, np.int64)  # the first row of each block of the file
         self._stale: set[int] = set()  # blocks that have changed
         self._touched: list[Column] = []  # ids that were added, replaced or removed
 
-    # what is in it
+    # contents
 
     def __len__(self) -> int:
         return self._length
@@ -109,15 +109,16 @@ class HashIndex:
 
     @property
     def stamps(self) -> NDArray[np.int64]:
-        """Size in bytes and time of change in ns of the files that were encoded, int64 ``[n 2]``;
-        −1 where :meth:`upsert` got none."""
+        """Size in bytes and time of change in ns of the encoded files, int64 ``[n 2]``; −1 where
+        :meth:`upsert` got no stamps.
+        """
         return no_stamps(len(self)) if self._stamps is None else self._stamps
 
     def require(self, hasher: Coder) -> None:
-        """Refuse a hasher whose codes mean something else than those in the index.
+        """Refuse a hasher that does not fit the codes in the index.
 
         Raises:
-            HashIndexError: it has another code length, or other weights.
+            HashIndexError: another code length, or other weights.
         """
         if hasher.bits != self.bits:
             raise HashIndexError(
@@ -133,17 +134,17 @@ class HashIndex:
                 "anew with this one"
             )
 
-    # changing it
+    # changes
 
     def add(self, codes: Codes, ids: Iterable[Any]) -> None:
         """Add codes at the end.
 
         Args:
             codes: uint8 ``[n bits/8]``, or one code ``[bits/8]``.
-            ids: n integers or strings, none twice and none that is there; a path becomes a string.
+            ids: n integers or strings, all different and new to the index; a path becomes a string.
 
         Raises:
-            HashIndexError: something does not fit; nothing is added then.
+            HashIndexError: wrong codes or ids; the index is unchanged.
         """
         codes, new = self._checked(codes, ids)
         known = np.flatnonzero(self._rows(new) >= 0)
@@ -157,10 +158,14 @@ class HashIndex:
     def upsert(
         self, codes: Codes, ids: Iterable[Any], stamps: NDArray[np.int64] | None = None
     ) -> None:
-        """Add codes, and replace the codes of ids that are there, which keep their places.
+        """Add codes, and replace the codes of known ids. Replaced codes keep their places.
 
-        Args and raises: as :meth:`add`, but ids may be there.
-            stamps: of the files that were encoded, see :attr:`stamps`; None means no files.
+        Args:
+            codes, ids: as in :meth:`add`, but the index may already have the ids.
+            stamps: of the encoded files, see :attr:`stamps`; None: no files.
+
+        Raises:
+            HashIndexError: as in :meth:`add`.
         """
         codes, new = self._checked(codes, ids)
         if stamps is not None and np.shape(stamps) != (len(new), 2):
@@ -179,7 +184,7 @@ class HashIndex:
         """Remove ids and their codes.
 
         Raises:
-            HashIndexError: one is not there; nothing is removed then.
+            HashIndexError: an id is not in the index; the index is unchanged.
         """
         gone = as_column(ids)
         rows = self._rows(gone)
@@ -237,7 +242,7 @@ class HashIndex:
             self._stamps[rows] = -1 if stamps is None else stamps
 
     def _mark(self, rows: Rows, ids: Column) -> None:
-        """Remember changes of the file: the ids, and the blocks that have these rows of it."""
+        """Record unsaved changes: the ids, and the blocks of the file with these rows."""
         if self._path is not None:
             self._touched.append(ids)
             rows = rows[rows < self._bounds[-1]]
@@ -251,14 +256,14 @@ class HashIndex:
         return joined(self._ids)
 
     def _go_on(self, new: Column) -> bool:
-        """Whether all ids and then the new ones are integers that rise: none can be there twice."""
+        """Whether all ids and the new ids are rising integers, and therefore all different."""
         if self._stored is not None:
             self._column()
         rising = self._rising and rises(new)
         return rising and (len(self) == 0 or len(new) == 0 or self._ids[-1][-1] < new[0])
 
     def _rows(self, ids: Column) -> Rows:
-        """The row of each id, −1 if the id is not there."""
+        """The row of each id, −1 if the id is not in the index."""
         if len(self) == 0 or self._go_on(ids):
             return np.full(len(ids), -1, np.intp)
         if self._known is None and self._rising and ids.dtype == np.int64:
@@ -269,20 +274,21 @@ class HashIndex:
             self._known = dict(zip(self.ids, range(len(self)), strict=True))
         return np.array([self._known.get(id, -1) for id in ids.tolist()], np.intp)
 
-    # searching
+    # search
 
     def search(self, codes: Codes, k: int = 10, where: Where | None = None) -> list[list[Hit]]:
         """The k nearest codes of each query.
 
         Args:
             codes: queries, uint8 ``[q bits/8]``, or one ``[bits/8]``.
-            k: how many; there are fewer hits if the index has fewer.
-            where: look only at these ids, or at those for which this function is true. Ids are
-                looked up; a function, or a container that cannot be gone through, is asked for
-                every id, a second for some million.
+            k: maximum number of hits per query.
+            where: search only these ids, or only ids for which this function is true. A function
+                or a container without iteration is asked about every id, which takes a second
+                for some million ids.
 
         Returns:
-            A list of hits for each query, nearest first; of equals, those added first.
+            A list of hits for each query, nearest first, and in the order of insertion at equal
+            distance.
 
         Raises:
             HashIndexError: queries of another length, or k below 1.
@@ -295,7 +301,7 @@ class HashIndex:
     def within(self, codes: Codes, radius: int, where: Where | None = None) -> list[list[Hit]]:
         """All codes that differ from a query in at most ``radius`` bits.
 
-        Args, order and raises: as :meth:`search`; a radius below 0 is refused.
+        Arguments, order and errors are as in :meth:`search`; a radius below 0 is an error.
         """
         if radius < 0:
             raise HashIndexError(f"got radius={radius}, expected at least 0")
@@ -303,7 +309,7 @@ class HashIndex:
         return self._hits(scan.within(self.codes, queries, radius, self._chosen(where)))
 
     def _chosen(self, where: Where | None) -> Rows | None:
-        """The rows that a filter leaves."""
+        """The rows that pass a filter."""
         if where is None:
             return None
         if isinstance(where, Iterable) and not callable(where):
@@ -313,7 +319,7 @@ class HashIndex:
         return np.flatnonzero(np.fromiter(map(allows, self.ids), np.bool_, len(self)))
 
     def _hits(self, found: list[scan.Found]) -> list[list[Hit]]:
-        make = partial(tuple.__new__, Hit)  # Hit itself takes a tenth of a search among a million
+        make = partial(tuple.__new__, Hit)  # Hit(...) takes a tenth of a search among a million
         return [
             list(map(make, zip(self._take(rows), distances.tolist(), strict=True)))
             for rows, distances in found
@@ -326,15 +332,15 @@ class HashIndex:
     # files
 
     def save(self, path: str | Path) -> None:
-        """Write the index to a file, whole or not at all.
+        """Write the index to a file, atomically.
 
-        To the file that it was loaded from or last saved to, only the changes are written. If
-        another program has changed that file meanwhile, both changes count; of two changes of one
-        id, the later ``save``. Another file that is there is replaced.
+        If the index was loaded from this file or last saved to it, only the changes are written.
+        Changes that another program made in the meantime are kept; if both changed the same id, the
+        later ``save`` wins. Any other existing file is replaced.
 
         Raises:
-            OutputError: the file cannot be written; it has what it had before.
-            HashIndexError: the file to be changed is damaged or in use.
+            OutputError: the file cannot be written; its old content stays.
+            HashIndexError: the file to update is damaged or in use.
         """
         path = Path(path)
         if path.absolute() != self._path or not path.exists() or not self._save_changes(path):
@@ -345,7 +351,7 @@ class HashIndex:
         self._stale, self._touched = set(), []
 
     def _save_changes(self, path: Path) -> bool:
-        """Bring the file up to date; False if by now it is another one of the same name."""
+        """Update the file; False if another file now has this name."""
         with index_file.transaction(path, "BEGIN IMMEDIATE") as database:
             there = index_file.read_meta(path, database)
             if there["token"] != self._about["token"]:
@@ -361,7 +367,7 @@ class HashIndex:
         return True
 
     def _merge(self, theirs: index_file.Contents) -> None:
-        """Repeat the changes of this index on what another program has saved."""
+        """Apply the changes of this index to the contents that another program saved."""
         merged = HashIndex._of(self._path, theirs)
         ids = as_column(dict.fromkeys(id for ids in self._touched for id in ids.tolist()))
         rows = self._rows(ids)
@@ -379,7 +385,7 @@ class HashIndex:
         return {**about, "extra": json.dumps(self.extra), "count": len(self)}
 
     def _blocks(self) -> tuple[dict[int, index_file.Block], NDArray[np.int64]]:
-        """The blocks that the file does not have by number, and the bounds of all blocks."""
+        """The changed and new blocks by number, and the bounds of all blocks."""
         n, kept = len(self), self._bounds
         if len(kept) > 1 and kept[-1] < n and kept[-1] - kept[-2] < index_file.ROWS:
             kept = kept[:-1]  # the last block has room
@@ -393,15 +399,15 @@ class HashIndex:
 
     @classmethod
     def load(cls, path: str | Path, *, verify: bool = False) -> "HashIndex":
-        """Read an index file; later changes of the file by others do not matter.
+        """Read an index file. Later changes of the file do not affect the index.
 
         Args:
-            path: what :meth:`save` or ``derefl index`` wrote.
-            verify: also check the structure of the parts of the file that are not read. Checksums
-                of all that is read are compared in any case.
+            path: a file of :meth:`save` or ``derefl index``.
+            verify: also check the structure of the unread parts of the file. The checksums of all
+                data that is read are always checked.
 
         Raises:
-            HashIndexError: no such file, of another kind or version, damaged or cut short.
+            HashIndexError: no such file, another kind or version, damaged or cut short.
         """
         return cls._of(Path(path).absolute(), index_file.load(Path(path), verify))
 
@@ -418,9 +424,9 @@ class HashIndex:
 
 
 def joined(pieces: list[NDArray]) -> NDArray:
-    """One read-only array of some arrays, which it replaces in the list.
+    """Join arrays into one read-only array, which replaces them in the list.
 
-    Arrays are joined when they are read, so that adding in many small steps takes no copies.
+    Arrays are joined when they are read, so that many small additions need no copies.
     """
     if len(pieces) > 1:
         pieces[:] = [np.concatenate(pieces)]

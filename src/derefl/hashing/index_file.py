@@ -1,12 +1,12 @@
-"""The file of a :class:`~derefl.hashing.index.HashIndex`: an SQLite database of two tables.
+"""The file of a :class:`~derefl.hashing.index.HashIndex`: an SQLite database with two tables.
 
-``meta`` says what the codes are. ``block`` has the codes, up to :data:`ROWS` in a row of the table:
+``meta`` describes the codes. ``block`` holds the codes, up to :data:`ROWS` per row of the table:
 
-- ``codes``: one code after the other.
-- ``ids``: a JSON array; a blob of little-endian int64 if all ids are integers of 64 bits.
-- ``stamps``: little-endian int64, two for each code: size in bytes and time of change in ns of the
-  file that was encoded. NULL if there are no files.
-- ``crc32``: of the three, because SQLite has no checksums of its own.
+- ``codes``: the bytes of all codes.
+- ``ids``: a JSON array, or a blob of little-endian int64 if all ids are 64-bit integers.
+- ``stamps``: little-endian int64, two per code: size in bytes and time of change in ns of the
+  encoded file. NULL if there are no files.
+- ``crc32``: of the three columns, because SQLite has no checksums.
 """
 
 import json
@@ -32,7 +32,7 @@ APPLICATION_ID = int.from_bytes(b"LCDH", "big")
 VERSION = 3
 
 ROWS = 4096
-"""Codes in a block. Adding to a block writes the block again; small blocks are slow to read."""
+"""Codes per block. An addition to a block rewrites the block; small blocks are slow to read."""
 
 WAIT = 60.0
 """Seconds to wait for another program that writes to the file."""
@@ -46,26 +46,26 @@ CREATE TABLE meta(key TEXT PRIMARY KEY, value);
 CREATE TABLE block(number INTEGER PRIMARY KEY, codes BLOB, ids, stamps BLOB, crc32 INTEGER);
 BEGIN;
 """
-"""For a new file; nobody else sees that before it is whole, so it needs no journal."""
+"""For a new file. Other programs only see the finished file, so it needs no journal."""
 
 JOURNAL = "-journal"
-"""What SQLite appends to the name of the file for the name of its journal."""
+"""SQLite's suffix for the name of the journal."""
 
 LONGEST_NAME = 255 - len(JOURNAL)
 
 META = {"bits": int, "model": str, "sha256": str, "extra": str, "count": int}
 META |= {"token": str, "version": int}
-"""The keys of ``meta`` and the types of their values; there is a crc32 of these, too. ``token``
-tells a file from another one of the same name, ``version`` counts its changes."""
+"""The keys of ``meta`` and the types of their values; they have a crc32, too. ``token`` identifies
+the file among files of the same name, ``version`` counts its changes."""
 
 About = dict[str, Any]
 Block = tuple[bytes, bytes | str, bytes | None]
-"""Codes, ids and stamps as in the file."""
+"""Codes, ids and stamps in the format of the file."""
 
 
 @dataclass(frozen=True)
 class Contents:
-    """All that is in a file.
+    """The contents of a file.
 
     Attributes:
         about: the values of :data:`META`.
@@ -86,11 +86,11 @@ def load(path: Path, verify: bool = False) -> Contents:
     """Read a file.
 
     Args:
-        path: what :func:`create` wrote.
-        verify: also check the structure of the parts that are not read, which takes longer.
+        path: a file of :func:`create`.
+        verify: also check the structure of the unread parts, which takes longer.
 
     Raises:
-        HashIndexError: no such file, of another kind or version, damaged or cut short.
+        HashIndexError: no such file, another kind or version, damaged or cut short.
     """
     with transaction(path, "BEGIN") as database:
         checks = database.execute("PRAGMA quick_check(1)").fetchone() if verify else ("ok",)
@@ -100,7 +100,7 @@ def load(path: Path, verify: bool = False) -> Contents:
 
 
 def create(path: Path, about: About, blocks: Mapping[int, Block]) -> About:
-    """Write a file, whole or not at all; it replaces a file that is there.
+    """Write a file, atomically; an existing file is replaced.
 
     Returns:
         The values of :data:`META`.
@@ -127,7 +127,7 @@ def create(path: Path, about: About, blocks: Mapping[int, Block]) -> About:
 
 
 def replace(finished: Path, path: Path) -> None:
-    """Rename a finished file; an index of that name is replaced.
+    """Rename a finished file; an existing index of that name is replaced.
 
     Raises:
         OutputError: the file cannot be renamed.
@@ -140,25 +140,16 @@ def replace(finished: Path, path: Path) -> None:
 
 
 def forget_journal(path: Path) -> None:
-    """Remove what a crash may have left beside a file that is replaced next.
+    """Remove the journal that a crash may have left beside a file that is to be replaced.
 
-    SQLite would otherwise undo the last change of the old file in the new one.
+    Otherwise SQLite would apply the journal of the old file to the new file.
     """
     Path(f"{path}{JOURNAL}").unlink(missing_ok=True)
 
 
 @contextmanager
 def transaction(path: Path, begin: str) -> Iterator[sqlite3.Connection]:
-    """Open a file for one transaction: committed at the end of the block, undone by an error.
-
-    Args:
-        path: the file.
-        begin: ``"BEGIN"`` to read, ``"BEGIN IMMEDIATE"`` to write.
-
-    Raises:
-        HashIndexError: as :func:`load`.
-        OutputError: the file cannot be written.
-    """
+    """Open a file for one transaction: commit at the end of the block, roll back on an error."""
     if not os.path.isfile(path):  # noqa: PTH113 (Path's raises where a folder may not be read)
         if os.path.lexists(path):
             raise HashIndexError(f"{path} is not a file, expected an index of derefl")
@@ -170,7 +161,7 @@ def transaction(path: Path, begin: str) -> Iterator[sqlite3.Connection]:
         with closing(
             sqlite3.connect(uri, uri=True, timeout=WAIT, isolation_level=None)
         ) as database:
-            database.execute("PRAGMA trusted_schema = OFF")  # the file may come from anybody
+            database.execute("PRAGMA trusted_schema = OFF")  # the file may be from anybody
             require_index(path, database)
             database.execute(begin)
             yield database
@@ -212,7 +203,7 @@ def require_index(path: Path, database: sqlite3.Connection) -> None:
 
 
 def read(path: Path, database: sqlite3.Connection) -> Contents:
-    """Read and check all contents within a transaction.
+    """Read and check all contents in a transaction.
 
     Raises:
         HashIndexError: the contents are damaged.
@@ -250,7 +241,7 @@ def read_meta(path: Path, database: sqlite3.Connection) -> About:
     """The values of :data:`META`.
 
     Raises:
-        HashIndexError: they are damaged.
+        HashIndexError: the values are damaged.
     """
     try:
         about = dict(database.execute("SELECT key, value FROM meta ORDER BY key"))
@@ -268,7 +259,7 @@ def read_meta(path: Path, database: sqlite3.Connection) -> About:
 
 
 def write(database: sqlite3.Connection, about: About, blocks: Mapping[int, Block]) -> None:
-    """Write some blocks by number, and all of :data:`META`, within a transaction."""
+    """Write blocks by number, and all of :data:`META`, in a transaction."""
     database.executemany(
         "REPLACE INTO block VALUES (?, ?, ?, ?, ?)",
         ((number, *block, crc32(block)) for number, block in blocks.items()),
@@ -279,7 +270,7 @@ def write(database: sqlite3.Connection, about: About, blocks: Mapping[int, Block
 
 
 def crc32(parts: Iterable[bytes | str | None]) -> int:
-    """The CRC-32 of some values of the file."""
+    """The CRC-32 of values of the file."""
     result = 0
     for part in parts:
         result = zlib.crc32(part.encode() if isinstance(part, str) else part or b"", result)
@@ -287,7 +278,7 @@ def crc32(parts: Iterable[bytes | str | None]) -> int:
 
 
 def unreadable(path: Path, error: sqlite3.Error) -> HashIndexError:
-    """The error for SQLite's error while a file is read."""
+    """The error for an SQLite error while reading."""
     return in_use(path) if "locked" in str(error) else damaged(path, error)
 
 
@@ -297,7 +288,7 @@ def unwritable(path: Path, error: Exception) -> DereflError:
 
 
 def in_use(path: Path) -> HashIndexError:
-    """The error for a file that another program writes to for too long."""
+    """The error for a file that another program locks for too long."""
     return HashIndexError(
         f"{path} is in use by another program; try again when that program is done"
     )

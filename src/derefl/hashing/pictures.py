@@ -1,4 +1,4 @@
-"""Pictures as the towers take them."""
+"""Pictures as input of the towers."""
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
@@ -24,7 +24,7 @@ def read(picture: Any) -> Image.Image:
     """A picture or a picture file, upright, in 8-bit RGB; see :func:`~derefl.imaging.rgb.to_rgb`.
 
     Raises:
-        ImageError: it is neither, or cannot be read.
+        ImageError: not a picture or a file, or the file cannot be read.
     """
     if isinstance(picture, str | os.PathLike):
         return to_rgb(open_picture(os.fsdecode(picture), first_frame=True))
@@ -38,11 +38,11 @@ def read(picture: Any) -> Image.Image:
 
 
 def square(image: Image.Image, side: int) -> Image.Image:
-    """Resized to ``side`` × ``side``.
+    """Resize to ``side`` × ``side`` without a crop, so the aspect ratio may change.
 
-    The aspect is not kept: nothing of a picture is cut off, and Flickr8k is trained that way.
+    Training on Flickr8k uses the same resizing.
     """
-    # A first, quick halving while the picture is over three times too large.
+    # Fast halving while the picture is more than three times too large.
     return image.resize((side, side), Image.Resampling.BICUBIC, reducing_gap=3.0)
 
 
@@ -53,13 +53,13 @@ def tensor(images: Sequence[Image.Image]) -> Tensor:
 
 
 def listed(given: Any) -> Iterable[Any]:
-    """One picture, path or text as a list; an iterable of them as it is."""
+    """One picture, path or text as a list; an iterable unchanged."""
     alone = isinstance(given, str | bytes) or not isinstance(given, Iterable)
     return [given] if alone else given
 
 
 def batches(items: Iterable[Any], size: int) -> Iterator[Any]:
-    """Parts of at most ``size``, in order: of a tensor its slices, of other iterables lists.
+    """Parts of at most ``size`` items, in order: slices of a tensor, else lists.
 
     Raises:
         ConfigError: ``size`` is below 1.

@@ -1,4 +1,4 @@
-"""Exact Hamming search: one pass over the codes, without sorting them."""
+"""Exact Hamming search: one pass over the codes, without a sort."""
 
 from collections.abc import Iterator
 
@@ -8,26 +8,25 @@ from numpy.typing import NDArray
 from derefl.hashing.codes import Codes, as_words
 
 BLOCK = 1 << 15
-"""Words looked at in one go: they and what is computed of them stay in a core's cache, of which
-512 KiB are enough. (Measured: half or twice as many are slower by a tenth, 8 times by two thirds.)
-"""
+"""Words per block. The words and their results must stay in a core's cache, with 512 KiB or more.
+Half or twice as many words are slower by a tenth, 8 times as many by two thirds."""
 
 FIRST = 1 << 10
-"""Words in the first block, all of whose rows are sorted; each block is 8 times the one before."""
+"""Words in the first block, whose rows are all sorted; each block is 8 times the one before."""
 
 Rows = NDArray[np.intp]
 Found = tuple[Rows, NDArray[np.uint8]]
-"""Rows and their distances, by distance and then by row."""
+"""Rows and distances, sorted by distance and then by row."""
 
 
 def nearest(codes: Codes, queries: Codes, k: int, rows: Rows | None = None) -> list[Found]:
-    """The k rows nearest to each query, fewer if there are fewer; of equals, the first ones.
+    """The k nearest rows of each query; at equal distance, the first rows.
 
     Args:
         codes: uint8 ``[n K/8]``, contiguous.
         queries: uint8 ``[q K/8]``, contiguous.
-        k: at least 1.
-        rows: look only at these rows, in ascending order; None means all.
+        k: at least 1; the result is shorter if there are fewer rows.
+        rows: search only these rows, in ascending order; None: all.
     """
     searches = [Nearest(k, codes.shape[1] * 8) for _ in queries]
     for query, start, distances in scan(codes, queries, rows):
@@ -36,7 +35,7 @@ def nearest(codes: Codes, queries: Codes, k: int, rows: Rows | None = None) -> l
 
 
 def within(codes: Codes, queries: Codes, radius: int, rows: Rows | None = None) -> list[Found]:
-    """All rows not farther than ``radius`` from each query; arguments as in :func:`nearest`."""
+    """All rows within ``radius`` of each query; arguments as in :func:`nearest`."""
     pieces: list[list[Found]] = [[] for _ in queries]
     for query, start, distances in scan(codes, queries, rows):
         close = np.flatnonzero(distances <= radius)
@@ -47,16 +46,15 @@ def within(codes: Codes, queries: Codes, radius: int, rows: Rows | None = None) 
 def scan(
     codes: Codes, queries: Codes, rows: Rows | None
 ) -> Iterator[tuple[int, int, NDArray[np.uint8]]]:
-    """Distances block by block: query, place of the block's first row, uint8 ``[rows]``.
+    """Distances block by block: query, position of the block's first row, uint8 ``[rows]``.
 
-    Each code is read from memory once for all queries. What is yielded is overwritten in the next
-    round.
+    Each code is read from memory once for all queries. The next round overwrites the yielded array.
     """
     words = as_words(codes)
     n, width = len(codes) if rows is None else len(rows), words.shape[1]
-    # Arrays of one number: numpy turns a bare number into one at every call.
+    # Arrays with one number: numpy converts a bare number at every call.
     wanted = [[np.array(word) for word in query] for query in as_words(queries)]
-    # One query alone reads each code once: only what is computed has to stay in the cache.
+    # A single query reads each code once: only the results have to stay in the cache.
     largest = BLOCK // width * (1 if len(queries) > 1 else 2)
     room = (np.empty(largest, words.dtype), *np.empty((2, largest), np.uint8))
     start, size = 0, min(FIRST, largest)
@@ -68,7 +66,7 @@ def scan(
         for query, (word, *words_left) in enumerate(wanted):
             np.bitwise_xor(first, word, changed)
             np.bitwise_count(changed, total)
-            # Word by word: one loop over pairs of words takes three times as long.
+            # Word by word: a single loop over pairs of words takes three times as long.
             for column, other in zip(others, words_left, strict=True):
                 np.bitwise_xor(column, other, changed)
                 np.bitwise_count(changed, more)
@@ -78,11 +76,11 @@ def scan(
 
 
 class Nearest:
-    """The k nearest of the rows seen so far.
+    """The k nearest of the rows so far.
 
-    A row is kept only if it is nearer than the k-th nearest so far: one just as near comes later
-    and loses. Blocks without such a row cost one look for their minimum, which after the first few
-    is nearly all of them.
+    A row is kept only if it is nearer than the k-th nearest so far; at equal distance the earlier
+    row stays. A block without such a row costs only one search for its minimum. After the first few
+    blocks, nearly all blocks are of this kind.
     """
 
     def __init__(self, k: int, bits: int) -> None:
@@ -92,7 +90,7 @@ class Nearest:
         self.waiting = 0
 
     def see(self, start: int, distances: NDArray[np.uint8]) -> None:
-        """Take in the rows from ``start`` on."""
+        """Process the rows from ``start`` on."""
         if distances[distances.argmin()] >= self.cut:  # twice as fast as min()
             return
         close = (distances < self.cut).nonzero()[0]
@@ -111,13 +109,13 @@ class Nearest:
 
 
 def by_distance(pieces: list[Found]) -> Found:
-    """Pieces in the order of their rows as one, by distance and then by row."""
+    """Join pieces in row order, and sort by distance and then by row."""
     rows = np.concatenate([np.empty(0, np.intp), *(rows for rows, _ in pieces)])
     distances = np.concatenate([np.empty(0, np.uint8), *(found for _, found in pieces)])
-    order = np.argsort(distances, kind="stable")  # of bytes: a counting sort
+    order = np.argsort(distances, kind="stable")  # counting sort, because the values are bytes
     return rows[order], distances[order]
 
 
 def in_codes(found: Found, rows: Rows | None) -> Found:
-    """From places among the chosen rows to rows."""
+    """Convert positions among the chosen rows to row numbers."""
     return found if rows is None else (rows[found[0]], found[1])

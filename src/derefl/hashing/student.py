@@ -1,7 +1,7 @@
-"""The LCDH student: a light visual and a light textual tower, an FC each, binary codes.
+"""The LCDH student: a light image tower and a light text tower, each with an FC, and binary codes.
 
 After "Lightweight Contrastive Distilled Hashing for Online Cross-modal Retrieval" (AAAI 2025).
-``docs/hashing.md`` lists which part is the paper's and which is our choice.
+``docs/hashing.md`` lists which parts are from the paper and which are our choice.
 """
 
 from dataclasses import dataclass
@@ -18,18 +18,19 @@ from derefl.zoo.limits import check_backbone, check_numbers
 
 @dataclass(frozen=True)
 class LCDHStudentConfig:
-    """Sizes of an :class:`LCDHStudent`; the defaults are ``lcdh-student``. All are our choice.
+    """Sizes of an :class:`LCDHStudent`; the defaults are those of ``lcdh-student``.
 
     Attributes:
-        backbone: timm name of the visual tower, an EfficientNet or a relative like MobileNetV2.
-        image_size: side in pixels of the square that pictures are resized to.
-        vocabulary: number of word pieces (the first so many of the built-in list).
-        token_dim: width of their embeddings.
-        text_depth, text_heads: attention blocks over them; a depth of 0 is the ablation.
+        backbone: timm name of the image tower, an EfficientNet or a related network like
+            MobileNetV2.
+        image_size: side in pixels of the resized square picture.
+        vocabulary: number of word pieces, from the start of the built-in list.
+        token_dim: width of the word-piece embeddings.
+        text_depth, text_heads: attention blocks of the text tower; depth 0 is an ablation.
         max_tokens: longer texts are cut.
-        feature_dim: width of the real-valued embedding that the codes are made of.
-        hash_hidden: width of the hash heads' hidden layer; 0 leaves only the FC.
-        bits: of the longest code; the first 16, 32, 64 bits of it are codes themselves.
+        feature_dim: width of the real-valued embedding before the hash heads.
+        hash_hidden: width of the hash heads' hidden layer; 0: only the FC.
+        bits: of the longest code; the first 16, 32 and 64 bits are codes as well.
     """
 
     backbone: str = "tf_efficientnet_lite0"
@@ -64,13 +65,13 @@ class LCDHStudentConfig:
 class ImageTower(nn.Module):
     """An ImageNet backbone without its classifier, in two parts, and an FC.
 
-    Its batch norms never leave their ImageNet statistics, so that a picture's code does not depend
-    on what it is batched with. ``lower`` and ``upper`` are the same network cut in two: training
-    keeps what the fixed lower part gives, and only runs the upper one.
+    Its batch norms keep their ImageNet statistics, so that a picture's code does not depend on the
+    rest of the batch. ``lower`` and ``upper`` are the two halves of the network: training stores
+    the outputs of the fixed lower part and only runs the upper part.
     """
 
     FIXED = 6
-    """Stages of the backbone in the lower part, where nothing else is said."""
+    """Default number of backbone stages in the lower part."""
 
     def __init__(self, config: LCDHStudentConfig) -> None:
         super().__init__()
@@ -86,12 +87,12 @@ class ImageTower(nn.Module):
         return self
 
     def lower(self, x: Tensor, stages: int = FIXED) -> Tensor:
-        """``[b 3 s s]`` in [0, 1] → what the first stages give, six of them ``[b c s/32 s/32]``."""
+        """``[b 3 s s]`` in [0, 1] → output of the first stages; of six ``[b c s/32 s/32]``."""
         x = (2 * x - 1).contiguous(memory_format=torch.channels_last)
         return self.backbone.blocks[:stages](self.backbone.bn1(self.backbone.conv_stem(x)))
 
     def upper(self, x: Tensor, stages: int = FIXED) -> Tensor:
-        """What :meth:`lower` gives → unit vectors ``[b feature_dim]``."""
+        """Output of :meth:`lower` → unit vectors ``[b feature_dim]``."""
         x = self.backbone.blocks[stages:](x.contiguous(memory_format=torch.channels_last))
         x = self.backbone.bn2(self.backbone.conv_head(x))
         return F.normalize(self.project(x.mean(dim=(2, 3))), dim=-1)
@@ -102,7 +103,7 @@ class ImageTower(nn.Module):
 
 
 class TextTower(nn.Module):
-    """Static word-piece embeddings, attention among them, a learned weighted mean, and an FC."""
+    """Static word-piece embeddings, attention, a learned weighted mean, and an FC."""
 
     def __init__(self, config: LCDHStudentConfig, dropout: float = 0.2) -> None:
         super().__init__()
@@ -119,9 +120,9 @@ class TextTower(nn.Module):
         nn.init.zeros_(self.log_weight.weight)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """Word pieces, long ``[b n]``, 0 where there is none → unit vectors ``[b feature_dim]``."""
+        """Word pieces, long ``[b n]``, 0 for padding → unit vectors ``[b feature_dim]``."""
         present = tokens != 0
-        # An empty text is one padding token: it gets a code like any other text.
+        # An empty text is one padding token and gets a code like any other text.
         present = present | (torch.arange(tokens.shape[1], device=tokens.device) == 0)
         x = self.embed(tokens) * present[..., None]
         x = x + self.order(x.transpose(1, 2)).transpose(1, 2)
@@ -132,10 +133,10 @@ class TextTower(nn.Module):
 
 
 class HashHead(nn.Module):
-    """FC, with a hidden layer beside it: unit vectors ``[b d]`` → codes ``[b K]`` in (−1, 1).
+    """FC with a parallel hidden layer: unit vectors ``[b d]`` → codes ``[b K]`` in (−1, 1).
 
-    The codes are real-valued, before sign. What is near on the sphere of the features need not be
-    on one side of a plane; the hidden layer bends the planes (our choice).
+    The codes are real-valued, before sign. An FC alone can only split the sphere of features by
+    planes; the hidden layer bends the planes (our choice).
     """
 
     def __init__(self, dim: int, hidden: int, bits: int) -> None:
@@ -152,9 +153,9 @@ class HashHead(nn.Module):
             self.bend = nn.Sequential(nn.Linear(dim, hidden), nn.GELU(), last)
 
     def widened(self, hidden: int) -> "HashHead":
-        """A head with a hidden layer of this width, at least as wide, that gives the same codes.
+        """A head with a hidden layer of this width, not narrower than before, and the same codes.
 
-        The units that are new have random planes and no weight yet.
+        The new units have random planes and zero weight.
         """
         bits, dim = self.project.weight.shape
         wide = HashHead(dim, hidden, bits).to(self.project.weight)
@@ -186,7 +187,7 @@ class LCDHStudent(nn.Module):
 
         Args:
             images: sRGB, float ``[b 3 s s]`` in [0, 1], s = ``config.image_size``.
-            tokens: word pieces, long ``[m n]``, 0 where there is none.
+            tokens: word pieces, long ``[m n]``, 0 for padding.
 
         Returns:
             Two float tensors in (−1, 1), ``[b K]`` and ``[m K]``; their signs are the codes.

@@ -1,7 +1,7 @@
-"""The LCDH teacher: fusion of both modalities, attention, an FC, and codes that say who is alike.
+"""The LCDH teacher: fusion of both modalities, attention, an FC, and codes with similarities.
 
 After "Lightweight Contrastive Distilled Hashing for Online Cross-modal Retrieval" (AAAI 2025).
-``docs/hashing.md`` lists which part is the paper's and which is our choice.
+``docs/hashing.md`` lists which parts are from the paper and which are our choice.
 """
 
 from dataclasses import dataclass
@@ -16,16 +16,16 @@ from derefl.zoo.limits import check_numbers
 
 @dataclass(frozen=True)
 class LCDHTeacherConfig:
-    """Sizes of an :class:`LCDHTeacher`; the defaults are ``lcdh-teacher``. All are our choice.
+    """Sizes of an :class:`LCDHTeacher`; the defaults are those of ``lcdh-teacher``.
 
     Attributes:
-        encoder: where features come from, see :func:`~derefl.hashing.encoders.load_encoder`.
+        encoder: name of the encoder, see :func:`~derefl.hashing.encoders.load_encoder`.
         image_dim, text_dim: width of the encoder's features.
         dim: width of the joint space.
-        attention: whether the two tokens attend to each other; False is the ablation.
+        attention: whether the two tokens attend to each other; False is an ablation.
         heads: of the attention.
         dropout: of the adapters, in training.
-        bits: of the longest code; prefixes of it are codes themselves.
+        bits: of the longest code; its prefixes are codes as well.
     """
 
     encoder: str = "stand-in"
@@ -51,7 +51,7 @@ class LCDHTeacherConfig:
 
 
 class Adapter(nn.Module):
-    """From an encoder's features to the joint space: a small MLP, and unit length."""
+    """From an encoder's features to the joint space: a small MLP, normalised to unit length."""
 
     def __init__(self, features: int, dim: int, dropout: float) -> None:
         super().__init__()
@@ -72,7 +72,7 @@ class Adapter(nn.Module):
 
 
 class LCDHTeacher(nn.Module):
-    """Features of a CLIP-like encoder → fusion → attention → FC → K codes."""
+    """Features of a CLIP-like encoder → fusion → attention → FC → K bits."""
 
     def __init__(self, config: LCDHTeacherConfig) -> None:
         super().__init__()
@@ -88,17 +88,17 @@ class LCDHTeacher(nn.Module):
         self.gain = config.dim**0.5
 
     def forward(self, image: Tensor | None = None, text: Tensor | None = None) -> Tensor:
-        """Real-valued codes in (−1, 1), ``[b K]``, of pairs, of pictures or of texts.
+        """Real-valued codes in (−1, 1), ``[b K]``, of pairs, pictures or texts.
 
         Args:
             image, text: unit vectors ``[b dim]`` of the adapters, ``teacher.image(features)`` and
-                ``teacher.text(features)``. With one of them the code is unimodal: the other token
-                is masked in the attention and zero in the concatenation. With both it is joint.
+                ``teacher.text(features)``. With both, the code is joint. With one, the code is
+                unimodal: the other token is masked in the attention and zero in the concatenation.
         """
         given = [(i, z) for i, z in enumerate((image, text)) if z is not None]
         if not given:
             raise ValueError("got neither image nor text, expected at least one")
-        # A masked token is one that nobody looks at: it is left out.
+        # No token attends to a masked token, so the masked token can be dropped.
         places = [i for i, _ in given]
         x = self.gain * torch.stack([z for _, z in given], dim=1) + self.modality[places]
         if self.attention is not None:

@@ -1,4 +1,4 @@
-"""The teacher in use: from pictures and texts to its features, and its loading."""
+"""The use of a teacher: loading, and features of pictures and texts."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,7 +20,7 @@ KIND = "lcdh-teacher"
 
 
 class Teaching:
-    """A teacher and the encoder in front of it: from pictures and texts to unit vectors."""
+    """A teacher and its encoder: from pictures and texts to unit vectors."""
 
     def __init__(self, teacher: LCDHTeacher, encoder: Encoder) -> None:
         self.teacher, self.encoder = teacher.eval(), encoder
@@ -41,14 +41,14 @@ class Teaching:
 
     @property
     def device(self) -> torch.device:
-        """Where the teacher is; encoders give what they find on the CPU."""
+        """The teacher's device; encoders return CPU tensors."""
         return self.teacher.project.weight.device
 
 
 class TeacherHasher:
-    """A teacher with the methods of a :class:`~derefl.hashing.hasher.Hasher`: its unimodal codes.
+    """A teacher with the methods of a :class:`~derefl.hashing.hasher.Hasher`: unimodal codes.
 
-    For measuring it, and for codes where its encoder is at hand.
+    For the evaluation of a teacher, and for codes on machines with the encoder.
     """
 
     def __init__(self, teaching: Teaching, *, bits: int, name: str = "") -> None:
@@ -105,13 +105,13 @@ def load_lcdh_teacher(
 ) -> LCDHTeacher:
     """Load a teacher, for training a student or for joint codes of pairs.
 
-    It works on an encoder's features: ``Teaching(teacher, load_encoder(teacher.config.encoder))``
-    takes pictures and texts.
+    The teacher takes an encoder's features. For pictures and texts, use
+    ``Teaching(teacher, load_encoder(teacher.config.encoder))``.
 
     Args:
-        source: a name that ``derefl models`` lists, a ``.safetensors`` file, a folder, or a Hub
-            repo id ``org/name``.
-        revision, cache_dir, token, local_files_only, force_download, device, dtype: as for
+        source: a name from ``derefl models``, a ``.safetensors`` file, a folder, or a Hub repo id
+            ``org/name``.
+        revision, cache_dir, token, local_files_only, force_download, device, dtype: as in
             :func:`~derefl.hashing.hasher.load_lcdh_student`, with the same errors.
     """
     model = load_model(

@@ -1,4 +1,4 @@
-"""From any string to word pieces, with a list of pieces that comes with the package."""
+"""Split any string into word pieces, with the list of pieces in the package."""
 
 from collections.abc import Sequence
 from functools import cache
@@ -19,10 +19,9 @@ PAD, UNKNOWN = "[PAD]", "[UNK]"
 
 @cache
 def word_pieces() -> tuple[str, ...]:
-    """The 24,000 pieces: the ASCII ones of BERT's uncased list (Apache-2.0), [PAD] and [UNK] first.
+    """24,000 pieces: the ASCII pieces of BERT's uncased list (Apache-2.0), [PAD] and [UNK] first.
 
-    Every letter, digit and sign is one of them, so that a word that nobody has seen falls apart
-    into pieces that somebody has.
+    Every letter, digit and sign is a piece, so that every unknown word can be split into pieces.
     """
     text = (files("derefl.hashing") / "vocabulary.txt").read_text(encoding="utf-8")
     return tuple(text.splitlines())
@@ -46,12 +45,12 @@ def tokenizer(vocabulary: int, max_tokens: int) -> Tokenizer:
 
 
 def strings(texts: Any) -> list[str]:
-    """One string or an iterable of them as a list of valid Unicode.
+    """One string or an iterable of strings as a list of valid Unicode.
 
-    Half a surrogate pair, which a broken byte on a command line becomes too, is replaced by �.
+    Half a surrogate pair, for example from a broken byte on a command line, is replaced by �.
 
     Raises:
-        ConfigError: something else is among them.
+        ConfigError: an item is not a string.
     """
     found = list(listed(texts))
     if wrong := [text for text in found if not isinstance(text, str)]:
@@ -63,15 +62,15 @@ def strings(texts: Any) -> list[str]:
 
 
 def tokenize(texts: Sequence[str], vocabulary: int, max_tokens: int) -> list[list[int]]:
-    """Numbers of the pieces of each text; none for an empty one, at most ``max_tokens``."""
-    # The first pieces decide, and one letter is a piece at least: do not split a whole book.
+    """Numbers of the pieces of each text; at most ``max_tokens``, empty for an empty text."""
+    # Only the first pieces count, and a piece has at least one letter: do not split a whole book.
     texts = [text[: 64 * max_tokens] for text in texts]
     encoded = tokenizer(vocabulary, max_tokens).encode_batch_fast(texts)
     return [e.ids for e in encoded]
 
 
 def padded(tokens: Sequence[Sequence[int]]) -> np.ndarray:
-    """Rows of one length: int64 ``[n longest]``, at least one wide, 0 where there is nothing."""
+    """Rows of equal length: int64 ``[n longest]``, at least one column, 0 for padding."""
     out = np.zeros((len(tokens), max(1, *map(len, tokens)) if tokens else 1), dtype=np.int64)
     for row, pieces in zip(out, tokens, strict=True):
         row[: len(pieces)] = pieces

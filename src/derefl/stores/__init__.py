@@ -1,4 +1,4 @@
-"""Indexes in databases, for codes that outgrow one file: the verbs of :class:`~derefl.HashIndex`.
+"""Indexes in databases for large collections, with the methods of :class:`~derefl.HashIndex`.
 
 :class:`~derefl.stores.postgres.PostgresIndex` needs the extra ``pgvector``,
 :class:`~derefl.stores.clickhouse.ClickHouseIndex` the extra ``clickhouse``.

@@ -1,4 +1,4 @@
-"""What every index in a database does alike: checking what comes in, knowing whose codes it has."""
+"""The common part of the indexes in databases: checks of the input and of the model."""
 
 import json
 from abc import ABC, abstractmethod
@@ -16,12 +16,12 @@ IdType = type[int] | type[str]
 
 @dataclass(frozen=True)
 class About:
-    """What a table says of its codes, kept as JSON in its comment: it stays with the table.
+    """The description of a table's codes, stored as JSON in the table's comment.
 
     Attributes:
         bits: length of the codes.
-        model: that makes them, for ``load_lcdh_student``; "" if unknown.
-        sha256: of its checkpoint; "" if that is not to be checked.
+        model: name of the model of the codes, for ``load_lcdh_student``; "" if unknown.
+        sha256: of the model's checkpoint; "" turns the check off.
         ids: the type of the ids, ``"str"`` or ``"int"``.
     """
 
@@ -32,15 +32,15 @@ class About:
 
     @property
     def text(self) -> str:
-        """As a comment."""
+        """Write the comment."""
         return json.dumps({"derefl": 1, **asdict(self)})
 
     @classmethod
     def read(cls, comment: str | None, table: str) -> "About":
-        """From a comment.
+        """Read the comment.
 
         Raises:
-            HashIndexError: the table is none of ours, or of a newer derefl.
+            HashIndexError: not a table of derefl, or from a newer derefl.
         """
         try:
             values = json.loads(comment or "")
@@ -59,16 +59,16 @@ class About:
 
 
 class DatabaseIndex(ABC):
-    """Codes of one length with an id each, in a table, searched by Hamming distance.
+    """Codes of one length, each with an id, in a table; search by Hamming distance.
 
-    As in a :class:`~derefl.HashIndex`, hits come by distance, and those equally far in the order
-    in which they were added. Here the ids of a table are all strings or all integers of 64 bits.
+    As in a :class:`~derefl.HashIndex`, hits are sorted by distance, and at equal distance by the
+    order of insertion. The ids of a table are all strings or all 64-bit integers.
     """
 
     def __init__(
         self, table: str, bits: int | None, model: str, sha256: str, ids: IdType | None
     ) -> None:
-        """Open the table, or make it."""
+        """Open or create the table."""
         if not table or "\0" in table or not is_unicode(table):
             raise HashIndexError(
                 f"got the table name {table!r}, expected valid Unicode without NUL; choose another"
@@ -98,12 +98,12 @@ class DatabaseIndex(ABC):
 
     @property
     def model(self) -> str:
-        """Name of the model that makes the codes, for ``load_lcdh_student``."""
+        """Name of the model of the codes, for ``load_lcdh_student``."""
         return self._about.model
 
     @property
     def sha256(self) -> str:
-        """Of its checkpoint; "" if that is not to be checked."""
+        """Of the model's checkpoint; "" turns the check off."""
         return self._about.sha256
 
     def __contains__(self, id: Any) -> bool:
@@ -120,10 +120,10 @@ class DatabaseIndex(ABC):
         )
 
     def require(self, hasher: Coder) -> None:
-        """Refuse a hasher whose codes mean something else than those in the table.
+        """Refuse a hasher that does not fit the codes in the table.
 
         Raises:
-            HashIndexError: it has another code length, or other weights.
+            HashIndexError: another code length, or other weights.
         """
         HashIndex(self.bits, self.model, self.sha256).require(hasher)
 
@@ -132,18 +132,18 @@ class DatabaseIndex(ABC):
 
         Args:
             codes: uint8 ``[n bits/8]``, or one code ``[bits/8]``.
-            ids: n of the type of the table, none twice and none that is there; a path becomes a
+            ids: n ids of the table's type, all different and new to the table; a path becomes a
                 string.
 
         Raises:
-            HashIndexError: something does not fit; nothing is added then.
+            HashIndexError: wrong codes or ids; the table is unchanged.
         """
         self._add(self._checked(codes, ids))
 
     def upsert(self, codes: Codes, ids: Iterable[Any]) -> None:
-        """Add codes, and replace the codes of ids that are there, which keep their places.
+        """Add codes, and replace the codes of known ids. Replaced codes keep their places.
 
-        Args and raises: as :meth:`add`, but ids may be there.
+        Arguments and errors are as in :meth:`add`, but the table may already have the ids.
         """
         self._upsert(self._checked(codes, ids))
 
@@ -151,7 +151,7 @@ class DatabaseIndex(ABC):
         """Remove ids and their codes.
 
         Raises:
-            HashIndexError: one is not there; nothing is removed then.
+            HashIndexError: an id is not in the table; the table is unchanged.
         """
         self._remove([self._fitting(id) for id in plain_ids(ids)])
 
@@ -162,11 +162,12 @@ class DatabaseIndex(ABC):
 
         Args:
             codes: queries, uint8 ``[q bits/8]``, or one ``[bits/8]``.
-            k: how many; there are fewer hits if the table has fewer.
-            where: look only at these ids.
+            k: maximum number of hits per query.
+            where: search only these ids.
 
         Returns:
-            A list of hits for each query, nearest first; of equals, those added first.
+            A list of hits for each query, nearest first, and in the order of insertion at equal
+            distance.
 
         Raises:
             HashIndexError: queries of another length, k below 1, or ``where`` is a function.
@@ -181,7 +182,7 @@ class DatabaseIndex(ABC):
     ) -> list[list[Hit]]:
         """All codes that differ from a query in at most ``radius`` bits.
 
-        Args, order and raises: as :meth:`search`; a radius below 0 is refused.
+        Arguments, order and errors are as in :meth:`search`; a radius below 0 is an error.
         """
         if radius < 0:
             raise HashIndexError(f"got radius={radius}, expected at least 0")
@@ -189,7 +190,7 @@ class DatabaseIndex(ABC):
         return self._within(queries, radius, self._chosen(where))
 
     def _checked(self, codes: Codes, ids: Iterable[Any]) -> HashIndex:
-        """Codes and ids that fit each other and the table."""
+        """Codes and ids, checked against each other and the table."""
         batch = HashIndex(self.bits)
         batch.add(codes, ids)
         for id in batch.ids:
@@ -197,7 +198,7 @@ class DatabaseIndex(ABC):
         return batch
 
     def _fitting(self, id: Id) -> Id:
-        """The id, if the table can have it."""
+        """The id, if its type and value fit the table."""
         if not self._fits(id):
             what = "64-bit integers" if self._about.ids == "int" else "strings of valid Unicode"
             raise HashIndexError(
@@ -209,11 +210,11 @@ class DatabaseIndex(ABC):
     def _fits(self, id: Id) -> bool:
         if self._about.ids == "int":
             return isinstance(id, int) and -(2**63) <= id < 2**63
-        # Neither database keeps NUL in a text, nor halves of surrogate pairs.
+        # Both databases refuse NUL and halves of surrogate pairs in a text.
         return isinstance(id, str) and "\0" not in id and is_unicode(id)
 
     def _chosen(self, where: Iterable[Any] | None) -> list[Id] | None:
-        """The ids that a filter leaves and that may be there."""
+        """The ids of a filter that the table may have."""
         if where is None:
             return None
         if callable(where):
@@ -228,11 +229,11 @@ class DatabaseIndex(ABC):
 
     @abstractmethod
     def disk_bytes(self) -> int:
-        """What the table and its indexes take on disk."""
+        """The size of the table and its indexes on disk."""
 
     @abstractmethod
     def _comment(self) -> str | None:
-        """The table's comment; None if there is no such table."""
+        """The table's comment; None if the table does not exist."""
 
     @abstractmethod
     def _create(self) -> None: ...
@@ -257,7 +258,7 @@ class DatabaseIndex(ABC):
 
 
 def is_unicode(text: str) -> bool:
-    """Whether the text can be written as UTF-8."""
+    """Whether UTF-8 can encode the text."""
     try:
         text.encode()
         return True
@@ -266,12 +267,12 @@ def is_unicode(text: str) -> bool:
 
 
 def not_there(id: Id, table: str) -> HashIndexError:
-    """The error for removing an id that is not in the table."""
+    """The error for the removal of an unknown id."""
     return HashIndexError(f"the id {id!r} is not in the table {table!r}; check the spelling")
 
 
 def there_already(id: Id, table: str) -> HashIndexError:
-    """The error for adding an id that is in the table."""
+    """The error for an added id that is already in the table."""
     return HashIndexError(
         f"the id {id!r} is in the table {table!r} already; use upsert to replace its code, or give "
         "it another id"

@@ -1,4 +1,4 @@
-"""An index in ClickHouse: exact scans, by as many cores and machines as the engine has."""
+"""An index in ClickHouse: exact scans with all cores and machines of the engine."""
 
 import json
 import tempfile
@@ -18,23 +18,23 @@ if TYPE_CHECKING:
 
 
 class Engine(Protocol):
-    """A way to a ClickHouse; :class:`Embedded` is one, a client of a server may be another."""
+    """A connection to ClickHouse: :class:`Embedded`, or your own class around a server's client."""
 
     def query(self, sql: str) -> str:
-        """Run a statement; what it gives is text in the format that the statement names."""
+        """Run a statement; return its output as text, in the format that the statement names."""
         ...
 
     def given(self, rows: "pyarrow.Table", structure: str) -> AbstractContextManager[str]:
-        """Lend rows to the engine: what stands for them after FROM, as long as the block lasts.
+        """Make rows available to the engine: an expression for FROM, valid until the block ends.
 
         Args:
             rows: a few columns.
-            structure: their names and types as ClickHouse writes them.
+            structure: their names and types in ClickHouse's notation.
         """
         ...
 
     def close(self) -> None:
-        """Let go of what was opened."""
+        """Release the resources."""
         ...
 
 
@@ -42,7 +42,7 @@ class Embedded:
     """The engine inside this process (chdb), with its data in a folder; one folder at a time.
 
     Args:
-        folder: made if it is not there.
+        folder: is created if it does not exist.
 
     Raises:
         MissingExtraError: chdb is not installed.
@@ -61,7 +61,7 @@ class Embedded:
 
     @contextmanager
     def given(self, rows: "pyarrow.Table", structure: str) -> Iterator[str]:
-        """As :meth:`Engine.given`, through a file."""
+        """As :meth:`Engine.given`, with a temporary file."""
         from pyarrow import parquet
 
         with tempfile.TemporaryDirectory(prefix="derefl-") as folder:
@@ -70,27 +70,28 @@ class Embedded:
             yield f"file({literal(str(path))}, Parquet, {literal(structure)})"
 
     def close(self) -> None:
-        """Close the folder, so that another can be opened."""
+        """Close the folder, so that another one can be opened."""
         self._session.close()
 
 
 class ClickHouseIndex(DatabaseIndex):
-    """Codes in a table of ClickHouse: columns ``id``, ``code``, a number, and ``place``, rising.
+    """Codes in a ClickHouse table, columns ``id``, ``code`` (a number) and ``place`` (rising).
 
-    One client may write at a time: ClickHouse has no unique keys and no transactions. An upsert
-    removes codes before it writes them anew, so that one that breaks off has to be done again.
+    Only one client may write at a time: ClickHouse has no unique keys and no transactions. An
+    upsert first removes codes and then writes the new ones; repeat an upsert that was interrupted.
 
     Args:
         engine: for example ``Embedded("folder")``.
-        table: its name, in any letters, in the engine's current database; made if it is not there.
-        bits: length of the codes; None is what the table has, 64 for a new one.
-        model: name of the model that makes the codes; only looked at for a new table.
-        sha256: of its checkpoint; "" if that is not to be checked.
-        ids: type of the ids, ``str`` or ``int``; None is what the table has, ``str`` for a new one.
+        table: any name, in the engine's current database; the table is created if it does not
+            exist.
+        bits: length of the codes; None: as in the table, 64 for a new table.
+        model: name of the model of the codes; only used for a new table.
+        sha256: of the model's checkpoint; "" turns the check off.
+        ids: type of the ids, ``str`` or ``int``; None: as in the table, ``str`` for a new table.
 
     Raises:
-        HashIndexError: the table is of another model, length or type of ids, or no index of
-            derefl.
+        HashIndexError: the table has another model, code length or type of ids, or is not a table
+            of derefl.
     """
 
     def __init__(
@@ -110,7 +111,7 @@ class ClickHouseIndex(DatabaseIndex):
         return int(self._rows(f"SELECT count() FROM {self._name}")[0][0])
 
     def disk_bytes(self) -> int:
-        """What the table takes on disk."""
+        """The size of the table on disk."""
         found = self._rows(
             "SELECT sum(bytes_on_disk) FROM system.parts WHERE active "
             f"AND database = currentDatabase() AND table = {literal(self.table)}"
@@ -125,7 +126,7 @@ class ClickHouseIndex(DatabaseIndex):
         return found[0][0] if found else None
 
     def _create(self) -> None:
-        # What rises takes next to nothing as differences; codes do not compress.
+        # Rising numbers need almost no space as differences; codes do not compress.
         id_codec = " CODEC(Delta, LZ4)" if self._about.ids == "int" else ""
         self._engine.query(
             f"CREATE TABLE {self._name} (id {self._id_type}{id_codec}, "
@@ -154,7 +155,7 @@ class ClickHouseIndex(DatabaseIndex):
         self._delete(ids)
 
     def _search(self, queries: Codes, k: int, ids: list[Id] | None) -> list[list[Hit]]:
-        # The first scan reads codes only, and leaves few of the ids and places to be read.
+        # The first scan reads only codes, and the second scan reads few ids and places.
         return self._hits(
             "WITH (SELECT max(d) FROM (SELECT {d} AS d FROM {table} WHERE {chosen} ORDER BY d "
             f"LIMIT {k})) AS cut "
@@ -173,7 +174,7 @@ class ClickHouseIndex(DatabaseIndex):
         )
 
     def _hits(self, sql: str, queries: Codes, ids: list[Id] | None) -> list[list[Hit]]:
-        """What the statement gives for each query: ids and distances."""
+        """The statement's result for each query: ids and distances."""
         with self._lent(ids) as chosen:
             found = [
                 self._rows(sql.format(d=self._distance(query), table=self._name, chosen=chosen))
@@ -187,7 +188,7 @@ class ClickHouseIndex(DatabaseIndex):
         return f"bitHammingDistance(code, toUInt{self.bits}('{number}'))"
 
     def _places(self, ids: list[Id]) -> dict[Id, int]:
-        """Of those ids that are in the table."""
+        """The places of the ids that are in the table."""
         with self._lent(ids) as chosen:
             rows = self._rows(f"SELECT id, place FROM {self._name} WHERE {chosen}")
         return {int(id) if self._about.ids == "int" else id: int(place) for id, place in rows}
@@ -198,7 +199,7 @@ class ClickHouseIndex(DatabaseIndex):
                 self._engine.query(f"DELETE FROM {self._name} WHERE {chosen}")
 
     def _insert(self, batch: HashIndex, places: dict[Id, int]) -> None:
-        """Add codes, at their places or at the end."""
+        """Insert codes, at their places or at the end."""
         import pyarrow as pa
 
         end = int(self._rows(f"SELECT max(place) FROM {self._name}")[0][0]) + 1
@@ -223,7 +224,7 @@ class ClickHouseIndex(DatabaseIndex):
 
     @contextmanager
     def _lent(self, ids: list[Id] | None) -> Iterator[str]:
-        """The condition that a row has one of these ids."""
+        """A condition: the row has one of these ids."""
         import pyarrow as pa
 
         if ids is None:
@@ -248,5 +249,5 @@ class ClickHouseIndex(DatabaseIndex):
 
 
 def literal(text: str) -> str:
-    """A string as ClickHouse reads one in a statement."""
+    """A string as a literal in a ClickHouse statement."""
     return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"

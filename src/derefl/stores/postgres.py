@@ -1,4 +1,4 @@
-"""An index in PostgreSQL with pgvector: exact, or fast through an HNSW index."""
+"""An index in PostgreSQL with pgvector: exact, or faster with an HNSW index."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from psycopg.sql import Composed
 
 LONGEST_NAME = 63
-"""Bytes of a name in PostgreSQL, which cuts longer ones and says so only in a notice."""
+"""Maximum bytes of a name in PostgreSQL, which cuts longer names with only a notice."""
 
 MOST_NEAREST = 1000
 """The largest ``hnsw.ef_search``."""
@@ -23,26 +23,26 @@ OID = "to_regclass({name})::oid"
 
 
 class PostgresIndex(DatabaseIndex):
-    """Codes in a table of PostgreSQL: columns ``id``, ``code bit(n)`` and ``place``, rising.
+    """Codes in a PostgreSQL table, columns ``id``, ``code bit(n)`` and ``place`` (rising).
 
-    Every call is one transaction, or a part of the one that the connection is in. Several clients
-    may read and write at once. The table is yours to join, filter and back up; its comment says
-    whose codes they are.
+    Every call is one transaction, or a part of the connection's current transaction. Several
+    clients may read and write at once. You can join, filter and back up the table as any other; its
+    comment names the model of the codes.
 
     Args:
-        connection: of psycopg, or what ``psycopg.connect`` takes: ``postgresql://…``.
-        table: its name, in any letters; made if it is not there. The connection's ``search_path``
-            tells the schema.
-        bits: length of the codes; None is what the table has, 64 for a new one.
-        model: name of the model that makes the codes; only looked at for a new table.
-        sha256: of its checkpoint; "" if that is not to be checked.
-        ids: type of the ids, ``str`` or ``int``; None is what the table has, ``str`` for a new one.
-        ef_search: how many codes near a query the HNSW index looks for, 1 to 1,000: more find
-            better and take longer. Of effect after :meth:`build_hnsw`; None: exact even then.
+        connection: a psycopg connection, or an argument of ``psycopg.connect``: ``postgresql://…``.
+        table: any name; the table is created if it does not exist. The connection's
+            ``search_path`` selects the schema.
+        bits: length of the codes; None: as in the table, 64 for a new table.
+        model: name of the model of the codes; only used for a new table.
+        sha256: of the model's checkpoint; "" turns the check off.
+        ids: type of the ids, ``str`` or ``int``; None: as in the table, ``str`` for a new table.
+        ef_search: size of the candidate list of the HNSW index, 1 to 1,000: higher values improve
+            recall and take longer. Used after :meth:`build_hnsw`; None: exact search.
 
     Raises:
-        HashIndexError: the table is of another model, length or type of ids, or no index of
-            derefl; or the server has no pgvector 0.8 or newer.
+        HashIndexError: the table has another model, code length or type of ids, or is not a table
+            of derefl; or the server has no pgvector 0.8 or newer.
         MissingExtraError: psycopg is not installed.
     """
 
@@ -83,7 +83,7 @@ class PostgresIndex(DatabaseIndex):
             raise
 
     def close(self) -> None:
-        """Close the connection, if it was made for this index."""
+        """Close the connection, if this index opened it."""
         if self._own:
             self._connection.close()
 
@@ -92,23 +92,23 @@ class PostgresIndex(DatabaseIndex):
             return self._rows("SELECT count(*) FROM {table}")[0][0]
 
     def disk_bytes(self) -> int:
-        """What the table and its indexes take on disk."""
+        """The size of the table and its indexes on disk."""
         with self._connection.transaction():
             return self._rows(f"SELECT pg_total_relation_size({OID})")[0][0]
 
     def build_hnsw(
         self, m: int = 16, ef_construction: int = 64, memory_mb: int | None = None
     ) -> None:
-        """Make the index that lets a search look at a small part of the codes; once is enough.
+        """Create the HNSW index, with which a search reads only a small part of the codes.
 
-        Nothing is done if the table has one. It grows with the table; to load millions, load
-        first and build then.
+        Nothing happens if the table already has one. New codes are added to the HNSW index. For
+        millions of codes, add the codes first and build afterwards: this is faster.
 
         Args:
-            m: links of a code: more find better, and take more room.
-            ef_construction: codes looked at to find them, at least twice m.
-            memory_mb: what the building may take; None is the server's setting. It is many times
-                faster if all links fit, about 300 bytes a code.
+            m: links per code: more improve recall and need more memory.
+            ef_construction: size of the candidate list during the build, at least twice m.
+            memory_mb: memory for the build; None: the server's setting. The build is many times
+                faster if all links fit, about 300 bytes per code.
         """
         with self._connection.transaction():
             if self._has_hnsw():
@@ -167,7 +167,7 @@ class PostgresIndex(DatabaseIndex):
         except errors.UniqueViolation as error:
             with self._connection.transaction():
                 known = self._rows(f"SELECT id FROM {{table}} WHERE {ANY} LIMIT 1", ids=batch.ids)
-            if not known:  # another client removed it meanwhile, or the user's own constraint
+            if not known:  # removed by another client, or another constraint
                 raise
             raise there_already(known[0][0], self.table) from error
 
@@ -191,7 +191,7 @@ class PostgresIndex(DatabaseIndex):
         with self._connection.transaction():
             if ids is None and self.ef_search and k <= MOST_NEAREST and self._has_hnsw():
                 self._set("hnsw.ef_search", str(max(self.ef_search, k)))
-                # Goes on where what was found is dead, having been removed.
+                # Continues if the rows that were found have been removed.
                 self._set("hnsw.iterative_scan", "strict_order")
                 query = (
                     "SELECT id, d::int FROM (SELECT id, place, code <~> %(code)s::{bit} AS d "
@@ -199,7 +199,7 @@ class PostgresIndex(DatabaseIndex):
                     "ORDER BY d, place"
                 )
             else:
-                # Ordered by what HNSW knows nothing of, so that all codes are looked at.
+                # HNSW does not support this order, so that all codes are read.
                 query = f"{self._distances(ids)} ORDER BY d, place LIMIT %(k)s"
             return self._hits(query, queries, k=k, ids=ids)
 
@@ -230,7 +230,7 @@ class PostgresIndex(DatabaseIndex):
         )
 
     def _set(self, name: str, value: str) -> None:
-        """Change a setting until the transaction ends."""
+        """Change a setting until the end of the transaction."""
         self._rows("SELECT set_config(%(name)s, %(value)s, true)", name=name, value=value)
 
     def _sql(self, text: str, percent: str = "%%") -> "Composed":
@@ -238,7 +238,7 @@ class PostgresIndex(DatabaseIndex):
         from psycopg import sql
 
         name = sql.Identifier(self.table).as_string(self._connection)
-        name = name.replace("%", percent)  # where values are given, % begins the place of one
+        name = name.replace("%", percent)  # in a statement with values, % begins a placeholder
         return sql.SQL(text).format(
             table=sql.SQL(name),
             name=sql.Literal(name),
@@ -247,7 +247,7 @@ class PostgresIndex(DatabaseIndex):
         )
 
     def _rows(self, text: str, **values: Any) -> list[tuple[Any, ...]]:
-        """What a statement gives; it is not prepared, as the best plan depends on the values."""
+        """The rows of a statement; not prepared, because the best plan depends on the values."""
         from psycopg.rows import tuple_row
 
         with self._connection.cursor(row_factory=tuple_row) as cursor:
@@ -256,6 +256,6 @@ class PostgresIndex(DatabaseIndex):
 
 
 def hexadecimal(codes: Codes) -> list[str]:
-    """Codes as PostgreSQL reads a ``bit``: x and two digits a byte."""
+    """Codes in PostgreSQL's notation for ``bit``: x and two hex digits per byte."""
     text, width = codes.tobytes().hex(), 2 * codes.shape[1]
     return [f"x{text[start : start + width]}" for start in range(0, len(text), width)]

@@ -1,1 +1,1 @@
-"""Data, losses, loops and measures behind the hashing models; nothing above imports this."""
+"""Data, losses, training and evaluation of the hashing models. Inference does not need it."""

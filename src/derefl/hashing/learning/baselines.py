@@ -1,9 +1,9 @@
-"""Classical hashing on given features: random hyperplanes, ITQ, CCA + ITQ, and random codes.
+"""Classical hashing of given features: random hyperplanes, ITQ, CCA + ITQ, and random codes.
 
-Each is fitted on pairs of picture and text features, one row a pair, and then gives packed codes of
-either. The features of each modality are centred by their own training mean: in a joint space the
-two form separate clouds, and uncentred signs would mostly tell the modality (our choice, in favour
-of the baselines).
+Each method is fitted on pairs of picture and text features, one pair per row, and then gives packed
+codes of both. The features of each modality are centred by their own training mean: in a joint
+space the two modalities form separate clouds, and uncentred signs would mostly encode the modality
+(our choice; it improves the baselines).
 """
 
 from dataclasses import dataclass, field
@@ -20,10 +20,10 @@ REGULARISATION = 1e-2
 
 @dataclass(frozen=True)
 class Projection:
-    """Two affine maps to signs, one a modality: what every baseline comes down to.
+    """Two affine maps to signs, one per modality. All baselines have this form.
 
     Attributes:
-        image_mean, text_mean: float ``[d]``, taken off the features first.
+        image_mean, text_mean: float ``[d]``, subtracted from the features first.
         image_map, text_map: float ``[d bits]``.
     """
 
@@ -49,15 +49,15 @@ class LSH(Projection):
 
     @classmethod
     def fit(cls, images: np.ndarray, texts: np.ndarray, bits: int, seed: int = 0) -> "LSH":
-        """Draw the hyperplanes; of the features only the means are used.
+        """Draw the hyperplanes. Only the means of the features are used.
 
         Args:
-            images, texts: float ``[n d]``, one space, row i of both one pair.
-            bits: of the codes.
+            images, texts: float ``[n d]`` in one space; row i of both is one pair.
+            bits: length of the codes.
             seed: of the draw.
 
         Raises:
-            ConfigError: the features are not of one space, or not in pairs.
+            ConfigError: the features have different widths or numbers of rows.
         """
         check_pairs(images, texts, joint=True)
         planes = np.random.default_rng(seed).standard_normal((images.shape[1], bits))
@@ -81,12 +81,12 @@ class ITQ(Projection):
         """Fit on the features of both modalities together.
 
         Args:
-            images, texts: float ``[n d]``, one space, row i of both one pair.
-            bits: of the codes, at most d.
-            seed: of the rotation to start from.
+            images, texts: float ``[n d]`` in one space; row i of both is one pair.
+            bits: length of the codes, at most d.
+            seed: of the initial rotation.
 
         Raises:
-            ConfigError: the features are not of one space, not in pairs, or of too few numbers.
+            ConfigError: the features have different widths or numbers of rows, or d < ``bits``.
         """
         check_pairs(images, texts, joint=True)
         check_bits(bits, images.shape[1], "ITQ")
@@ -103,8 +103,8 @@ class CCAITQ(Projection):
     """CCA of the two modalities, scaled by the correlations, then ITQ's rotation (same paper).
 
     Attributes:
-        correlations: canonical correlations, float ``[bits]``, falling.
-        rotation, errors: as :class:`ITQ` has them.
+        correlations: canonical correlations, float ``[bits]``, in falling order.
+        rotation, errors: as in :class:`ITQ`.
     """
 
     correlations: np.ndarray = field(repr=False)
@@ -120,16 +120,16 @@ class CCAITQ(Projection):
         seed: int = 0,
         regularisation: float = REGULARISATION,
     ) -> "CCAITQ":
-        """Fit on pairs; the two modalities may have features of different widths.
+        """Fit on pairs. The two modalities may have features of different widths.
 
         Args:
-            images, texts: float ``[n d]`` and ``[n e]``, row i of both one pair.
-            bits: of the codes, at most d and e.
-            seed: of the rotation to start from.
+            images, texts: float ``[n d]`` and ``[n e]``; row i of both is one pair.
+            bits: length of the codes, at most d and e.
+            seed: of the initial rotation.
             regularisation: added to the variances, as a share of their mean.
 
         Raises:
-            ConfigError: the features are not in pairs, or of too few numbers.
+            ConfigError: the features have different numbers of rows, or d or e < ``bits``.
         """
         check_pairs(images, texts, joint=False)
         check_bits(bits, min(images.shape[1], texts.shape[1]), "CCA + ITQ")
@@ -159,7 +159,7 @@ BASELINES: dict[str, type[LSH] | type[ITQ] | type[CCAITQ]] = {
 
 
 def random_codes(n: int, bits: int, seed: int) -> np.ndarray:
-    """Codes that know nothing, packed uint8 ``[n bits/8]``: what chance scores."""
+    """Random codes, packed uint8 ``[n bits/8]``: their score is chance."""
     return np.random.default_rng(seed).integers(0, 256, (n, bits // 8), dtype=np.uint8)
 
 
@@ -168,20 +168,20 @@ def rotate_to_signs(
 ) -> tuple[np.ndarray, tuple[float, ...]]:
     """The rotation R that brings V R close to its own signs B: min ‖B − V R‖² over both in turn.
 
-    B = sign(V R); then R = W Uᵀ, where U S Wᵀ = Bᵀ V (orthogonal Procrustes). Neither step can
-    raise the error.
+    B = sign(V R); then R = W Uᵀ, where U S Wᵀ = Bᵀ V (orthogonal Procrustes). No step increases the
+    error.
 
     Args:
         projected: V, centred, float ``[n bits]``.
-        seed: of the random rotation to start from.
-        iterations: rounds of the two steps; the paper's 50.
+        seed: of the random initial rotation.
+        iterations: rounds of the two steps; 50 in the paper.
 
     Returns:
         R ``[bits bits]``, and the mean of ‖B − V R‖² over rows before each round and at the end.
     """
     bits = projected.shape[1]
     projected = projected.astype(np.float64)
-    # The quadratic error depends on scale; V of unit size per bit makes it one number for all.
+    # The squared error depends on scale; with V of unit size per bit, errors are comparable.
     projected = projected / max(float(np.sqrt(np.mean(projected**2))), 1e-12)
     rotation = np.linalg.qr(np.random.default_rng(seed).standard_normal((bits, bits)))[0]
     errors = []
@@ -201,16 +201,16 @@ def canonical_directions(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Directions in which two centred sets of features correlate the most (Hotelling, 1936).
 
-    With Cxx = XᵀX/n + ρI and the like, the singular vectors of Cxx^−½ Cxy Cyy^−½, each taken back
-    through its own whitening.
+    With Cxx = XᵀX/n + ρI, Cyy = YᵀY/n + ρI and Cxy = XᵀY/n: the left singular vectors of
+    Cxx^−½ Cxy Cyy^−½, multiplied by Cxx^−½, and the right ones, multiplied by Cyy^−½.
 
     Args:
-        x, y: float ``[n d]`` and ``[n e]``, centred, row i of both one pair.
+        x, y: float ``[n d]`` and ``[n e]``, centred; row i of both is one pair.
         regularisation: ρ as a share of the mean variance.
 
     Returns:
         Directions ``[d k]`` and ``[e k]``, of unit variance under the regularised covariance, and
-        their correlations ``[k]``, falling; k = min(d, e).
+        their correlations ``[k]`` in falling order; k = min(d, e).
     """
     x, y = x.astype(np.float64), y.astype(np.float64)
     whiten_x, whiten_y = whitening(x, regularisation), whitening(y, regularisation)
@@ -224,12 +224,12 @@ def whitening(x: np.ndarray, regularisation: float) -> np.ndarray:
     covariance = x.T @ x / len(x)
     size = max(float(np.trace(covariance)) / len(covariance), 1e-12)
     values, vectors = np.linalg.eigh(covariance + regularisation * size * np.eye(len(covariance)))
-    # Without regularisation a dependent column has variance 0, which no scale makes 1.
+    # Without regularisation, a dependent column has variance 0, and no scale makes that 1.
     return (vectors / np.sqrt(np.maximum(values, 1e-9 * size))) @ vectors.T
 
 
 def check_pairs(images: np.ndarray, texts: np.ndarray, joint: bool) -> None:
-    """Refuse features that are not in pairs, or not of one space where that is needed."""
+    """Refuse different numbers of rows and, if ``joint``, different widths."""
     if len(images) != len(texts) or not len(images):
         raise ConfigError(
             f"got features of {len(images)} pictures and {len(texts)} texts, expected pairs, row "
@@ -243,7 +243,7 @@ def check_pairs(images: np.ndarray, texts: np.ndarray, joint: bool) -> None:
 
 
 def check_bits(bits: int, width: int, name: str) -> None:
-    """Refuse more bits than there are directions."""
+    """Refuse more bits than directions."""
     if bits > width:
         raise ConfigError(
             f"{name} makes at most one bit a feature: got {bits} bits and {width} features; ask "

@@ -1,4 +1,4 @@
-"""Pictures with captions: a folder, a csv file and, if wanted, a list of the pictures to take."""
+"""Pictures with captions: a folder, a csv file and an optional list of pictures."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,9 +21,9 @@ class CaptionData:
 
     Attributes:
         names: of the pictures, without extension.
-        paths: their files, as long.
-        captions: all of them, a picture's own one after the other.
-        rows: int ``[captions]``, for each caption the number of its picture in ``names``.
+        paths: of the pictures.
+        captions: all captions; the captions of one picture are together.
+        rows: int ``[captions]``, for each caption the index of its picture in ``names``.
     """
 
     names: tuple[str, ...]
@@ -39,14 +39,14 @@ def read_captions(
 
     Args:
         images: folder of the pictures, subfolders included.
-        captions: csv file with the columns ``image`` (name below ``images``, with or without
-            extension) and ``caption``, one row a caption.
-        split: text file with one image name a line, in the order to take; without it every
-            picture of the captions file, in the order it is first named there.
+        captions: csv file with the columns ``image`` (path below ``images``, with or without
+            extension) and ``caption``, one caption per row.
+        split: text file with one image name per line, in the order to use; None: all pictures of
+            the captions file, in the order of their first captions.
 
     Raises:
-        DataError: a folder, file or column is missing; a picture that is asked for has no file or
-            no caption; two files have one name.
+        DataError: a folder, file or column is missing; a selected picture has no file or no
+            caption; two files have the same name.
     """
     images, captions = Path(images), Path(captions)
     texts: dict[str, list[str]] = {}

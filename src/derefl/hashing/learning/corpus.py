@@ -1,4 +1,4 @@
-"""What teacher and student learn from: pictures, the texts that go with each, and who is alike."""
+"""Training data of teacher and student: pictures, their texts, groups of similar pictures."""
 
 import re
 from dataclasses import dataclass
@@ -22,19 +22,20 @@ TEMPLATES = (
 )
 
 EVERY_NAMED = 10
-"""Of the sorted named pictures number 0, 10, 20 … are held back, for words that no caption has."""
+"""Of the sorted named pictures, numbers 0, 10, 20 … are held back, for words without captions."""
 
 
 @dataclass(frozen=True)
 class CorpusConfig:
-    """Where the pictures are; what is not given is left out.
+    """The sources of the pictures. All are optional.
 
     Attributes:
-        images, captions, split: a folder, its ``image,caption`` CSV, a file that lists the
-            pictures to learn from.
+        images, captions, split: a folder, its ``image,caption`` CSV, and a file that lists the
+            training pictures.
         tagged, tags: a folder and its CSV with the columns ``image`` and ``tags``.
         named: a folder whose file names begin with a WordNet synset, ``n02084071_…``.
-        caption_share: of a batch; the rest is drawn from ``tagged`` and ``named`` alike.
+        caption_share: share of captioned pictures in a batch; the rest is drawn from ``tagged`` and
+            ``named`` together.
     """
 
     images: str = ""
@@ -51,11 +52,11 @@ class Corpus:
     """Pictures with texts.
 
     Attributes:
-        paths: one a picture.
+        paths: one per picture.
         texts: the distinct texts.
         of: for each picture the rows of its texts.
-        groups: for each picture a number; pictures of one group share what their texts say.
-        captioned: how many of the pictures, the first ones, have captions of their own.
+        groups: a group number for each picture; the texts of a group fit all its pictures.
+        captioned: number of pictures with their own captions; they come first.
     """
 
     paths: list[Path]
@@ -70,10 +71,10 @@ class Corpus:
         """Rows of ``count`` distinct pictures and of one text for each: long ``[count]``, twice.
 
         Args:
-            count: size of the batch; it is smaller where there are not as many pictures.
-            share: how many of them are captioned ones, where there are both kinds.
+            count: size of the batch; smaller if there are fewer pictures.
+            share: share of captioned pictures, if there are both kinds.
             rng: NumPy generator.
-            among: bool ``[pictures]``, those to draw from; None draws from all.
+            among: bool ``[pictures]``, the pictures to draw from; None: all.
         """
         rows = np.arange(len(self.paths)) if among is None else np.flatnonzero(among)
         with_captions, others = rows[rows < self.captioned], rows[rows >= self.captioned]
@@ -87,12 +88,12 @@ class Corpus:
         return pictures, np.array([rng.choice(self.of[i]) for i in pictures])
 
     def in_fold(self, fold: int, folds: int) -> np.ndarray:
-        """Bool ``[pictures]``: every ``folds``-th of them, from number ``fold`` on."""
+        """Bool ``[pictures]``: every ``folds``-th picture, from number ``fold`` on."""
         return np.arange(len(self.paths)) % folds == fold
 
 
 class CorpusBuilder:
-    """Collects pictures and texts, each text once."""
+    """Collects pictures and texts, and stores each text once."""
 
     def __init__(self) -> None:
         self.paths: list[Path] = []
@@ -114,7 +115,7 @@ def read_corpus(config: CorpusConfig) -> Corpus:
     """Read all sources of ``config``.
 
     Raises:
-        DataError: a source is missing or not as said, or there is none at all.
+        DataError: a source is missing or has the wrong format, or there is no source.
     """
     for folder, file in (("images", "captions"), ("tagged", "tags")):
         if bool(getattr(config, folder)) != bool(getattr(config, file)):
@@ -143,10 +144,10 @@ def read_corpus(config: CorpusConfig) -> Corpus:
 
 
 def read_tags(folder: Path, tags: Path) -> list[tuple[Path, str]]:
-    """Pictures and their tags, words with spaces between; those without a tag are left out.
+    """Pictures and their tags as words with spaces; pictures without tags are skipped.
 
     Raises:
-        DataError: no such file, no such columns, or a picture that is not there.
+        DataError: the file, a column or a picture is missing.
     """
     pictures = find_pictures(folder)
     found = [
@@ -158,7 +159,7 @@ def read_tags(folder: Path, tags: Path) -> list[tuple[Path, str]]:
 
 
 def named_pictures(folder: Path) -> list[tuple[Path, str]]:
-    """Pictures whose names begin with a WordNet synset that timm knows, and its first word."""
+    """Pictures whose names begin with a WordNet synset of timm, and the synset's first word."""
     names = imagenet_names()
     found = []
     for path in find_pictures(folder).values():
@@ -169,7 +170,7 @@ def named_pictures(folder: Path) -> list[tuple[Path, str]]:
 
 
 def imagenet_names() -> dict[str, str]:
-    """The first word that timm has for each WordNet synset of ImageNet-22k."""
+    """timm's first word for each WordNet synset of ImageNet-22k."""
     from timm.data import ImageNetInfo
 
     info = ImageNetInfo("imagenet-22k")

@@ -1,4 +1,4 @@
-"""What a student is trained to: its own pairs, and the teacher's view of who is like whom."""
+"""The student's losses: on its own pairs, and against the teacher's similarities."""
 
 from dataclasses import dataclass
 from typing import Annotated, NamedTuple
@@ -26,21 +26,20 @@ Length = Annotated[int, Meta(ge=16, le=128, multiple_of=16)]
 
 @dataclass(frozen=True)
 class DistilConfig:
-    """Weights of the student's losses; all our choice.
+    """Weights of the student's losses.
 
     Attributes:
-        contrastive: InfoNCE between codes of pictures and texts, mean over code lengths …
-        float_contrastive: … and between their real-valued features.
-        rows: distillation of the rows of the teacher's similarity matrices, picture–text,
-            picture–picture and text–text, these two without their diagonal, into the student's
-            features …
-        code_rows: … and into its codes, mean over code lengths.
-        matrices: squared distance of the code similarity matrices to the teacher's.
-        regression: squared distance of the real-valued codes to the teacher's own.
+        contrastive: InfoNCE between codes of pictures and texts, mean over code lengths.
+        float_contrastive: InfoNCE between their real-valued features.
+        rows: distillation of the rows of the teacher's similarity matrices (picture–text, and
+            picture–picture and text–text without the diagonal) into the student's features.
+        code_rows: the same into the student's codes, mean over code lengths.
+        matrices: squared distance between the code similarity matrices and the teacher's.
+        regression: squared distance between the real-valued codes and the teacher's codes.
         lambda1: h_v ≈ h_t for a pair.
         lambda2: quantisation.
-        decorrelation: of the bits of pictures' codes and of texts'.
-        lengths: the code lengths that are trained; one alone is the ablation of nested codes.
+        decorrelation: of the bits of picture codes and text codes.
+        lengths: the code lengths to train; a single length is the ablation of nested codes.
         teacher: False trains without the teacher, for the ablation.
         scale: inverse temperature of the teacher's similarities.
     """
@@ -60,7 +59,7 @@ class DistilConfig:
 
 
 class StudentView(NamedTuple):
-    """A batch as the student sees it: unit features ``[n d]`` and real-valued codes ``[n K]``."""
+    """The student's view of a batch: unit features ``[n d]`` and real-valued codes ``[n K]``."""
 
     image: Tensor
     text: Tensor
@@ -69,9 +68,9 @@ class StudentView(NamedTuple):
 
 
 class TeacherView(NamedTuple):
-    """The same batch as the teacher sees it: unit features ``[n d]``, real-valued codes ``[n K]``.
+    """The teacher's view of a batch: unit features ``[n d]``, real-valued codes ``[n K]``.
 
-    The last are the joint codes of the pairs, the two before them those of one modality.
+    The last codes are the joint codes of the pairs; the two before are unimodal.
     """
 
     image: Tensor
@@ -82,7 +81,7 @@ class TeacherView(NamedTuple):
 
 
 class Temperatures(nn.Module):
-    """Learned inverse temperatures: of the features, and of the codes of each length."""
+    """Learned inverse temperatures of the features and of the codes of each length."""
 
     LARGEST = 60.0
 
@@ -104,11 +103,11 @@ def student_loss(
     temperatures: Temperatures,
     config: DistilConfig,
 ) -> tuple[Tensor, dict[str, float]]:
-    """The weighted sum, and its unweighted terms for the log.
+    """The weighted sum, and the unweighted terms for the log.
 
     Args:
-        student: the batch in the student's eyes.
-        teacher: in the teacher's; None, or ``config.teacher`` False, trains without.
+        student: the student's view of the batch.
+        teacher: the teacher's view; None, or ``config.teacher`` False, trains without a teacher.
         positives: ``[n n]``, 1 where picture and text belong together.
         temperatures: of the contrastive terms.
         config: weights.
@@ -144,7 +143,7 @@ def distillation(
     temperatures: Temperatures,
     config: DistilConfig,
 ) -> dict[str, Tensor]:
-    """The teacher's terms: its similarity matrices, in rows for the features and for the codes."""
+    """The distillation terms: rows of the teacher's similarity matrices, for features and codes."""
     rows, code_rows, matrices = [], [], []
     share = length_weights(config.lengths).to(teacher.image)
     joint = teacher.joint_code @ teacher.joint_code.T / teacher.joint_code.shape[1]

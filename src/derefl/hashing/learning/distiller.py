@@ -1,4 +1,4 @@
-"""One step of a student's training, the same whether pairs come all at once or in a stream."""
+"""One training step of a student, for a whole corpus and for a stream."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -28,14 +28,14 @@ from derefl.training.step import take_step
 
 @dataclass(frozen=True)
 class Items:
-    """What does not change of pictures and texts while a student learns from them.
+    """The fixed inputs of pictures and texts during the training of a student.
 
     Attributes:
-        lower: what the fixed part of the image tower gives, ``[views n h w c]``, bfloat16; the
-            views are those of :func:`lower_features`.
+        lower: output of the fixed part of the image tower, ``[views n h w c]``, bfloat16; the views
+            are those of :func:`lower_features`.
         tokens: word pieces of each text.
-        teacher_image, teacher_text: unit vectors of the teacher, ``[n d]`` and ``[m d]``; of
-            several teachers, side by side and scaled to unit length, so that their products are
+        teacher_image, teacher_text: unit vectors of the teacher, ``[n d]`` and ``[m d]``. Those of
+            several teachers are concatenated and scaled to unit length, so that their products are
             the mean similarities. None without a teacher.
     """
 
@@ -46,7 +46,7 @@ class Items:
 
 
 class StudentRun(nn.Module):
-    """What is trained together: the student and the temperatures."""
+    """The trained modules: the student and the temperatures."""
 
     def __init__(self, student: LCDHStudent) -> None:
         super().__init__()
@@ -71,13 +71,15 @@ class Distiller:
         """
         Args:
             student: is trained in place.
-            teacher: gives the codes; None trains without. Of several it is the first.
+            teacher: gives the codes; None trains without a teacher. Of several teachers, the first.
             config: weights of the losses.
-            learning_rate: at its highest.
-            tune: that of the upper part of the image tower, as a share of it; 0 leaves it as it is.
-            weight_decay: of matrices other than the word pieces.
-            word_dropout: share of the word pieces that a step does not get to see.
-            fixed: stages in the lower part of the image tower, whose output items hold.
+            learning_rate: the maximum.
+            tune: learning rate of the upper part of the image tower, as a share of
+                ``learning_rate``; 0 keeps the part fixed.
+            weight_decay: of matrices, except the word-piece embeddings.
+            word_dropout: share of the word pieces that a step drops.
+            fixed: number of stages in the lower part of the image tower; :class:`Items` holds its
+                output.
         """
         self.student, self.teacher, self.config = student, teacher, config
         self.word_dropout, self.fixed = word_dropout, fixed
@@ -93,7 +95,7 @@ class Distiller:
     ) -> StudentView:
         """The student's view of pictures ``[b h w c]`` and texts, mixed by ``shares [b b]``."""
         student, device = self.student, lower.device
-        lower = lower.float()  # kept in half the room, but without autocast weights take this only
+        lower = lower.float()  # bfloat16 in memory, but without autocast the weights need float32
         if shares is not None:
             lower = (shares @ lower.flatten(1)).view_as(lower)
         with autocast(device):
@@ -115,18 +117,18 @@ class Distiller:
         extra: Callable[[Tensor, Tensor], Tensor] | None = None,
         shares: Tensor | None = None,
     ) -> dict[str, float]:
-        """Learn from pairs.
+        """One training step on pairs.
 
         Args:
-            items: what the rows are of.
+            items: the data that the rows refer to.
             pictures, texts: rows of ``items``, ``[n]`` each.
             positives: ``[n n]``, 1 where picture and text belong together.
-            view: of the pictures: one for all, or one for each.
+            view: number of the pictures' view, one for all or one for each.
             rate: factor on the learning rates.
-            extra: a further loss of the real-valued codes of pictures and texts.
-            shares: ``[n n]``, of :func:`~derefl.hashing.learning.mixing.mixing`, by which pairs are
-                mixed: what the fixed part of the image tower gives, and unit vectors of texts and
-                of the teacher's. None learns from the pairs as they are.
+            extra: an additional loss of the real-valued codes of pictures and texts.
+            shares: ``[n n]`` of :func:`~derefl.hashing.learning.mixing.mixing`: the pairs are mixed
+                after the fixed part of the image tower, in the text features and in the teacher's
+                features. None: no mixing.
 
         Returns:
             The loss, its terms and the norm of the gradient.
@@ -144,7 +146,7 @@ class Distiller:
         return {"loss": float(loss.detach()), "norm": float(norm), **terms}
 
     def some(self, pieces: list[int]) -> list[int]:
-        """A text without the pieces that this step does not get to see; at least one stays."""
+        """A text without the dropped word pieces; at least one piece stays."""
         if not self.word_dropout:
             return pieces
         stay = torch.rand(len(pieces)) >= self.word_dropout
@@ -158,7 +160,7 @@ class Distiller:
         texts: np.ndarray,
         shares: Tensor | None = None,
     ) -> TeacherView | None:
-        """The teacher's view of the same pairs, mixed alike."""
+        """The teacher's view of the same pairs, with the same mixing."""
         if self.teacher is None or items.teacher_image is None or items.teacher_text is None:
             return None
         image, text = items.teacher_image[pictures].float(), items.teacher_text[texts].float()
@@ -179,7 +181,7 @@ def parameter_groups(
     decay: float,
     stages: int = ImageTower.FIXED,
 ) -> list[dict[str, Any]]:
-    """What is trained, how fast, and what decays: matrices, but not the word pieces."""
+    """Parameter groups with learning rates. Matrices decay, except the word-piece embeddings."""
     backbone = student.image.backbone.requires_grad_(False)
     upper: list[Tensor] = []
     if tune:
@@ -210,13 +212,13 @@ def lower_features(
     count: int = 2,
     stages: int = ImageTower.FIXED,
 ) -> Tensor:
-    """What the fixed part of the image tower makes of views of pictures.
+    """Output of the fixed part of the image tower for views of pictures.
 
     Args:
-        student: its tower.
+        student: its tower is used.
         images: PIL pictures or paths.
-        count: of views; see :func:`views`.
-        stages: in the fixed part.
+        count: number of views; see :func:`views`.
+        stages: number of stages in the fixed part.
 
     Returns:
         bfloat16 ``[views n h w c]``.
@@ -249,11 +251,11 @@ def views(picture: Image.Image, count: int, rng: np.random.Generator) -> list[Im
 
 
 def positives_of(groups: np.ndarray) -> Tensor:
-    """1 where two belong to one group: float ``[n n]`` from numbers ``[n]``."""
+    """Float ``[n n]`` from group numbers ``[n]``: 1 for pairs of the same group."""
     numbers = torch.from_numpy(groups)
     return (numbers[:, None] == numbers[None, :]).float()
 
 
 def tokens_of(student: LCDHStudent, texts: Sequence[str]) -> list[list[int]]:
-    """Word pieces of each text, as this student takes them."""
+    """Word pieces of each text, for this student."""
     return tokenize(texts, student.config.vocabulary, student.config.max_tokens)

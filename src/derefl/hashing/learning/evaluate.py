@@ -1,6 +1,6 @@
-"""A hasher measured on pictures with captions, or with labels, beside random codes and baselines.
+"""Evaluation of a hasher on captioned or labelled pictures, next to random codes and baselines.
 
-The database is always *hashed*: its codes come from the pictures or texts alone, as in use.
+The database is always *hashed*: its codes come from pictures or texts alone, as in practice.
 """
 
 from collections.abc import Callable, Sequence
@@ -43,23 +43,23 @@ def evaluate_captions(
     """Recall of pictures by captions and of captions by pictures.
 
     Args:
-        hasher: gives codes at least as long as the longest of ``bits``; shorter ones are their
-            prefixes, so that each picture and text is coded once.
-        data: what is searched for and in.
+        hasher: its codes must have at least the longest of ``bits``; shorter codes are prefixes, so
+            that each picture and text is encoded once.
+        data: queries and database.
         bits: code lengths to report.
-        baselines: also LSH, ITQ and CCA + ITQ on the hasher's float features.
-        train: pairs to fit the baselines on; None fits them on ``data`` itself, which favours them.
+        baselines: also evaluate LSH, ITQ and CCA + ITQ on the hasher's float features.
+        train: pairs to fit the baselines on; None: ``data`` itself, an advantage for the baselines.
         seed: of random codes and baselines.
         progress: show progress bars.
 
     Returns:
-        ``n_images``; ``n_texts``; ``codes``, by length; ``float``, by cosine of the real-valued
-        features; ``baselines`` by name and length, ``random`` always among them, a baseline left
-        out at lengths beyond the width of its features. Each is what
-        :func:`~derefl.hashing.learning.recall.caption_recall` gives.
+        ``n_images``; ``n_texts``; ``codes`` by length; ``float``, by cosine of the real-valued
+        features; ``baselines`` by name and length, always with ``random``, and without lengths
+        above the width of the features. Each is a result of
+        :func:`~derefl.hashing.learning.recall.caption_recall`.
 
     Raises:
-        ConfigError: a length that the hasher's codes do not reach.
+        ConfigError: a length above the length of the hasher's codes.
         ImageError: a picture cannot be read.
     """
     check_lengths(hasher, bits)
@@ -92,22 +92,22 @@ def evaluate_labels(
     seed: int = 0,
     progress: bool = False,
 ) -> dict[str, Any]:
-    """Average precision and curves, where what shares a label is relevant.
+    """Average precision and curves; items that share a label are relevant.
 
     Args:
-        hasher, bits, baselines, progress: as for :func:`evaluate_captions`.
-        data: drawn apart into queries and database.
-        queries: how many ask; None is a tenth.
-        train: pairs to fit the baselines on; None fits them on the database.
-        seed: of the draw, of random codes and of baselines.
+        hasher, bits, baselines, progress: as in :func:`evaluate_captions`.
+        data: split into queries and database.
+        queries: number of queries; None: a tenth.
+        train: pairs to fit the baselines on; None: the database.
+        seed: of the split, of random codes and of baselines.
 
     Returns:
         The protocol (``n_queries``, ``n_database``, ``seed``, ``tie_rule``, ``database``), and
-        ``codes``, ``float`` and ``baselines`` as :func:`evaluate_captions` has them, each
-        direction a :func:`~derefl.hashing.learning.ranking.label_report`.
+        ``codes``, ``float`` and ``baselines`` as in :func:`evaluate_captions`, with a
+        :func:`~derefl.hashing.learning.ranking.label_report` for each direction.
 
     Raises:
-        ConfigError: a length that the hasher's codes do not reach, or no query.
+        ConfigError: a length above the length of the hasher's codes, or no query.
         ImageError: a picture cannot be read.
     """
     check_lengths(hasher, bits)
@@ -144,19 +144,19 @@ def evaluate_names(
     seed: int = 0,
     progress: bool = False,
 ) -> dict[str, Any]:
-    """Recall of pictures by what their class is called, and the other way round.
+    """Recall of pictures by their class names, and of class names by pictures.
 
     Args:
-        hasher, bits, seed, progress: as for :func:`evaluate_captions`.
+        hasher, bits, seed, progress: as in :func:`evaluate_captions`.
         paths: pictures.
-        texts: for each picture what its class is called; each distinct text asks once.
+        texts: the class name of each picture; each distinct text is one query.
 
     Returns:
         ``n_images``, ``n_texts`` (distinct), ``codes``, ``float`` and ``baselines`` (random codes)
-        as :func:`evaluate_captions` has them.
+        as in :func:`evaluate_captions`.
 
     Raises:
-        ConfigError: a length that the hasher's codes do not reach.
+        ConfigError: a length above the length of the hasher's codes.
         ImageError: a picture cannot be read.
     """
     check_lengths(hasher, bits)
@@ -191,7 +191,7 @@ def results(
     progress: bool,
     measure: Measure,
 ) -> dict[str, Any]:
-    """``codes``, ``float`` and ``baselines`` by one measure of picture against text."""
+    """``codes``, ``float`` and ``baselines`` by one measure of pictures against texts."""
     longest = (
         hasher.encode_image(list(paths), progress=progress),
         hasher.encode_text(list(texts), progress=progress),
@@ -203,7 +203,7 @@ def results(
         others["random"][str(k)] = measure(*drawn)
     if pairs is not None:
         for name, baseline in BASELINES.items():
-            # ITQ and CCA have as many directions as there are features, no more.
+            # ITQ and CCA have at most as many directions as features.
             reach = max(bits) if name == "lsh" else pairs.images.shape[1]
             others[name] = {}
             for k in (k for k in bits if k <= reach):
@@ -224,7 +224,7 @@ def features_of(hasher: "Hasher", data: CaptionData | LabelledData, progress: bo
 
 
 def check_lengths(hasher: "Hasher", bits: Sequence[int]) -> None:
-    """Refuse lengths that are not a prefix of the hasher's codes."""
+    """Refuse lengths above the length of the hasher's codes."""
     if not bits or max(bits) > hasher.bits or not set(bits) <= set(BITS):
         raise ConfigError(
             f"got code lengths {', '.join(map(str, bits)) or '(none)'} for a model of "

@@ -1,4 +1,4 @@
-"""Pictures with a text and labels, where whatever shares a label is relevant."""
+"""Pictures with a text and labels; items that share a label are relevant."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,16 +21,16 @@ LABEL_COLUMNS = ("labels", "theme")
 
 @dataclass(frozen=True)
 class LabelledData:
-    """Pictures, one text and at least one label each.
+    """Pictures with one text and at least one label each.
 
     Attributes:
         names: of the pictures, without extension.
-        paths: their files.
-        texts: as many.
-        labels: bool ``[n classes]``, who belongs to what.
+        paths: of the pictures.
+        texts: one per picture.
+        labels: bool ``[n classes]``.
         classes: names of the labels, sorted.
-        themes: the single class of each, by which a stream can come class by class; None if the
-            file has no column ``theme``.
+        themes: one class per picture, for streams that come class by class; None if the file has
+            no column ``theme``.
     """
 
     names: tuple[str, ...]
@@ -42,7 +42,7 @@ class LabelledData:
 
 
 class QuerySplit(NamedTuple):
-    """Numbers of the items that ask and of those that are asked; together all, none in both."""
+    """Numbers of the queries and of the database items: disjoint, together all items."""
 
     queries: np.ndarray
     database: np.ndarray
@@ -55,15 +55,15 @@ def read_labelled(
 
     Args:
         images: folder of the pictures, subfolders included.
-        labels: csv file, one row a picture: ``image`` (with or without extension); a text in the
-            first there is of ``caption``, ``text``, ``tags``; labels in ``labels`` (separated by
-            semicolons if there are any in the column, else by spaces) or in ``theme`` (one).
-            With both, ``labels`` say what is relevant, ``theme`` orders streams.
-        split: text file with one image name a line, in the order to take; without it all rows.
+        labels: csv file, one picture per row: ``image`` (with or without extension); a text in the
+            first existing column of ``caption``, ``text``, ``tags``; labels in ``labels``
+            (separated by semicolons if the column has any, else by spaces) or one label in
+            ``theme``. With both, ``labels`` defines relevance and ``theme`` orders streams.
+        split: text file with one image name per line, in the order to use; None: all rows.
 
     Raises:
         DataError: a folder, file or column is missing; a picture has no file, no label or two
-            rows; two files have one name.
+            rows; two files have the same name.
     """
     images, labels = Path(images), Path(labels)
     rows: dict[str, dict[str, str]] = {}
@@ -81,7 +81,7 @@ def read_labelled(
             f"{labels} has no row for {len(unknown)} of the {len(names)} pictures of {split}, the "
             f"first is {unknown[0]!r}; add one, or take the name out of the split"
         )
-    # Classes are those of the whole file, so that its splits agree about their columns.
+    # Classes come from the whole file, so that all its splits have the same columns.
     sets = dict(zip(rows, label_sets([row[label] for row in rows.values()], label), strict=True))
     if bare := [name for name in names if not sets[name]]:
         raise DataError(
@@ -103,7 +103,7 @@ def read_labelled(
 
 
 def column(row: dict[str, str], known: tuple[str, ...], path: Path) -> str:
-    """The first of the known columns that the file has."""
+    """The first of the known columns in the file."""
     for name in known:
         if name in row:
             return name
@@ -113,7 +113,7 @@ def column(row: dict[str, str], known: tuple[str, ...], path: Path) -> str:
 
 
 def label_sets(cells: list[str], name: str) -> list[set[str]]:
-    """The labels in each cell; a cell of ``theme`` is one label, spaces and all."""
+    """The labels in each cell; a cell of ``theme`` is one label, spaces included."""
     if name == "theme":
         return [{cell.strip()} - {""} for cell in cells]
     separator = ";" if any(";" in cell for cell in cells) else None
@@ -124,12 +124,12 @@ def split_queries(n: int, queries: int | None = None, seed: int = 0) -> QuerySpl
     """Draw the queries; equal arguments give equal splits on every machine.
 
     Args:
-        n: how many items there are.
-        queries: how many of them ask; None is a tenth.
-        seed: of the draw, to be written into every report.
+        n: number of items.
+        queries: number of queries; None: a tenth.
+        seed: of the draw; reports must state the seed.
 
     Raises:
-        ConfigError: no query, or nothing left to search in.
+        ConfigError: no queries, or no items left to search.
     """
     queries = n // 10 if queries is None else queries
     if not 0 < queries < n:

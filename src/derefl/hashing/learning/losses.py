@@ -1,7 +1,8 @@
-"""Losses of teacher and student; each a scalar.
+"""Losses of teacher and student; each is a scalar.
 
-Names: n pairs in a chunk, K bits, h ∈ (−1, 1)^K a real-valued code, b = sign h the code. "Paper"
-marks what is known of LCDH; its equations are not, so every formula here is our choice.
+Names: n pairs in a batch, K bits, h ∈ (−1, 1)^K a real-valued code, b = sign h the code. "Paper"
+marks a part that is known of LCDH. The equations of LCDH are not known, so all formulas here are
+our choice.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,7 +17,7 @@ LENGTHS = BITS
 
 
 def straight_through_sign(h: Tensor) -> Tensor:
-    """b = sign h with the gradient of the identity: what is trained is what is searched with."""
+    """b = sign h with the gradient of the identity: training uses the same codes as the search."""
     return h + (h.sign() - h).detach()
 
 
@@ -35,7 +36,7 @@ def contrastive_loss(similarity: Tensor, positives: Tensor, scale: Tensor | floa
 
 
 def without_diagonal(similarity: Tensor) -> Tensor:
-    """What is left of ``[n n]`` without its diagonal, ``[n n−1]``."""
+    """``[n n]`` without its diagonal, ``[n n−1]``."""
     n = len(similarity)
     return similarity.flatten()[1:].view(n - 1, n + 1)[:, :-1].reshape(n, n - 1)
 
@@ -48,14 +49,14 @@ def row_distillation(
     *,
     diagonal: bool = True,
 ) -> Tensor:
-    """KL(softmax(t·S_T) ‖ softmax(s·S)), mean over rows: who is near whom, as the teacher sees it.
+    """KL(softmax(t·S_T) ‖ softmax(s·S)), mean over rows: the teacher's neighbours for each item.
 
     Args:
         student, teacher: similarities in [−1, 1], ``[n m]``.
-        scale: inverse temperature s of the student's.
-        at: that of the teacher's, t.
-        diagonal: False leaves it out, where a set is compared with itself: that everything is like
-            itself needs no learning, and beside its 1 the rest of a row is next to nothing.
+        scale: the student's inverse temperature s.
+        at: the teacher's inverse temperature t.
+        diagonal: False drops the diagonal when a set is compared with itself: every item is most
+            similar to itself, and the rest of the row would hardly count.
     """
     if not diagonal:
         student, teacher = without_diagonal(student), without_diagonal(teacher)
@@ -74,19 +75,19 @@ def similarity_distillation(a: Tensor, b: Tensor, teacher: Tensor) -> Tensor:
 
 
 def alignment_loss(image: Tensor, text: Tensor) -> Tensor:
-    """‖h_v − h_t‖² / K, mean over pairs ``[n K]``: a picture and its text get one code."""
+    """‖h_v − h_t‖² / K, mean over pairs ``[n K]``: a picture and its text get the same code."""
     return (image - text).square().mean()
 
 
 def quantisation_loss(h: Tensor) -> Tensor:
-    """‖|h| − 1‖² / K: real-valued codes end up near the corners of the cube."""
+    """‖|h| − 1‖² / K: moves real-valued codes to the corners of the cube."""
     return (h.abs() - 1).square().mean()
 
 
 def decorrelation_loss(codes: Tensor) -> Tensor:
     """Σ_{i≠j} C_ij² / K, C the covariance of the bits over the batch ``[n K]``.
 
-    Bits that say the same twice are wasted: without it 128 bits vary in some 30 directions.
+    Correlated bits are wasted: without this loss, 128 bits vary in some 30 directions.
     """
     centred = codes - codes.mean(dim=0)
     covariance = centred.T @ centred / len(codes)
@@ -99,19 +100,19 @@ def nested(
     b: Tensor,
     lengths: Sequence[int] = LENGTHS,
 ) -> Tensor:
-    """Mean of ``loss(a_L, b_L)`` over code lengths L, a_L being the first L bits of a.
+    """Mean of ``loss(a_L, b_L)`` over code lengths L; a_L is the first L bits of a.
 
-    So every prefix of a code is trained as a code of its own; see :func:`length_weights`.
+    Every prefix of a code is trained as a code; for the weights see :func:`length_weights`.
     """
     terms = torch.stack([loss(a[:, :bits], b[:, :bits]) for bits in lengths])
     return terms @ length_weights(lengths).to(terms)
 
 
 def length_weights(lengths: Sequence[int]) -> Tensor:
-    """How much each code length counts, √L over their sum: ``[lengths]``.
+    """The weight of each code length, √L over their sum: ``[lengths]``.
 
-    All lengths alike would leave the long codes behind, for every bit of theirs that the short
-    ones share is pulled four times (our choice).
+    With equal weights, the long codes would fall behind, because the losses of all shorter codes
+    also act on their first bits.
     """
     roots = torch.tensor(lengths, dtype=torch.float32).sqrt()
     return roots / roots.sum()

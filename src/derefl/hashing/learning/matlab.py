@@ -1,12 +1,12 @@
-"""MIRFlickr-25K, IAPR TC-12 and NUS-WIDE, in the ``.mat`` layouts that hashing papers share.
+"""MIRFlickr-25K, IAPR TC-12 and NUS-WIDE, in the common ``.mat`` layouts of hashing papers.
 
-Three layouts are in use, each as one file or as a folder of files with one variable each:
+There are three layouts, each as one file or as a folder of files with one variable each:
 
 - whole (DCMH): ``images`` or ``IAll`` (pictures) or ``XAll`` (features), ``YAll``, ``LAll``;
 - split (LEMON, DOCH and before them SCM): ``I_tr, T_tr, L_tr, I_te, T_te, L_te``;
 - plain: ``images``, ``tags`` or ``texts``, ``labels``.
 
-Both MATLAB's format 5 and its HDF5 format 7.3 are read; sparse matrices too.
+MATLAB's format 5 and its HDF5 format 7.3 are supported, also with sparse matrices.
 """
 
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ from derefl.errors import ConfigError, DataError, MissingExtraError
 
 @dataclass(frozen=True)
 class Benchmark:
-    """What is known of a data set: its name, and how many classes its versions have."""
+    """A data set's name and the numbers of classes of its versions."""
 
     name: str
     classes: tuple[int, ...]
@@ -37,13 +37,13 @@ SPLIT = ("I_tr", "T_tr", "L_tr", "I_te", "T_te", "L_te")
 
 @dataclass(frozen=True)
 class MatData:
-    """A data set as arrays; row i is one item in all of them.
+    """A data set as arrays; row i of each array is one item.
 
     Attributes:
         images: features ``[n d]`` or pictures ``[n 3 h w]``, in the type of the file.
         texts: word counts or text features ``[n d]``.
         labels: bool ``[n classes]``.
-        test: bool ``[n]``, the file's own test part; None where it has none.
+        test: bool ``[n]``, the test part of the file; None if the file has none.
     """
 
     images: np.ndarray
@@ -53,14 +53,14 @@ class MatData:
 
 
 def read_mat(source: str | Path, benchmark: str) -> MatData:
-    """Read a data set and check that its parts belong together.
+    """Read a data set and check that its parts fit together.
 
     Args:
-        source: the ``.mat`` file, or a folder with one file a variable.
+        source: the ``.mat`` file, or a folder with one file per variable.
         benchmark: one of :data:`BENCHMARKS`.
 
     Raises:
-        ConfigError: no such benchmark.
+        ConfigError: the benchmark does not exist.
         DataError: unreadable, a variable is missing, or numbers of rows or classes do not fit.
         MissingExtraError: scipy or h5py is not installed.
     """
@@ -88,7 +88,7 @@ def read_mat(source: str | Path, benchmark: str) -> MatData:
 
 
 def pick(found: dict[str, np.ndarray], names: tuple[str, ...], source: Path) -> np.ndarray:
-    """The variable that has one of the names."""
+    """The variable with one of the names."""
     for name in names:
         if name in found:
             return found[name]
@@ -101,10 +101,10 @@ def pick(found: dict[str, np.ndarray], names: tuple[str, ...], source: Path) -> 
 def aligned(
     images: np.ndarray, texts: np.ndarray, labels: np.ndarray, known: Benchmark
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The three with items along their first axis, and labels as bool ``[n classes]``.
+    """The three arrays with items along the first axis, and labels as bool ``[n classes]``.
 
-    Files differ in which axis runs over the items. The number of classes settles it for the
-    labels, and their number of rows for the others.
+    The axis of the items differs between files. For the labels, the number of classes decides; for
+    the others, the number of items.
     """
     if labels.ndim == 2 and labels.shape[1] not in known.classes:
         labels = labels.T
@@ -139,7 +139,7 @@ def aligned(
 
 
 def read_variables(source: Path, names: set[str]) -> dict[str, np.ndarray]:
-    """Those of the named variables that the file, or any ``.mat`` of the folder, has."""
+    """The named variables in the file, or in all ``.mat`` files of the folder."""
     files = sorted(source.glob("*.mat")) if source.is_dir() else [source]
     if not files or not files[0].is_file():
         raise DataError(f"{source} is no .mat file and no folder of them; check the name")
@@ -156,7 +156,7 @@ def read_variables(source: Path, names: set[str]) -> dict[str, np.ndarray]:
 
 
 def read_file(path: Path, names: set[str]) -> dict[str, np.ndarray]:
-    """The named variables of one file that are numbers, axes in MATLAB's order."""
+    """The named numeric variables of one file, with axes in MATLAB's order."""
     try:
         import h5py
         from scipy import io, sparse
@@ -175,10 +175,10 @@ def read_file(path: Path, names: set[str]) -> dict[str, np.ndarray]:
 
     def from_hdf5(entry: Any) -> np.ndarray:
         if isinstance(entry, h5py.Dataset):
-            return dense(entry[()]).T  # HDF5 has MATLAB's axes in reverse
+            return dense(entry[()]).T  # HDF5 reverses MATLAB's axes
         columns = entry["jc"][()]
         shape = (int(entry.attrs["MATLAB_sparse"]), len(columns) - 1)
-        # A matrix of zeros has neither data nor ir.
+        # A matrix of zeros has no data and no ir.
         data, rows = (entry[key][()] if key in entry else np.empty(0) for key in ("data", "ir"))
         return dense(sparse.csc_matrix((data, rows, columns), shape))
 

@@ -1,4 +1,4 @@
-"""Mixtures of pairs: pairs too, which nobody has learned by heart (our choice, after mixup)."""
+"""Mixtures of pairs, after mixup (our choice): new pairs that the model has not memorised."""
 
 import numpy as np
 import torch
@@ -8,13 +8,13 @@ from torch import Tensor
 
 
 def mixing(count: int, most: float, rng: Generator) -> Tensor:
-    """Shares ``[n n]`` by which every pair is mixed with another; each row sums to 1.
+    """Shares ``[n n]`` that mix every pair with another pair; each row sums to 1.
 
-    Pictures, texts and what a teacher makes of them, mixed alike, still belong together.
+    With the same shares, mixed pictures, texts and teacher features still belong together.
 
     Args:
-        count: of pairs, n.
-        most: of the other pair; its share is uniform from 0 to this.
+        count: number of pairs, n.
+        most: maximum share of the other pair; the share is uniform from 0 to this.
         rng: NumPy generator.
     """
     pairs = np.eye(count, dtype=np.float32)
@@ -24,5 +24,5 @@ def mixing(count: int, most: float, rng: Generator) -> Tensor:
 
 
 def mixed(shares: Tensor, units: Tensor) -> Tensor:
-    """Unit vectors ``[n d]`` mixed by shares ``[n n]``, and of unit length again."""
+    """Unit vectors ``[n d]`` mixed by shares ``[n n]``, normalised again."""
     return F.normalize(shares.to(units) @ units, dim=-1)

@@ -42,21 +42,20 @@ from derefl.zoo.checkpoint import save_checkpoint
 
 @dataclass(frozen=True)
 class TeacherRunConfig:
-    """The run itself; everything here is our choice.
+    """Settings of the training run.
 
     Attributes:
-        steps, batch: length of the run, pairs a step.
+        steps, batch: number of steps, pairs per step.
         learning_rate, weight_decay, warmup: AdamW and its schedule.
         codes: weight of InfoNCE between codes, mean over code lengths; between features it is 1.
-        code_rows: weight of what the codes learn from the features: who is near whom.
+        code_rows: weight of the distillation from the features into the codes.
         lambda1, lambda2: weights of h_v ≈ h_t for a pair, and of quantisation.
         joint: weight of InfoNCE between the joint code of a pair and the unimodal codes.
         views: of each picture, see :func:`~derefl.hashing.learning.distiller.views`.
-        folds, fold: of ``folds`` equal parts of the pictures, number ``fold`` is not learned from,
-            for a student that shall be told of pictures what they are like to someone who has
-            never seen them; see :func:`~derefl.hashing.learning.train_student.train_student`.
-            1 learns from all.
-        ema: decay of the averaged weights, which are what is saved.
+        folds, fold: the pictures have ``folds`` equal parts, and part ``fold`` is not used for
+            training: a student can learn from similarities of pictures that the teacher has never
+            seen, see :func:`~derefl.hashing.learning.train_student.train_student`. 1: use all.
+        ema: decay of the averaged weights, which are the saved weights.
         seed: of weights and batches.
         save_every: steps between resumable states.
     """
@@ -81,7 +80,7 @@ class TeacherRunConfig:
 
 @dataclass(frozen=True)
 class TeacherTrainConfig:
-    """One TOML file: a table for each part."""
+    """The tables of the TOML file."""
 
     model: LCDHTeacherConfig = field(default_factory=LCDHTeacherConfig)
     corpus: CorpusConfig = field(default_factory=CorpusConfig)
@@ -89,7 +88,7 @@ class TeacherTrainConfig:
 
 
 class Features(NamedTuple):
-    """What an encoder makes of a corpus.
+    """An encoder's features of a corpus.
 
     Attributes:
         images: ``[views n image_dim]``.
@@ -101,7 +100,7 @@ class Features(NamedTuple):
 
 
 class TeacherRun(nn.Module):
-    """What is trained together: the teacher and the temperatures."""
+    """The trained modules: the teacher and the temperatures."""
 
     def __init__(self, teacher: LCDHTeacher) -> None:
         super().__init__()
@@ -109,20 +108,20 @@ class TeacherRun(nn.Module):
 
 
 def train_teacher(config: TeacherTrainConfig, out: Path, device: torch.device) -> LCDHTeacher:
-    """Train, or go on with the run that ``out`` holds.
+    """Train a teacher, or resume the run in ``out``.
 
     Args:
         config: all settings.
         out: folder for the encoder's features (computed once, see :func:`cached_features`),
             ``state.safetensors``, ``log.jsonl`` and ``model.safetensors``, the averaged teacher.
-        device: where to train.
+        device: the device for training.
 
     Returns:
         The averaged teacher, in evaluation mode.
 
     Raises:
         DataError: a source is missing or wrong.
-        ConfigError: there is no such fold.
+        ConfigError: the fold does not exist.
         CheckpointError: ``out`` holds the state of another architecture.
         OutputError: ``out`` cannot be written to.
     """
@@ -201,7 +200,7 @@ def teacher_loss(
     total = contrastive_loss(image @ text.T, positives, temperatures.of_features())
     log = {"features": float(total.detach())}
     for name, of in terms.items():
-        if weight := getattr(run, name):  # what weighs nothing would cost as much
+        if weight := getattr(run, name):  # a term with weight 0 would cost as much time
             term = of()
             total = total + weight * term
             log[name] = float(term.detach())
@@ -211,11 +210,11 @@ def teacher_loss(
 def self_distillation(
     image: Tensor, text: Tensor, codes: Sequence[Tensor], temperatures: Temperatures
 ) -> Tensor:
-    """Rows of the features' similarity matrices, distilled into the codes of every length.
+    """Distil rows of the features' similarity matrices into the codes of every length.
 
     Args:
         image, text: unit vectors ``[n d]``, without gradient.
-        codes: pictures' and texts' codes, ``[n K]`` each.
+        codes: codes of pictures and texts, ``[n K]`` each.
         temperatures: of features and codes.
     """
     at = float(temperatures.of_features().detach())
@@ -231,19 +230,19 @@ def self_distillation(
 def cached_features(
     out: Path, name: str, corpus: Corpus, device: torch.device, count: int
 ) -> Features:
-    """The encoder's features of a corpus, from its file in ``out`` if there is one, else put there.
+    """The encoder's features of a corpus, read from the file in ``out`` or computed and saved.
 
-    The file is ``features-ENCODER.safetensors``; a run over the same corpus may take it over.
+    The file is ``features-ENCODER.safetensors``; it can be copied to a run with the same corpus.
 
     Args:
         out: folder of the run.
         name: of the encoder.
         corpus: pictures and texts.
-        device: where the encoder works.
-        count: of views of each picture.
+        device: the device of the encoder.
+        count: number of views per picture.
 
     Raises:
-        DataError: the file belongs to another corpus or to another number of views.
+        DataError: the file belongs to another corpus or another number of views.
     """
     path = out / f"features-{re.sub('[^A-Za-z0-9.]+', '-', name)}.safetensors"
     if not path.exists():

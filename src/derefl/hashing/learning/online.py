@@ -1,9 +1,8 @@
-"""Learning from a stream: chunks of pairs that come once, and codes that were given out and stay.
+"""Learning from a stream: chunks of pairs come once, and stored codes never change.
 
-A chunk is learned from together with *anchors*: a few earlier pairs, kept with the codes that they
-got when they came. New pictures and texts are drawn to the anchors' old codes as the teacher sees
-them, so that tomorrow's queries still find what was indexed yesterday. No code that was given out
-is ever changed.
+Each step learns from pairs of the chunk and from *anchors*: a few earlier pairs with the codes that
+were stored for them. The codes of new pictures and texts are trained to match the stored codes of
+similar anchors, so that later queries still find earlier items.
 """
 
 from collections.abc import Sequence
@@ -34,13 +33,13 @@ from derefl.training.config import Count, Rate, Weight, Whole, check
 
 @dataclass(frozen=True)
 class OnlineConfig:
-    """How a chunk is learned; all our choice.
+    """Settings of the learning from a chunk.
 
     Attributes:
         loss: weights of the losses.
         epochs: over the chunk.
-        batch: pairs of the chunk in a step; as many anchors come on top, where there are any.
-        anchors: how many earlier pairs are kept, a uniform sample of all so far; 0 for no replay.
+        batch: pairs of the chunk per step; the step adds as many anchors, if there are any.
+        anchors: number of earlier pairs to keep, a uniform sample of all so far; 0: no replay.
         replay: weight of the anchors' loss.
         learning_rate, weight_decay: AdamW; the rate falls within each chunk.
         seed: of the batches and of the choice of anchors.
@@ -58,12 +57,12 @@ class OnlineConfig:
 
 @dataclass
 class Anchors:
-    """Earlier pairs, all of one length n.
+    """Earlier pairs; all fields have the same length n.
 
     Attributes:
-        items: what is known of them; text number i belongs to picture number i.
-        labels: theirs, None if no chunk had any.
-        codes: those given out when they came, pictures' and texts', ±1 ``[n K]`` each.
+        items: inputs of the pairs; text i belongs to picture i.
+        labels: of the pairs; None if no chunk had labels.
+        codes: the stored codes of pictures and texts, ±1 ``[n K]`` each.
     """
 
     items: Items
@@ -75,7 +74,7 @@ class OnlineHasher:
     """A student that learns from a stream: ``partial_fit`` for a chunk, ``student`` to encode.
 
     Attributes:
-        student: as it is now.
+        student: the current student.
     """
 
     def __init__(
@@ -83,12 +82,12 @@ class OnlineHasher:
     ) -> None:
         """
         Args:
-            student: where to start; is trained in place.
+            student: the initial student; is trained in place.
             teaching: the teacher; None learns from pairs and labels alone (ablation).
             config: settings.
 
         Raises:
-            ConfigError: a setting is not allowed, like a negative weight.
+            ConfigError: a setting is out of range, like a negative weight.
         """
         self.config = config or OnlineConfig()
         check(self.config)
@@ -109,19 +108,21 @@ class OnlineHasher:
     def partial_fit(
         self, images: Sequence[Any], texts: Sequence[str], labels: Any = None
     ) -> dict[str, float]:
-        """Learn from a chunk; the student is no longer its checkpoint (:meth:`Hasher.learned`).
+        """Learn from a chunk. The student's weights differ from its checkpoint afterwards.
+
+        The student's ``name`` and ``sha256`` change, see :meth:`Hasher.learned`.
 
         Args:
             images: PIL pictures or paths.
             texts: one for each picture.
-            labels: what is alike, if known: int ``[n]`` (equal or not) or bool ``[n classes]``
-                (one in common). Without them a picture is like its own text only.
+            labels: optional, to define similar pairs: int ``[n]`` (equal) or bool ``[n classes]``
+                (one in common). Without labels a picture matches its own text only.
 
         Returns:
             The mean losses.
 
         Raises:
-            DataError: another number of texts or labels than of pictures, or none.
+            DataError: the numbers of texts or labels and of pictures differ, or are 0.
             ImageError: a picture cannot be read.
         """
         images, texts = list(listed(images)), strings(texts)
@@ -171,7 +172,7 @@ class OnlineHasher:
         return self.distiller.step(joined, everything, everything, alike, view, rate, replayed)
 
     def items(self, images: Sequence[Any], texts: Sequence[str]) -> Items:
-        """What does not change of a chunk."""
+        """The fixed inputs of a chunk."""
         return Items(
             lower_features(self.student, images),
             tokens_of(self.student, texts),
@@ -181,12 +182,12 @@ class OnlineHasher:
 
     @torch.no_grad()
     def keep(self, items: Items, labels: np.ndarray | None) -> None:
-        """Take some of the chunk into the anchors, with the codes that they have now."""
+        """Add some pairs of the chunk to the anchors, with their current codes."""
         size, n = self.config.anchors, len(items.tokens)
         self.seen += n
         if not size:
             return
-        # A uniform sample of all pairs so far: the chunk's share of the places, at random.
+        # A uniform sample of all pairs so far: the chunk's share replaces random anchors.
         share = round(min(size, self.seen) * n / self.seen)
         new = np.sort(self.rng.permutation(n)[:share])
         chosen = taken(items, new)
@@ -211,11 +212,11 @@ class OnlineHasher:
     def database_codes(
         self, images: Sequence[Any], texts: Sequence[str], labels: Any = None
     ) -> np.ndarray:
-        """*Learned* codes of pairs, the teacher's joint ones, as online papers fill databases.
+        """*Learned* codes of pairs: the teacher's joint codes, as in online papers.
 
         Args:
             images, texts: the pairs.
-            labels: not looked at; the teacher's joint code knows picture and text.
+            labels: not used; the teacher's joint code uses picture and text.
 
         Returns:
             uint8 ``[n, bits/8]``.
@@ -235,12 +236,12 @@ def replay_loss(
     alike: Tensor,
     distiller: Distiller,
 ) -> Tensor:
-    """InfoNCE from new codes ``[n K]`` to the anchors' old codes ``[m K]`` of the other modality.
+    """InfoNCE from new codes ``[n K]`` to the anchors' codes ``[m K]`` of the other modality.
 
     Args:
-        codes: pictures' and texts', real-valued.
-        old: the anchors' pictures' and texts' codes, ±1.
-        alike: ``[n m]``, 1 where they belong together; rows without any are left out.
+        codes: real-valued codes of pictures and texts.
+        old: the anchors' picture and text codes, ±1.
+        alike: ``[n m]``, 1 where they belong together; rows without a 1 are skipped.
         distiller: has the temperatures.
     """
     asking = alike.sum(1) > 0
@@ -256,7 +257,7 @@ def replay_loss(
 
 
 def positives(labels: np.ndarray | None, n: int) -> Tensor:
-    """1 where two pairs are alike, float ``[n n]``; without labels only a pair with itself."""
+    """Float ``[n n]``, 1 for similar pairs; without labels a pair is similar only to itself."""
     if labels is None:
         return torch.eye(n)
     if labels.ndim == 1:
@@ -290,7 +291,7 @@ def together(a: Items, b: Items) -> Items:
 
 
 def checked(images: Sequence[Any], texts: Sequence[str], labels: Any) -> np.ndarray | None:
-    """The labels as an array, after a look at the lengths."""
+    """The labels as an array, after a check of the lengths."""
     array = None if labels is None else np.asarray(labels)
     lengths = [len(images), len(texts), *([] if array is None else [len(array)])]
     if len({*lengths}) > 1 or not lengths[0]:

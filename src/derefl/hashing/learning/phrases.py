@@ -1,4 +1,4 @@
-"""Texts without a picture: what people type into a search is shorter than a caption."""
+"""Texts without a picture: search queries are shorter than captions."""
 
 import re
 
@@ -7,16 +7,16 @@ import numpy as np
 from derefl.hashing.learning.corpus import TEMPLATES, Corpus, imagenet_names
 
 SPANS = 2
-"""Spans of each caption."""
+"""Number of spans per caption."""
 
 LONGEST = 6
-"""Words of a span."""
+"""Maximum number of words in a span."""
 
 
 def loose_phrases(corpus: Corpus) -> list[str]:
-    """Spans of a corpus' captions, one to six words, and the names of ImageNet-22k (our choice).
+    """Spans of a corpus's captions, one to six words, and the names of ImageNet-22k.
 
-    Always the same ones in the same order for the same corpus; a span is there once.
+    Each span occurs once. The same corpus gives the same phrases in the same order.
     """
     rng = np.random.default_rng(0)
     spans = set()

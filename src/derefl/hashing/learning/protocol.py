@@ -1,16 +1,16 @@
-"""The online protocol: pairs come in chunks, and after each the search over all so far is scored.
+"""The online protocol: pairs come in chunks, and the search is evaluated after each chunk.
 
-As LEMON (Wang et al., ACM MM 2020) and DOCH do it: a few queries are drawn and held back, the rest
-comes in chunks, and after each round mAP@all is measured against everything seen so far. Two
-conventions of what the database holds are both reported, for they differ by far:
+As in LEMON (Wang et al., ACM MM 2020) and DOCH: some queries are drawn and held back, the rest
+comes in chunks. After each round, mAP@all is measured against all pairs so far. There are two
+conventions for the database; both are reported because their results differ a lot:
 
 - ``hashed``: each picture (for text queries) or text (for picture queries) was hashed once, by the
-  student of the round in which it came, and its code never changes, as in a user's index;
-- ``learned``: each pair has the code that the learner gave it when it came, from picture, text and
-  labels together, as online papers have it. What is found this way was labelled before.
+  student of its round, and its code never changes, as in a user's index;
+- ``learned``: each pair has the code that the learner gave it in its round, from picture, text and
+  labels together, as in online papers. The items in this database were labelled before the search.
 
-Queries are always hashed, by the student as it is now. One to which nothing is relevant yet (its
-class has not come) is left out of that round's mean.
+Queries are always hashed by the current student. A query without relevant items so far (its class
+has not come yet) does not count in the round's mean.
 """
 
 import time
@@ -31,7 +31,7 @@ DIRECTIONS = ("text_to_image", "image_to_text")
 
 
 class Student(Protocol):
-    """What codes pictures and texts apart."""
+    """Encodes pictures and texts separately."""
 
     def encode_image(self, images: Any) -> np.ndarray:
         """Packed codes uint8 ``[n bits/8]``."""
@@ -41,11 +41,11 @@ class Student(Protocol):
 
 
 class Learner(Protocol):
-    """What learns from the stream; ``OnlineHasher`` is one."""
+    """Learns from the stream; for example an ``OnlineHasher``."""
 
     @property
     def student(self) -> Student:
-        """The student as it is now."""
+        """The current student."""
 
     def partial_fit(self, images: Any, texts: Any, labels: Any = None) -> dict[str, float]:
         """Learn from a chunk of pairs; returns losses by name."""
@@ -61,11 +61,11 @@ class Round:
     Attributes:
         number: from 1.
         seen: pairs so far.
-        queries: how many had something to find.
+        queries: number of queries with relevant items.
         hashed, learned: mAP@all by direction for either database, 0 to 1; None without a query.
-        seconds: to learn from the chunk and to code it, measuring not counted.
-        peak_memory_mb: the most that the process has held so far; None where it cannot be known.
-        losses: what the learner gave.
+        seconds: to learn from the chunk and encode it, without the evaluation.
+        peak_memory_mb: peak memory of the process so far; None if unknown.
+        losses: of the learner.
     """
 
     number: int
@@ -83,14 +83,14 @@ class Round:
 
 
 def run_stream(learner: Learner, stream: Stream) -> Iterator[Round]:
-    """Feed the chunks one after the other, and report after each.
+    """Feed the chunks to the learner, and report after each.
 
     Args:
-        learner: learns and codes.
-        stream: what comes.
+        learner: learns and encodes.
+        stream: chunks and queries.
 
     Yields:
-        One :class:`Round` a chunk.
+        One :class:`Round` per chunk.
     """
     databases: dict[str, list[np.ndarray]] = {"image": [], "text": [], "pair": []}
     labels: list[np.ndarray] = []
@@ -128,17 +128,17 @@ def run_stream(learner: Learner, stream: Stream) -> Iterator[Round]:
 
 
 def mean(precision: np.ndarray) -> float | None:
-    """Mean of those that are a number; None if none is."""
+    """Mean of the values that are not NaN; None if there are none."""
     counted = precision[~np.isnan(precision)]
     return float(counted.mean()) if len(counted) else None
 
 
 def check_plot(path: str | Path, overwrite: bool = False) -> None:
-    """Refuse a plot that could not be written in the end.
+    """Refuse a plot that cannot be written.
 
     Raises:
         MissingExtraError: matplotlib is not installed.
-        ConfigError: the suffix names no format that matplotlib writes.
+        ConfigError: matplotlib cannot write the format of the suffix.
         OutputExistsError, OutputError: see :func:`~derefl.files.check_output`.
     """
     try:
@@ -154,7 +154,7 @@ def check_plot(path: str | Path, overwrite: bool = False) -> None:
 
 
 def plot_rounds(rounds: Sequence[Round], path: str | Path, title: str = "") -> None:
-    """Draw mAP, seconds and memory over the pairs seen, and write the picture.
+    """Draw mAP, seconds and memory over the number of pairs, and write the picture.
 
     Raises:
         DereflError: see :func:`check_plot`.

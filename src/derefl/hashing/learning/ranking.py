@@ -1,16 +1,16 @@
-"""Average precision and its kin for labelled data, where items that share a label are relevant.
+"""Average precision and related measures for labelled data; items that share a label are relevant.
 
-Conventions, for every number here:
+Conventions:
 
-- *Ties* stand in random order and every measure is its expectation over those orders, in closed
-  form (McSherry & Najork, "Computing information retrieval performance measures efficiently in the
-  presence of tied scores", 2008). Sorting codes of K bits, of which there are K + 1 distances,
-  leaves the measure to the order of the files otherwise.
-- *AP@k* adds up the precision at each relevant item among the first k, and divides by
-  min(k, number of relevant items): 1 means that nothing better was possible. A common other
-  reading averages over the relevant items that happened to be found among the first k – or even
-  over the first k relevant ones – which calls one lucky hit perfect.
-- A query to which nothing is relevant has no AP and is left out of the means.
+- *Ties* are in random order, and every measure is its expectation over the orders, in closed form
+  (McSherry & Najork, "Computing information retrieval performance measures efficiently in the
+  presence of tied scores", 2008). Codes of K bits have only K + 1 distances: without this rule the
+  measure would depend on the order of the files.
+- *AP@k* sums the precision at each relevant item among the first k, and divides by
+  min(k, number of relevant items): 1 is the best possible result. Another common definition
+  averages over the relevant items found among the first k, or even over the first k relevant
+  items. With that definition a query with one lucky hit is perfect.
+- A query without relevant items has no AP and does not count in the means.
 - Values are between 0 and 1.
 """
 
@@ -22,15 +22,15 @@ import numpy as np
 from derefl.hashing.learning.recall import similarities
 
 CURVE = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000)
-"""Where precision@N is measured, as far as the database goes."""
+"""The values of N for precision@N, up to the size of the database."""
 
 
 class Levels(NamedTuple):
-    """Rankings as counts by level of similarity, the most similar first; empty levels are allowed.
+    """Rankings as counts per similarity level, the most similar first; levels may be empty.
 
     Attributes:
-        items: int ``[queries levels]``, how many items are on each level.
-        relevant: int, as large, how many of them are relevant.
+        items: int ``[queries levels]``, number of items on each level.
+        relevant: int ``[queries levels]``, number of relevant items on each level.
     """
 
     items: np.ndarray
@@ -45,12 +45,12 @@ def rank(
     Args:
         queries: packed codes uint8 ``[n K/8]``, or features of unit length, float ``[n d]``.
         items: the same, ``[m …]``.
-        query_labels, item_labels: bool ``[n classes]`` and ``[m classes]``, where one common class
-            makes relevant; or int ``[n]`` and ``[m]``, where being equal does.
+        query_labels, item_labels: bool ``[n classes]`` and ``[m classes]``, relevant with a common
+            class; or int ``[n]`` and ``[m]``, relevant if equal.
 
     Yields:
-        Levels of some queries at a time: the K + 1 Hamming distances for codes, of which level r
-        is radius r; at most m levels for features.
+        Levels of a block of queries: for codes the K + 1 Hamming distances, level r for distance r;
+        for features at most m levels.
     """
     for block, similarity in similarities(queries, items):
         relevant = share_label(query_labels[block], item_labels)
@@ -67,25 +67,25 @@ def rank(
 
 
 def share_label(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """bool ``[n m]``: whether two items have a label in common, given as for :func:`rank`."""
+    """bool ``[n m]``: whether two items share a label; labels as in :func:`rank`."""
     if a.ndim == 1:
         return a[:, None] == b
     return a.astype(np.float32) @ b.astype(np.float32).T > 0
 
 
 def histogram(levels: np.ndarray, count: int, where: np.ndarray | None = None) -> np.ndarray:
-    """How often each of ``count`` values occurs in each row: ``[n m] -> [n count]``."""
+    """The number of each of ``count`` values in each row: ``[n m] -> [n count]``."""
     flat = levels + np.arange(len(levels))[:, None] * count
     flat = flat.ravel() if where is None else flat[where]
     return np.bincount(flat, minlength=len(levels) * count).reshape(len(levels), count)
 
 
 def average_precision(levels: Levels, k: int | None = None) -> np.ndarray:
-    """Expected AP, or AP@k, of each query: float ``[queries]``, NaN where nothing is relevant.
+    """Expected AP, or AP@k, of each query: float ``[queries]``, NaN without relevant items.
 
-    On a level of n items, r of them relevant, with N items and R relevant ones above it, place i
-    holds a relevant item with probability r/n, and then R + 1 + (i−1)(r−1)/(n−1) relevant ones are
-    expected up to it. So the level adds, with j of its n places within the first k,
+    Take a level of n items with r relevant, and N items with R relevant above it. Place i of the
+    level holds a relevant item with probability r/n, and then R + 1 + (i−1)(r−1)/(n−1) relevant
+    items are expected up to it. So the level adds, with j of its n places within the first k,
 
         r/n · Σᵢ₌₁ʲ (R + 1 + (i−1)ρ) / (N + i)  =  r/n · [(R + 1)Δ + ρ(j − (N + 1)Δ)],
 
@@ -117,8 +117,8 @@ def precision_at(levels: Levels, ns: Iterable[int]) -> np.ndarray:
 def radius_curve(levels: Levels) -> tuple[np.ndarray, np.ndarray]:
     """Precision and recall within each Hamming radius: ``[queries levels]`` each.
 
-    An empty ball counts as precision 0, the field's "failed look-up"; recall is NaN where nothing
-    is relevant. Ties play no part here.
+    An empty ball has precision 0, a "failed look-up" in the literature; recall is NaN without
+    relevant items. Ties do not matter here.
     """
     items, relevant = (np.cumsum(counts, axis=1) for counts in levels)
     total = relevant[:, -1:]
@@ -129,15 +129,15 @@ def radius_curve(levels: Levels) -> tuple[np.ndarray, np.ndarray]:
 def label_report(
     queries: np.ndarray, items: np.ndarray, query_labels: np.ndarray, item_labels: np.ndarray
 ) -> dict[str, Any]:
-    """All measures of one direction, means over the queries that have something to find.
+    """All measures of one direction, means over the queries with relevant items.
 
     Args:
-        queries, items, query_labels, item_labels: as for :func:`rank`.
+        queries, items, query_labels, item_labels: as in :func:`rank`.
 
     Returns:
-        ``queries``, how many were counted; ``map``; ``map@50``; ``precision``, by N as text; and
-        for codes ``precision_recall``, a list of ``radius``, ``precision``, ``recall``. Means over
-        no query at all are None.
+        ``queries``, the number of these queries; ``map``; ``map@50``; ``precision``, by N as text;
+        and for codes ``precision_recall``, a list of ``radius``, ``precision``, ``recall``. Means
+        over no query are None.
     """
     ns = [n for n in CURVE if n <= len(items)]
     by_radius = queries.dtype == np.uint8
@@ -169,6 +169,6 @@ def label_report(
 def average_precisions(
     queries: np.ndarray, items: np.ndarray, query_labels: np.ndarray, item_labels: np.ndarray
 ) -> np.ndarray:
-    """Expected AP over all items of each query, NaN where nothing is relevant; see :func:`rank`."""
+    """Expected AP over all items of each query, NaN without relevant items; see :func:`rank`."""
     blocks = rank(queries, items, query_labels, item_labels)
     return np.concatenate([average_precision(levels) for levels in blocks])

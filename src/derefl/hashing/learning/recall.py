@@ -1,9 +1,9 @@
 """R@k and median rank between pictures and their captions.
 
-Tie rule (our choice): items of equal similarity are taken to stand in random order, and every
-number is its expectation over those orders, in closed form. Codes of few bits tie all the time; an
-arbitrary order among ties lets the order of the files decide, a lenient one lets a constant code
-win. A picture has several captions: image→text looks for the best placed of them.
+Tie rule: items of equal similarity are in random order, and every number is its expectation over
+the orders, in closed form. Short codes tie often. With an arbitrary order the result would depend
+on the order of the files; with a lenient order a constant code would win. A picture has several
+captions: image→text uses the best placed caption.
 """
 
 from collections.abc import Iterator
@@ -18,20 +18,20 @@ KS = (1, 5, 10)
 TIE_RULE = "expected value over the orders of equal similarities"
 
 CELLS = 2**21
-"""Similarities worked on at once: 16 MB in float64, and a few copies."""
+"""Similarities per block: 16 MB in float64, and a few copies."""
 
 DECIMALS = 6
-"""Cosines that agree so far are ties. Rounding in the matrix product differs from place to place,
-and would otherwise rank copies of one picture."""
+"""Cosines that agree to this many decimals are ties. Otherwise the different rounding errors of the
+matrix product would rank copies of the same picture."""
 
 
 class Standing(NamedTuple):
-    """Where each query's best placed relevant item stands; int ``[n]`` each.
+    """The place of each query's best placed relevant item; int ``[n]`` each.
 
     Attributes:
-        above: items more similar than it.
-        tied: items as similar, itself counted.
-        hits: relevant ones among the tied.
+        above: number of more similar items.
+        tied: number of items with the same similarity, the item included.
+        hits: number of relevant items among the tied.
     """
 
     above: np.ndarray
@@ -40,18 +40,18 @@ class Standing(NamedTuple):
 
 
 def caption_recall(images: np.ndarray, texts: np.ndarray, rows: np.ndarray) -> dict[str, dict]:
-    """Recall both ways, from codes or from features.
+    """Recall in both directions, from codes or from features.
 
     Args:
         images: packed codes uint8 ``[n bytes]``, or features of unit length, float ``[n d]``.
-        texts: the same of the captions, ``[m …]``.
+        texts: the same for the captions, ``[m …]``.
         rows: int ``[m]``, for each caption the row of its picture.
 
     Returns:
         ``text_to_image`` and ``image_to_text``, each a :func:`summary`.
 
     Raises:
-        DataError: no picture, or one without a caption.
+        DataError: no picture, or a picture without a caption.
     """
     numbers = np.arange(len(images))
     if not len(images) or not np.isin(numbers, rows).all():
@@ -68,7 +68,7 @@ def caption_recall(images: np.ndarray, texts: np.ndarray, rows: np.ndarray) -> d
 def standing(
     queries: np.ndarray, items: np.ndarray, query_groups: np.ndarray, item_groups: np.ndarray
 ) -> Standing:
-    """Find each query's best placed item of its own group, and what is ahead of it or tied.
+    """Find each query's best placed relevant item, and count the items above it and tied with it.
 
     Args:
         queries, items: codes or features as in :func:`caption_recall`.
@@ -88,7 +88,7 @@ def similarities(queries: np.ndarray, items: np.ndarray) -> Iterator[tuple[slice
     """Blocks of queries against all items: −Hamming distance of codes, rounded cosine of features.
 
     Yields:
-        which queries, and ``[block m]``, int16 or float.
+        The slice of the queries, and similarities ``[block m]``, int16 or float.
     """
     step = max(1, CELLS // max(1, len(items)))
     for start in range(0, len(queries), step):
@@ -108,8 +108,8 @@ def summary(where: Standing) -> dict[str, float]:
 def chance_within(where: Standing, k: int) -> np.ndarray:
     """Probability ``[n]`` that a relevant item is among the first k.
 
-    Of the t tied items, h of them hits, the first j = k − above come into the first k; that no hit
-    is among them has the probability C(t−h, j) / C(t, j) = ∏ᵢ (t−h−i) / (t−i), i < j.
+    Of the t tied items, h are hits, and the first j = k − above of the ties are among the first k.
+    The probability of no hit among them is C(t−h, j) / C(t, j) = ∏ᵢ (t−h−i) / (t−i), i < j.
     """
     miss = np.ones(len(where.above))
     for i in range(k):

@@ -1,4 +1,4 @@
-"""Streams of pairs for the online protocol: chunks in an order, and queries held back."""
+"""Streams of pairs for the online protocol: ordered chunks, and held-back queries."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,12 +12,12 @@ from derefl.hashing.learning.labelled import LabelledData, split_queries
 
 
 class Pairs(NamedTuple):
-    """Pictures with a text each.
+    """Pictures with one text each.
 
     Attributes:
-        images: whatever the learner takes: paths, or arrays.
-        texts: as many.
-        labels: what is relevant to what: bool ``[n classes]``, or int ``[n]`` by equality.
+        images: input of the learner: paths or arrays.
+        texts: one per picture.
+        labels: define relevance: bool ``[n classes]``, or int ``[n]`` (relevant if equal).
     """
 
     images: Sequence[Any]
@@ -25,20 +25,20 @@ class Pairs(NamedTuple):
     labels: np.ndarray
 
     def take(self, numbers: np.ndarray) -> "Pairs":
-        """Those of these numbers, in this order."""
+        """The pairs with these numbers, in this order."""
         images, texts = ([items[i] for i in numbers] for items in (self.images, self.texts))
         return Pairs(images, texts, self.labels[numbers])
 
 
 @dataclass(frozen=True)
 class Stream:
-    """What comes, and what is asked.
+    """Chunks and queries.
 
     Attributes:
-        chunks: in the order in which they come.
-        queries: pairs that ask, by text and by picture.
+        chunks: in the order of the stream.
+        queries: pairs whose texts and pictures are queries.
         order: ``random`` or ``by theme``.
-        labels_known: whether the learner is shown the labels.
+        labels_known: whether the learner gets the labels.
         seed: of every draw.
     """
 
@@ -62,14 +62,14 @@ def labelled_stream(
 
     Args:
         data: pairs with labels.
-        chunk_size: pairs a chunk; the last takes what is left over, as LEMON's does.
-        themes_per_chunk: if given, chunks are so many whole themes each, themes in random order.
-        queries: how many are held back; None is a tenth.
+        chunk_size: pairs per chunk; the last chunk also gets the remainder, as in LEMON.
+        themes_per_chunk: chunks consist of this many whole themes, in random order; None: random.
+        queries: number of held-back pairs; None: a tenth.
         seed: of all draws.
-        labels_known: whether the learner is shown the labels.
+        labels_known: whether the learner gets the labels.
 
     Raises:
-        ConfigError: no query, nothing left to stream, or chunks of nothing.
+        ConfigError: no queries, no pairs left to stream, or empty chunks.
         DataError: class by class, but the data have no themes.
     """
     pairs = Pairs(data.paths, data.texts, data.labels)
@@ -88,18 +88,18 @@ def labelled_stream(
 def caption_stream(
     data: CaptionData, *, chunk_size: int = 2000, queries: int | None = None, seed: int = 0
 ) -> Stream:
-    """A random stream of captioned pictures, without labels: relevant is the own picture.
+    """A random stream of captioned pictures without labels; a picture matches its own captions.
 
-    Each picture comes with its first caption. Some pictures ask too: by their second caption, for
-    the picture, and by the picture, for its first caption.
+    Each picture comes with its first caption. Some pictures are also queries: the second caption
+    searches for the picture, and the picture for its first caption.
 
     Args:
         data: pictures with at least two captions each.
-        chunk_size, queries, seed: as for :func:`labelled_stream`.
+        chunk_size, queries, seed: as in :func:`labelled_stream`.
 
     Raises:
-        ConfigError: no query, or chunks of nothing.
-        DataError: a picture has one caption only.
+        ConfigError: no queries, or empty chunks.
+        DataError: a picture has only one caption.
     """
     n = len(data.paths)
     first = np.searchsorted(data.rows, np.arange(n))
@@ -116,7 +116,7 @@ def caption_stream(
 
 
 def random_chunks(numbers: np.ndarray, size: int, seed: int) -> list[np.ndarray]:
-    """Shuffle, and cut into chunks of ``size``; the last takes what is left over."""
+    """Shuffle, and cut into chunks of ``size``; the last chunk also gets the remainder."""
     if size < 1:
         raise ConfigError(f"got chunks of {size} pairs, expected at least 1; set --chunk-size")
     shuffled = np.random.default_rng([seed, 1]).permutation(numbers)
@@ -126,7 +126,7 @@ def random_chunks(numbers: np.ndarray, size: int, seed: int) -> list[np.ndarray]
 def theme_chunks(
     numbers: np.ndarray, themes: np.ndarray, per_chunk: int, seed: int
 ) -> list[np.ndarray]:
-    """Whole themes together, ``per_chunk`` a chunk, the themes and each chunk shuffled."""
+    """``per_chunk`` whole themes per chunk; the themes and each chunk are shuffled."""
     if per_chunk < 1:
         raise ConfigError(f"got {per_chunk} themes a chunk, expected at least 1")
     generator = np.random.default_rng([seed, 1])

@@ -1,4 +1,4 @@
-"""Csv files about pictures, split files, and the pictures they name."""
+"""Csv files about pictures, split files, and their pictures."""
 
 import csv
 from collections.abc import Iterable, Iterator, Mapping
@@ -15,10 +15,10 @@ def picture_name(text: str) -> str:
 
 
 def find_pictures(folder: Path) -> dict[str, Path]:
-    """Every picture below ``folder`` by its path from there, without the extension.
+    """Every picture below ``folder`` by its relative path without the extension.
 
     Raises:
-        DataError: no such folder, no picture in it, or two that differ in the extension only.
+        DataError: no such folder, no pictures, or two files that differ only in the extension.
     """
     if not folder.is_dir():
         raise DataError(f"{folder} is not a folder; give the one that holds the pictures")
@@ -42,10 +42,11 @@ def read_rows(path: Path, columns: Iterable[str] = ()) -> list[dict[str, str]]:
 
     Args:
         path: the file, UTF-8.
-        columns: those it must have; others pass by.
+        columns: required columns; others are allowed.
 
     Raises:
-        DataError: it cannot be read, lacks a column or any row, or a row does not fit the header.
+        DataError: the file cannot be read, a column is missing, there are no rows, or a row does
+            not fit the header.
     """
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
@@ -68,9 +69,9 @@ def read_rows(path: Path, columns: Iterable[str] = ()) -> list[dict[str, str]]:
 
 
 def checked(reader: "csv.DictReader[str]", path: Path) -> Iterator[dict[str, str]]:
-    """The rows that have as many fields as the header; others are an error."""
+    """The rows; an error for a row whose number of fields differs from the header."""
     for row in reader:
-        # DictReader files a surplus under the key None, and gives None for what is missing.
+        # DictReader stores extra fields under the key None, and None for missing fields.
         if None in row or None in row.values():
             raise DataError(
                 f"{path}, line {reader.line_num}: another number of fields than the header's; "
@@ -80,10 +81,10 @@ def checked(reader: "csv.DictReader[str]", path: Path) -> Iterator[dict[str, str
 
 
 def read_split(path: Path) -> list[str]:
-    """The picture names of a split file, one a line, in its order.
+    """The picture names of a split file, one per line, in its order.
 
     Raises:
-        DataError: it cannot be read, is empty, or names a picture twice.
+        DataError: the file cannot be read, is empty, or names a picture twice.
     """
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
@@ -103,10 +104,10 @@ def read_split(path: Path) -> list[str]:
 
 
 def paths_of(names: Iterable[str], pictures: Mapping[str, Path], folder: Path) -> tuple[Path, ...]:
-    """Where the pictures of these names are.
+    """The paths of the pictures with these names.
 
     Raises:
-        DataError: one of them is not there.
+        DataError: a picture does not exist.
     """
     names = list(names)
     if missing := [name for name in names if name not in pictures]:

@@ -1,10 +1,10 @@
-"""Training the student's hash heads once more, alone: ``derefl train heads``.
+"""Train only the student's hash heads again: ``derefl train heads``.
 
-Who is near whom in the student's own features is distilled into its codes, on batches larger than
-its towers could be trained with. Only the nearest count: at the temperature that features are
-distilled at, codes learn much of what is half alike, which no search asks for. Since the targets
-are computed from the features, any point on their sphere can be learned from: mixtures of pairs,
-which the student doesn't know by heart as it does the pairs, and texts that have no picture.
+The similarities of the student's own features are distilled into its codes, in larger batches than
+the training of the towers allows. Only the nearest items count: the temperature of the training of
+features would make codes learn mostly from half-similar items, which do not matter for search. The
+targets come from the features, so that the heads can learn from any point on the sphere: from
+mixtures of pairs, which the student has not memorised, and from texts without a picture.
 """
 
 import copy
@@ -47,15 +47,15 @@ from derefl.zoo.checkpoint import save_checkpoint
 
 @dataclass(frozen=True)
 class HeadsLossConfig:
-    """Weights of the losses; all our choice.
+    """Weights of the losses.
 
     Attributes:
-        across: distillation of the rows of picture–text similarities, both ways …
-        within: … and of picture–picture and text–text ones, without their diagonal.
+        across: distillation of the rows of picture–text similarities, in both directions.
+        within: distillation of picture–picture and text–text similarities, without the diagonal.
         scale: inverse temperature of the features' similarities.
         lambda1: h_v ≈ h_t for a pair.
         lambda2: quantisation.
-        decorrelation: of the bits of pictures' codes and of texts'.
+        decorrelation: of the bits of picture codes and text codes.
     """
 
     across: Weight = 1.5
@@ -68,18 +68,18 @@ class HeadsLossConfig:
 
 @dataclass(frozen=True)
 class HeadsRunConfig:
-    """The run itself; everything here is our choice.
+    """Settings of the training run.
 
     Attributes:
-        hidden: width of the heads' hidden layer; a student with less gets units that change
-            nothing at first, one with more keeps what it has.
-        steps, batch: length of the run, pairs a step.
-        mix: every pair is mixed with another, whose share is between 0 and this.
-        phrases: texts without a picture a step, see
+        hidden: width of the heads' hidden layer. A narrower layer is widened with units that change
+            nothing at first; a wider layer keeps its width.
+        steps, batch: number of steps, pairs per step.
+        mix: every pair is mixed with another pair, whose share is between 0 and this.
+        phrases: number of texts without a picture per step, see
             :func:`~derefl.hashing.learning.phrases.loose_phrases`.
         learning_rate, weight_decay, warmup: AdamW and its schedule.
         views: of each picture, see :func:`~derefl.hashing.learning.distiller.views`.
-        ema: decay of the averaged weights, which are what is saved.
+        ema: decay of the averaged weights, which are the saved weights.
         seed: of the batches.
         save_every: steps between resumable states.
     """
@@ -100,7 +100,7 @@ class HeadsRunConfig:
 
 @dataclass(frozen=True)
 class HeadsTrainConfig:
-    """One TOML file: a table for each part."""
+    """The tables of the TOML file."""
 
     corpus: CorpusConfig = field(default_factory=CorpusConfig)
     loss: HeadsLossConfig = field(default_factory=HeadsLossConfig)
@@ -108,7 +108,7 @@ class HeadsTrainConfig:
 
 
 class StudentFeatures(NamedTuple):
-    """What a student makes of a corpus: unit vectors.
+    """A student's features of a corpus: unit vectors.
 
     Attributes:
         images: ``[views n d]``.
@@ -122,7 +122,7 @@ class StudentFeatures(NamedTuple):
 
 
 class HeadsRun(nn.Module):
-    """What is trained together: both heads and the temperatures of the codes."""
+    """The trained modules: both heads and the temperatures of the codes."""
 
     STARTS = (8.0, 10.0, 13.0, 17.0)
     """Inverse temperatures of 16, 32, 64 and 128 bits; sharper ones make worse codes."""
@@ -136,15 +136,15 @@ class HeadsRun(nn.Module):
 def train_heads(
     config: HeadsTrainConfig, out: Path, device: torch.device, student: Hasher
 ) -> Hasher:
-    """Train, or go on with the run that ``out`` holds.
+    """Train the heads, or resume the run in ``out``.
 
     Args:
         config: all settings.
         out: folder for the student's features (``features-student.safetensors``, computed once),
             ``state.safetensors``, ``log.jsonl`` and ``model.safetensors``, the student with the
             averaged heads.
-        device: where to train.
-        student: gives the features, and the heads to start from; it gets the averaged ones.
+        device: the device for training.
+        student: gives the features and the initial heads; its heads are replaced.
 
     Returns:
         The student with the averaged heads, in evaluation mode.
@@ -190,12 +190,12 @@ def train_heads(
 def heads_loss(
     module: HeadsRun, images: Tensor, texts: Tensor, config: HeadsLossConfig
 ) -> tuple[Tensor, dict[str, float]]:
-    """The weighted sum, and its unweighted terms for the log.
+    """The weighted sum, and the unweighted terms for the log.
 
     Args:
         module: heads and temperatures.
         images: features of pictures, unit vectors ``[n d]``.
-        texts: of their texts, and after them of texts without a picture, ``[m d]``, m ≥ n.
+        texts: features of their texts, then of texts without a picture, ``[m d]``, m ≥ n.
         config: weights.
     """
     image_code, text_code = module.image(images), module.text(texts)
@@ -223,15 +223,15 @@ def heads_loss(
 
 
 def student_features(out: Path, student: Hasher, corpus: Corpus, count: int) -> StudentFeatures:
-    """The student's features of a corpus and its loose phrases, from their file in ``out``.
+    """The student's features of a corpus and its loose phrases, from the file in ``out``.
 
-    Where there is none yet they are computed and put there.
+    If there is no file, the features are computed and saved there.
 
     Args:
         out: folder of the run.
-        student: its towers.
+        student: its towers are used.
         corpus: pictures and texts.
-        count: of views of each picture.
+        count: number of views per picture.
 
     Raises:
         DataError: the file belongs to another corpus, student or number of views.
@@ -263,7 +263,7 @@ def student_features(out: Path, student: Hasher, corpus: Corpus, count: int) -> 
 
 
 def from_student(features: StudentFeatures, student: Hasher, corpus: Corpus) -> bool:
-    """Whether the first few are what the student gives; the first view is the picture itself."""
+    """Whether the student gives the first few features; the first view is the picture itself."""
     images = torch.from_numpy(student.image_features(corpus.paths[:4]))
     texts = torch.from_numpy(student.text_features(corpus.texts[:16]))
     pairs = ((features.images[0, :4], images), (features.texts[:16], texts))
@@ -271,7 +271,7 @@ def from_student(features: StudentFeatures, student: Hasher, corpus: Corpus) -> 
 
 
 def with_heads(student: Hasher, heads: HeadsRun) -> Hasher:
-    """The student itself, with copies of these heads put into it, in evaluation mode."""
+    """The student itself with copies of these heads, in evaluation mode."""
     student.config = replace(student.config, hash_hidden=heads.image.hidden)
     student.image_hash, student.text_hash = copy.deepcopy((heads.image, heads.text))
     student.learned()

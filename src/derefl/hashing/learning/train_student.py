@@ -1,7 +1,7 @@
-"""Training the student on everything at once: ``derefl train student``.
+"""Train the student on a whole corpus: ``derefl train student``.
 
-The same step as :class:`~derefl.hashing.learning.online.OnlineHasher` takes on a chunk, on batches
-of a whole corpus, with the upper part of the image tower tuned too.
+The step is the same as in :class:`~derefl.hashing.learning.online.OnlineHasher`, with batches of
+the whole corpus, and with the upper part of the image tower trained as well.
 """
 
 from collections.abc import Mapping, Sequence
@@ -44,20 +44,21 @@ from derefl.zoo.checkpoint import save_checkpoint
 
 @dataclass(frozen=True)
 class StudentRunConfig:
-    """The run itself; everything here is our choice.
+    """Settings of the training run.
 
     Attributes:
-        steps, batch: length of the run, pairs a step.
+        steps, batch: number of steps, pairs per step.
         learning_rate, weight_decay, warmup: AdamW and its schedule.
-        tune: learning rate of the upper part of the image tower, as a share; 0 leaves it alone.
-        fixed: stages of the image tower below that part.
-        word_dropout: share of the word pieces that a step does not get to see.
-        mix: every pair is mixed with another, whose share is between 0 and this.
+        tune: learning rate of the upper part of the image tower, as a share of ``learning_rate``;
+            0 keeps the part fixed.
+        fixed: number of stages of the image tower below that part.
+        word_dropout: share of the word pieces that a step drops.
+        mix: every pair is mixed with another pair, whose share is between 0 and this.
         views: of each picture, see :func:`~derefl.hashing.learning.distiller.views`.
-        folds: 1, or the number of folds that the teachers left out, each one of them: of teacher
-            number i it is fold i mod ``folds``. Each step learns from the pictures of one fold, by
-            the teachers that have never seen them.
-        ema: decay of the averaged weights, which are what is saved.
+        folds: 1, or the number of folds of the teachers: teacher number i was trained without fold
+            i mod ``folds``. Each step uses the pictures of one fold, and the teachers that have
+            never seen them.
+        ema: decay of the averaged weights, which are the saved weights.
         seed: of weights and batches.
         save_every: steps between resumable states.
     """
@@ -80,7 +81,7 @@ class StudentRunConfig:
 
 @dataclass(frozen=True)
 class StudentTrainConfig:
-    """One TOML file: a table for each part."""
+    """The tables of the TOML file."""
 
     model: LCDHStudentConfig = field(default_factory=LCDHStudentConfig)
     corpus: CorpusConfig = field(default_factory=CorpusConfig)
@@ -95,25 +96,26 @@ def train_student(
     teachers: Sequence[LCDHTeacher],
     start: LCDHStudent | None = None,
 ) -> LCDHStudent:
-    """Train, or go on with the run that ``out`` holds.
+    """Train a student, or resume the run in ``out``.
 
     Args:
         config: all settings.
         out: folder for the features of each encoder and ``lower-STAGES.safetensors`` (the fixed
             part of the image tower), computed once, ``state.safetensors``, ``log.jsonl`` and
             ``model.safetensors``, the averaged student.
-        device: where to train.
-        teachers: what to learn from; of several, from the mean of their similarities and from the
-            first one's codes. With ``run.folds`` of those of a fold, and from no codes.
-        start: weights to start from instead of ImageNet's and MiniLM's; ignored when resuming.
+        device: the device for training.
+        teachers: with several teachers, the student learns from the mean of their similarities and
+            from the codes of the first. With ``run.folds``, it learns from the mean similarities of
+            the teachers of a fold, and from no codes.
+        start: initial weights instead of ImageNet's and MiniLM's; ignored when resuming.
 
     Returns:
         The averaged student, in evaluation mode.
 
     Raises:
         DataError: a source is missing or wrong.
-        ConfigError: the teachers do not come in so many folds, or codes of theirs are asked for;
-            ``start`` is of another architecture.
+        ConfigError: the teachers do not fit the folds, or the settings use codes of the teachers
+            with folds; ``start`` is of another architecture.
         CheckpointError: ``out`` holds the state of another architecture.
         OutputError: ``out`` cannot be written to.
     """
@@ -174,10 +176,10 @@ def prepared(
     device: torch.device,
     run: StudentRunConfig,
 ) -> list[Items]:
-    """All that does not change during the run, from ``out`` where it is there already.
+    """The fixed inputs of the run, from the files in ``out`` or computed.
 
     Returns:
-        One for each fold; they differ in what the teachers see.
+        One for each fold; they differ in the teachers' vectors.
     """
     features = {
         name: cached_features(out, name, corpus, device, run.views)
@@ -202,7 +204,7 @@ def prepared(
 
 
 def check_folds(config: StudentTrainConfig, teachers: int) -> None:
-    """Raise ConfigError unless the teachers come in the folds that the run has."""
+    """Raise ConfigError if the teachers do not fit the folds of the run."""
     folds = config.run.folds
     if folds < 1 or teachers % folds:
         raise ConfigError(
@@ -220,10 +222,10 @@ def check_folds(config: StudentTrainConfig, teachers: int) -> None:
 def seen_by(
     teachers: Sequence[LCDHTeacher], features: Mapping[str, Features], device: torch.device
 ) -> tuple[Tensor, Tensor]:
-    """The teachers' unit vectors of pictures (mean of all views) and texts, side by side.
+    """The teachers' unit vectors of pictures (mean of all views) and texts, concatenated.
 
     Args:
-        teachers: what to see with.
+        teachers: the teachers.
         features: of each encoder that a teacher names.
         device: of the teachers.
     """
@@ -238,10 +240,11 @@ def seen_by(
 
 
 def start_text_tower(student: LCDHStudent, corpus: Corpus) -> None:
-    """Begin with what the stand-in's text encoder makes of each word piece, in place.
+    """Initialise the text tower from the stand-in's text encoder, in place.
 
-    Its 384 numbers are cut to their first principal components. Weights begin as SIF does:
-    a / (a + p) for a piece of frequency p in the corpus, a = 10⁻³ (Arora et al., 2017).
+    Each word piece gets the encoder's vector, with 384 numbers, reduced to the first principal
+    components. The initial weights are those of SIF: a / (a + p) for a piece of frequency p in the
+    corpus, a = 10⁻³ (Arora et al., 2017).
     """
     config = student.config
     embeddings = StandInEncoder().word_embeddings(word_pieces()[: config.vocabulary])
