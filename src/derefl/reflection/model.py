@@ -62,8 +62,8 @@ class DeReflConfig:
         )
         if any(dim % 2 for dim in self.dims) or self.mean_kernel % 2 == 0:
             raise ConfigError(
-                f"got dims={list(self.dims)} and mean_kernel={self.mean_kernel}, expected even dims "
-                "and an odd mean_kernel"
+                f"got dims={list(self.dims)} and mean_kernel={self.mean_kernel}, "
+                "expected even dims and an odd mean_kernel"
             )
         if self.reorganise not in REORGANISE:
             raise ConfigError(
