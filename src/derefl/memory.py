@@ -17,7 +17,7 @@ def peak_memory_mb() -> float | None:
     """Peak memory of this process in MB (10⁶ bytes); None on Windows."""
     try:
         import resource
-    except ImportError:  # Windows has no such counter
+    except ImportError:  # Windows does not have this module
         return None
     unit = 1 if sys.platform == "darwin" else 1024  # bytes there, KiB elsewhere
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6

@@ -134,7 +134,7 @@ def to_grey(values: Array, like: Image.Image) -> Image.Image:
 
 
 def to_deep(values: Array, like: DeepPicture) -> NDArray[np.uint16]:
-    """To 16 bits a channel."""
+    """To 16 bits per channel."""
     if like.mode == "LA;16":
         values = values @ LUMINANCE
     return keep_transparency(np.rint(values * 65535).astype(np.uint16), like.pixels, like)
