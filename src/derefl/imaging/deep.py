@@ -1,4 +1,4 @@
-"""Pictures with 16 bits per channel; PIL has no mode for them."""
+"""Pictures with several channels of 16 bits; PIL has no mode for them."""
 
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias

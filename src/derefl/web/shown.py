@@ -20,7 +20,7 @@ def preview(image: Picture, path: Path, side: int | None = None) -> str:
     Args:
         image: a picture of any mode.
         path: a new file, ``.jpg``.
-        side: largest longest side in pixels; None means :data:`~derefl.imaging.compare.PANEL`.
+        side: limit for the longest side in pixels, if below :data:`~derefl.imaging.compare.PANEL`.
 
     Returns:
         The path as a string, for gradio.

@@ -209,7 +209,7 @@ def write_commit(manifest: Path, release: Release, published: HubCommit) -> None
     """Write the repo and commit of a release into the manifest, atomically.
 
     Raises:
-        ManifestError: the manifest cannot be written; the message contains the missing text.
+        ManifestError: the manifest cannot be written; the message contains the text to add by hand.
     """
     where = {"repo": published.repo, "revision": published.revision}
     try:
