@@ -2,10 +2,10 @@
 
     python examples/ablate_reflection.py --photos DIR --real DIR --val NAME=DIR … --out runs/a
 
-Each variant trains for ``--minutes`` with the same seed on the same pairs, then all are scored on
-the same validation pictures. Give each run one core of its own. Needs derefl[train]. A stopped
-comparison goes on with the same command. The table is in dB: gain on each validation set, with its
-standard error over scenes, then PSNR of clean photographs.
+Each variant trains for ``--minutes`` with the same seed on the same pairs. Then all variants are
+evaluated on the same validation pictures. Run each process on its own core. Needs derefl[train].
+Repeat the command to resume a stopped comparison. The table is in dB: the gain on each validation
+set with its standard error over scenes, then the PSNR of clean photographs.
 """
 
 import argparse
@@ -42,7 +42,7 @@ VARIANTS: dict[str, list[str]] = {
 
 
 def main() -> None:
-    """Run the variants that are not done yet, and print the table."""
+    """Run the remaining variants and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--photos", nargs="+", required=True, metavar="DIR")
     parser.add_argument("--real", nargs="+", required=True, metavar="DIR")

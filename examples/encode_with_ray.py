@@ -1,8 +1,8 @@
 """Encode millions of pictures with Ray Data: ``python examples/encode_with_ray.py --workers 2``.
 
-The output is a Parquet file with a row a picture, in the order in which they were found: ``id``,
-its path; ``code``, bits/8 bytes; ``sha256``, of the model; ``error``, null, or why there is no
-code. It is the same for every number of workers.
+The output is a Parquet file with one row per picture, in the order of the input: ``id``, the path;
+``code``, bits/8 bytes; ``sha256`` of the model; ``error``, null or the reason for a missing code.
+The output does not depend on the number of workers.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from derefl.hashing.codes import BITS
 from derefl.hashing.folder_index import encode
 from derefl.imaging.folders import find_pictures
 
-os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is reported to anybody
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # disable usage reports
 try:
     import pyarrow as pa
     import ray
@@ -34,17 +34,17 @@ except ImportError as error:
 
 PICTURES = Path(__file__).parent / "pictures"
 BATCH, BLOCK = 32, 128
-"""Pictures that go through the network at once, and that a worker is handed at once."""
+"""Pictures per batch of the network, and pictures per block of a worker."""
 
 
 class Encoder:
-    """A worker: it loads the student once and keeps it."""
+    """A worker that loads the student once."""
 
     def __init__(self, model: str, bits: int) -> None:
         self.hasher = load_lcdh_student(model, bits=bits)
 
     def __call__(self, batch: dict[str, np.ndarray]) -> pa.Table:
-        """A row a picture; one that cannot be read does not spoil the others."""
+        """One row per picture; an unreadable picture does not affect the others."""
         ids = batch["id"].tolist()
         results = encode(self.hasher, [Path(id) for id in ids])
         codes = [None if isinstance(r, DereflError) else r.tobytes() for r in results]
@@ -60,12 +60,12 @@ class Encoder:
 
 
 def encoded(paths: list[Path], model: str, bits: int, workers: int) -> Iterator[pa.Table]:
-    """Rows of the pictures, batch by batch, in their order."""
+    """Rows of the pictures in batches, in the order of the input."""
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.execution_options.preserve_order = True
-    context.target_max_block_size = 1 << 20  # codes are small; Ray sets room for blocks aside
+    context.target_max_block_size = 1 << 20  # codes are small; Ray reserves memory for blocks
     blocks = min(len(paths), max(workers, math.ceil(len(paths) / BLOCK)))
     pictures = ray.data.from_items([{"id": str(p)} for p in paths], override_num_blocks=blocks)
     rows = pictures.map_batches(
@@ -78,10 +78,10 @@ def encoded(paths: list[Path], model: str, bits: int, workers: int) -> Iterator[
 
 
 def write(batches: Iterator[pa.Table], output: Path) -> tuple[list[str], float]:
-    """Write rows as they come: the failures, and how many pictures came a second.
+    """Write the batches; return the failures and the pictures per second.
 
-    The seconds begin with the first rows, or else the start of the workers would count; if all
-    come at once, there is no telling.
+    The time starts at the first batch, to exclude the start of the workers. With a single batch,
+    the speed is unknown.
     """
     first = next(batches)
     count, failures, start = 0, failed(first), time.perf_counter()
@@ -95,19 +95,19 @@ def write(batches: Iterator[pa.Table], output: Path) -> tuple[list[str], float]:
 
 
 def failed(rows: pa.Table) -> list[str]:
-    """Why pictures have no code."""
+    """The errors of pictures without a code."""
     return [error for error in rows["error"].to_pylist() if error]
 
 
 def run(args: argparse.Namespace) -> int:
-    """Encode, write and report; the exit status is 1 if a picture failed."""
+    """Encode the pictures and write the file; the exit status is 1 if a picture failed."""
     if args.workers < 1:
         raise ConfigError(f"got --workers {args.workers}, expected at least 1")
     check_output(args.output, args.overwrite)
     paths = [path for path, _ in find_pictures(args.photos)]
-    load_lcdh_student(args.model, bits=args.bits)  # if it cannot be, that is said in one line here
+    load_lcdh_student(args.model, bits=args.bits)  # report a wrong model before the workers start
     local = {
-        "num_cpus": args.workers + 1,  # one for what hands out the pictures
+        "num_cpus": args.workers + 1,  # one for the task that distributes the pictures
         "object_store_memory": 100 << 20,
         "include_dashboard": False,
         "logging_level": "error",
@@ -125,7 +125,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def main() -> int:
-    """Read the command line."""
+    """Parse the command line and run."""
     parser = argparse.ArgumentParser(description="Encode pictures with Ray Data.")
     parser.add_argument("photos", metavar="PHOTOS", nargs="*", type=Path, default=[PICTURES])
     parser.add_argument("-o", "--output", type=Path, default=Path("outputs/codes.parquet"))

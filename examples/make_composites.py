@@ -1,7 +1,7 @@
-"""Make the pictures in pictures/through_glass: one photo seen through the reflection of another.
+"""Make the pictures in pictures/through_glass: a photo with the reflection of another photo.
 
-Light adds up linearly, so both layers are blended in linear light, after the reflected one has been
-blurred (the camera focuses on the scene behind the pane) and doubled (a pane has two surfaces).
+The reflected photo is blurred (the camera focuses on the scene behind the pane) and doubled (a pane
+has two surfaces). Then both photos are added in linear light.
 """
 
 from pathlib import Path
@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image, ImageChops, ImageFilter, ImageOps
 
 PICTURES = Path(__file__).parent / "pictures"
-SCENES = {  # scene: (what is reflected, its strength, blur in pixels, mirror it?)
+SCENES = {  # scene: (reflected photo, strength, blur in pixels, mirrored)
     "coffee": ("meadow", 0.22, 2.0, False),
     "wine": ("mountains", 0.12, 2.5, True),
     "friends": ("stream", 0.30, 3.0, False),
@@ -19,7 +19,7 @@ SCENES = {  # scene: (what is reflected, its strength, blur in pixels, mirror it
 
 
 def linear(image: Image.Image) -> np.ndarray:
-    """Light from sRGB, by the 2.2 power."""
+    """Linear light from sRGB, by the power 2.2."""
     return (np.asarray(image) / 255) ** 2.2
 
 

@@ -1,9 +1,8 @@
 """Make the pictures of docs/limits.md: composites that ``derefl remove`` does not clean.
 
-As in make_composites.py two photographs are added in linear light, but as a pane seldom is kind
-enough to: in focus, as bright as the scene, burnt out. Some have no reflection at all, and should
-have been left alone. Run it again when the weights have changed, and look at what docs/limits.md
-says of each.
+As in make_composites.py, two photographs are added in linear light. Here the reflections are sharp,
+as bright as the scene, or overexposed. Some photos have no reflection and should stay unchanged.
+After a change of the weights, run this script again and compare with docs/limits.md.
 """
 
 import io
@@ -23,18 +22,18 @@ WIDTH = 290
 
 @dataclass(frozen=True)
 class Pane:
-    """What is seen through a pane, and in it.
+    """A scene behind a pane, and the reflection in the pane.
 
     Attributes:
-        scene: picture below pictures/, without its ending.
-        reflected: another one; none by default.
-        strength: light of the reflection, as a factor.
-        blur: of the reflection, Gaussian, in pixels.
-        scene_blur: of the scene.
-        mist: share of the scene's light that mist, which is part of the scene, takes; it gives half
-            as much of its own.
-        glass: share of red, green and blue light that comes through.
-        quality: of the photo, as a JPEG; 0 is lossless.
+        scene: picture below pictures/, without suffix.
+        reflected: the reflected picture; none by default.
+        strength: factor on the light of the reflection.
+        blur: Gaussian blur of the reflection in pixels.
+        scene_blur: Gaussian blur of the scene in pixels.
+        mist: share of the scene's light that mist absorbs. The mist is part of the scene, and adds
+            half as much light.
+        glass: share of red, green and blue light that passes the pane.
+        quality: JPEG quality of the photo; 0 means lossless.
     """
 
     scene: str
@@ -63,7 +62,7 @@ PANES = {
 
 
 def light(image: Image.Image) -> np.ndarray:
-    """Light from sRGB, by the 2.2 power."""
+    """Linear light from sRGB, by the power 2.2."""
     return (np.asarray(image) / 255) ** 2.2
 
 
@@ -74,12 +73,12 @@ def picture(name: str, blur: float) -> Image.Image:
 
 
 def srgb(values: np.ndarray) -> Image.Image:
-    """Back from light."""
+    """sRGB from linear light."""
     return Image.fromarray((values.clip(0, 1) ** (1 / 2.2) * 255).round().astype(np.uint8))
 
 
 def seen(pane: Pane) -> tuple[Image.Image, Image.Image]:
-    """The scene as it is without the pane, and the photo of it."""
+    """The scene without the pane, and the photo through the pane."""
     behind = (1 - pane.mist) * light(picture(pane.scene, pane.scene_blur)) + 0.5 * pane.mist
     scene = srgb(behind)
     through = np.asarray(pane.glass) * behind
@@ -95,14 +94,14 @@ def seen(pane: Pane) -> tuple[Image.Image, Image.Image]:
 
 
 def psnr(a: Image.Image, b: Image.Image) -> float:
-    """In dB; infinite for the same picture."""
+    """PSNR in dB; infinite for equal pictures."""
     difference = np.asarray(a, dtype=float) - np.asarray(b, dtype=float)
     error = float(np.mean(difference**2))
     return float(10 * np.log10(255**2 / error)) if error else float("inf")
 
 
 def main() -> None:
-    """Write a picture for each pane, and print how far before and after are from the scene."""
+    """Write a picture for each pane, and print the PSNR of input and output."""
     model = load_derefl()
     OUT.mkdir(parents=True, exist_ok=True)
     for name, pane in PANES.items():

@@ -1,8 +1,8 @@
 """Use exported models without torch: ``python examples/onnx_without_torch.py FOLDER``.
 
-FOLDER has what ``derefl export derefl-small -o FOLDER/derefl-small.onnx`` and
-``derefl export lcdh-student -o FOLDER/lcdh-student.onnx`` write. Needs numpy, onnxruntime, Pillow
-and tokenizers, nothing of derefl.
+FOLDER contains the output of ``derefl export derefl-small -o FOLDER/derefl-small.onnx`` and
+``derefl export lcdh-student -o FOLDER/lcdh-student.onnx``. Needs numpy, onnxruntime, Pillow and
+tokenizers, but not derefl.
 """
 
 import sys
@@ -14,16 +14,16 @@ from PIL import Image
 from tokenizers import Tokenizer
 
 PICTURES = Path(__file__).parent / "pictures"
-BYTES = 8  # of 16: a code of 64 bits is the beginning of one of 128
+BYTES = 8  # of 16; the first 64 bits of a 128-bit code are the 64-bit code
 
 
 def session(name: str) -> onnxruntime.InferenceSession:
-    """A graph of the folder, on the CPU."""
+    """A CPU session for a graph in the folder."""
     return onnxruntime.InferenceSession(folder / name, providers=["CPUExecutionProvider"])
 
 
 def as_input(picture: Image.Image) -> np.ndarray:
-    """RGB as the graphs take it, ``[1 3 h w]`` in [0, 1]."""
+    """RGB input for the graphs, ``[1 3 h w]`` in [0, 1]."""
     array = np.asarray(picture.convert("RGB"), np.float32) / 255
     return array.transpose(2, 0, 1)[None]
 
@@ -36,8 +36,8 @@ def image_code(picture: Image.Image) -> np.ndarray:
 
 
 def text_code(text: str) -> np.ndarray:
-    """The code of some words, uint8 ``[8]``; a picture that shows them differs in few bits."""
-    pieces = tokenizer.encode(text).ids or [0]  # a text without words is one 0
+    """The code of a text, uint8 ``[8]``; the code of a matching picture differs in few bits."""
+    pieces = tokenizer.encode(text).ids or [0]  # a text without tokens is a single 0
     return text_graph.run(["code"], {"tokens": np.array([pieces])})[0][0, :BYTES]
 
 

@@ -9,7 +9,7 @@ words = " ".join(sys.argv[1:]) or "mountains under a blue sky"
 photos = sorted(Path(__file__).parent.glob("pictures/[ls]*/*.jpg"))
 hasher = load_lcdh_student(bits=64)
 index = HashIndex(bits=64, model=hasher.name, sha256=hasher.sha256)
-index.add(hasher.encode_image(photos), photos)  # 8 bytes a photo
+index.add(hasher.encode_image(photos), photos)  # 8 bytes per photo
 index.save("photos.lcdh")  # next time: HashIndex.load("photos.lcdh")
 
 print(f"nearest to {words!r}:")

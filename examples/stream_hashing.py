@@ -1,4 +1,4 @@
-"""Learn from photos as they come, while codes given out stay valid: needs derefl[train]."""
+"""Learn from a stream of photos while old codes stay valid. Needs derefl[train]."""
 
 from pathlib import Path
 
@@ -15,14 +15,14 @@ chunks = [
 ]
 teacher = load_lcdh_teacher()
 teaching = Teaching(teacher, load_encoder(teacher.config.encoder))
-few_steps = OnlineConfig(epochs=5)  # a chunk here is two photos
+few_steps = OnlineConfig(epochs=5)  # a chunk has only two photos
 learner = OnlineHasher(load_lcdh_student(), teaching, few_steps)
 index = HashIndex(bits=learner.student.bits)
 
 for chunk in chunks:
     photos = [folder / f"{name}.jpg" for name in chunk]
     learner.partial_fit(photos, list(chunk.values()))
-    index.add(learner.student.encode_image(photos), chunk)  # hashed once, never again
+    index.add(learner.student.encode_image(photos), chunk)  # each photo is encoded only once
     print(f"{len(index)} photos seen")
-    for text in chunks[0].values():  # what came first is still found
+    for text in chunks[0].values():  # the search still finds the first photos
         print(f"    {text!r} finds {index.search(learner.student.encode_text(text), k=1)[0][0].id}")

@@ -1,4 +1,4 @@
-"""Models for photos: remove reflections, search pictures and text by tiny binary codes.
+"""Remove reflections from photos, and search photos and text with small binary codes.
 
 ``load_derefl().dereflect(photo)`` and ``load_lcdh_student(bits=64).encode_image([photo])``.
 """
@@ -43,7 +43,7 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public name when it is first asked for: torch and timm take seconds."""
+    """Import a public name on first use, because torch and timm take seconds to import."""
     if name not in _HOMES:
         raise AttributeError(f"module 'derefl' has no attribute {name!r}")
     return getattr(import_module(_HOMES[name]), name)

@@ -1,4 +1,4 @@
-"""``python -m derefl`` is ``derefl``."""
+"""``python -m derefl`` runs the ``derefl`` command."""
 
 import sys
 

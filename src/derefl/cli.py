@@ -1,4 +1,4 @@
-"""The ``derefl`` command: a table of subcommands, and errors said in one line."""
+"""The ``derefl`` command: its subcommands, and errors printed in one line."""
 
 import argparse
 import codecs
@@ -39,8 +39,8 @@ COMMANDS = (
     export,
     faiss,
 )
-"""Modules with ``add_parser(subparsers)``, which sets their ``run(args) -> int`` as a default.
-They import torch and the like only when they run, so that ``--help`` answers at once."""
+"""Modules with ``add_parser(subparsers)``, which sets the module's ``run(args) -> int`` as a
+default. They import torch and other slow packages only when they run, so ``--help`` is fast."""
 
 EXAMPLES = """examples:
   derefl remove window.jpg -o clean.jpg        one photo
@@ -69,11 +69,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a command line.
 
     Returns:
-        The exit status: 0, 1 for an error, 130 for Ctrl-C, 141 where the reader of the output has
-        gone, as after ``derefl models | head -1``. Bad usage exits with 2.
+        The exit status: 0 for success, 1 for an error, 130 for Ctrl-C, 141 if the output pipe was
+        closed, as in ``derefl models | head -1``. Bad usage exits with 2.
     """
     prepare_streams()
-    if argv is None:  # a process of our own: a signal to end it works like Ctrl-C
+    if argv is None:  # run as a program, not called from Python: SIGTERM works like Ctrl-C
         signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         try:
@@ -86,7 +86,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 raise
             return complain("memory ran out; take less at once, or close other programs")
         finally:
-            sys.stdout.flush()  # a full disk shows here, not in a traceback at the very end
+            sys.stdout.flush()  # report a full disk here, not in a traceback at exit
     except KeyboardInterrupt:
         return complain("interrupted", 130)
     except OSError as error:
@@ -98,7 +98,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def discard_output() -> bool:
-    """Whether standard output takes no more; Python would try at its end, with a traceback."""
+    """Whether standard output cannot be written; if so, avoid a traceback when Python exits."""
     try:
         sys.stdout.flush()
     except OSError:
@@ -108,16 +108,16 @@ def discard_output() -> bool:
 
 
 def complain(message: str, status: int = 1) -> int:
-    """Print an error in one line, and return the exit status."""
+    """Print an error in one line and return the exit status."""
     with suppress(OSError):
         print(f"derefl: {' '.join(message.splitlines())}", file=sys.stderr, flush=True)
     return status
 
 
 def prepare_streams() -> None:
-    """Give each command three streams, and an output that takes every character."""
+    """Open missing standard streams, and let the output accept every character."""
     for name, mode in (("stdin", os.O_RDONLY), ("stdout", os.O_RDONLY), ("stderr", os.O_WRONLY)):
-        if getattr(sys, name) is None:  # closed by the shell; writing to stdout stays an error
+        if getattr(sys, name) is None:  # closed by the shell; a write to stdout is still an error
             stream = os.fdopen(os.open(os.devnull, mode), "r" if name == "stdin" else "w")
             setattr(sys, name, stream)
     codecs.register_error("derefl", encoded)
@@ -127,7 +127,7 @@ def prepare_streams() -> None:
 
 
 def encoded(error: UnicodeError) -> tuple[str | bytes, int]:
-    """Bytes of a file name that is not valid UTF-8, or escapes of what the terminal cannot show."""
+    """The bytes of a file name that is not UTF-8, or escapes for other unprintable characters."""
     try:
         return codecs.lookup_error("surrogateescape")(error)
     except UnicodeError:

@@ -1,31 +1,31 @@
-"""The exceptions of derefl: catch :class:`DereflError` to catch them all.
+"""The exceptions of derefl; catch :class:`DereflError` to catch them all.
 
-Every message says what was got, what was expected and what to do next.
+Every message states the given value, the expected value and the next step.
 """
 
 
 class DereflError(Exception):
-    """Base of every error that derefl raises on purpose."""
+    """Base class of all errors that derefl raises on purpose."""
 
 
 class ModelNotFoundError(DereflError):
-    """No model of that name, file, folder or Hub repo: ``load_derefl("derefl-smal")``."""
+    """No model with this name, file, folder or Hub repo: ``load_derefl("derefl-smal")``."""
 
 
 class DownloadError(DereflError):
-    """The Hub could not be reached, refused, or broke off: ``load_derefl("org/private")``."""
+    """The download from the Hub failed or was refused: ``load_derefl("org/private")``."""
 
 
 class PublishError(DereflError):
-    """The Hub took a model not or not whole: ``derefl publish NAME --repo not-mine/net``."""
+    """The upload to the Hub failed: ``derefl publish NAME --repo not-mine/net``."""
 
 
 class ManifestError(DereflError):
-    """A ``weights_manifest.json`` that is damaged, or does not list what it should."""
+    """A ``weights_manifest.json`` that is damaged, or lacks an entry."""
 
 
 class CheckpointError(DereflError):
-    """A checkpoint that is damaged, of another format, or of another architecture."""
+    """A checkpoint that is damaged, or has another format or architecture."""
 
 
 class ImageError(DereflError):
@@ -33,7 +33,7 @@ class ImageError(DereflError):
 
 
 class PictureTooLargeError(ImageError):
-    """A picture of more pixels than allowed; ``megapixels`` is its size, rounded up."""
+    """A picture with more pixels than allowed; ``megapixels`` is its size, rounded up."""
 
     def __init__(self, message: str, megapixels: int) -> None:
         super().__init__(message)
@@ -41,27 +41,27 @@ class PictureTooLargeError(ImageError):
 
 
 class DataError(DereflError):
-    """A data folder that is missing or not laid out as said: ``derefl evaluate --data nowhere``."""
+    """A data folder is missing or has a wrong layout: ``derefl evaluate --data nowhere``."""
 
 
 class ConfigError(DereflError):
-    """A setting that does not exist or cannot be: ``derefl train reflection --set stpes=3``."""
+    """An unknown setting or an invalid value: ``derefl train reflection --set stpes=3``."""
 
 
 class HashIndexError(DereflError):
-    """Codes, ids or an index file that do not fit: ``HashIndex.load("notes.txt")``."""
+    """Invalid codes or ids, or an invalid index file: ``HashIndex.load("notes.txt")``."""
 
 
 class OutputError(DereflError):
-    """A file that cannot be written: full disk, no permission, name too long, not a file."""
+    """A file cannot be written: full disk, no permission, name too long, not a file."""
 
 
 class OutputExistsError(OutputError):
-    """An output that is there already, and nobody asked to overwrite it: add ``--overwrite``."""
+    """The output file exists already; add ``--overwrite`` to replace it."""
 
 
 class MissingExtraError(DereflError):
-    """A package that only some users need is not installed; the message has the pip command."""
+    """An optional package is not installed; the message contains the pip command."""
 
     def __init__(self, package: str, extra: str, purpose: str) -> None:
         super().__init__(

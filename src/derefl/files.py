@@ -1,4 +1,4 @@
-"""Writing files: each one is complete, or not there."""
+"""Write files atomically: a file is complete or does not exist."""
 
 import errno
 import io
@@ -16,7 +16,7 @@ from derefl.errors import OutputError, OutputExistsError
 class Output(io.BufferedWriter):
     """A buffered file that hides its descriptor.
 
-    Pillow writes straight to a descriptor, and does not notice when the disk takes only a part.
+    Pillow writes directly to a descriptor and does not notice a partial write to a full disk.
     """
 
     def fileno(self) -> int:
@@ -27,18 +27,18 @@ class Output(io.BufferedWriter):
 def atomic_file(path: str | Path) -> Iterator[BinaryIO]:
     """Yield a new binary file that replaces ``path`` once all its bytes are on the disk.
 
-    An error or Ctrl-C in the block leaves ``path`` unchanged and no other file. A file that is
-    replaced passes on its permissions; a link is replaced, not followed.
+    After an error or Ctrl-C in the block, ``path`` is unchanged and no temporary file remains. The
+    new file gets the permissions of the replaced file. A link is replaced, not followed.
 
     Args:
-        path: an ordinary file; missing folders are made.
+        path: a regular file; missing folders are created.
 
     Raises:
         OutputError: the file cannot be written, for example because the disk is full.
     """
     path = Path(path)
     check_output(path, overwrite=True)
-    temporary = path.parent / f".derefl-{secrets.token_hex(4)}"  # short: NAME may have 255 bytes
+    temporary = path.parent / f".derefl-{secrets.token_hex(4)}"  # a name has at most 255 bytes
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         old = path.lstat() if path.is_file() and not path.is_symlink() else None
@@ -50,9 +50,9 @@ def atomic_file(path: str | Path) -> Iterator[BinaryIO]:
                 file.flush()
                 os.fsync(raw.fileno())
             if old:
-                with suppress(OSError, AttributeError):  # no right to, or Windows
+                with suppress(OSError, AttributeError):  # no permission, or Windows
                     os.chown(temporary, old.st_uid, old.st_gid)
-                with suppress(OSError):  # not every file system has modes
+                with suppress(OSError):  # some file systems have no modes
                     temporary.chmod(mode)
             temporary.replace(path)
         finally:
@@ -62,18 +62,18 @@ def atomic_file(path: str | Path) -> Iterator[BinaryIO]:
 
 
 def write_file(path: str | Path, data: bytes) -> None:
-    """Write a file as :func:`atomic_file` does."""
+    """Write a file with :func:`atomic_file`."""
     with atomic_file(path) as file:
         file.write(data)
 
 
 def check_output(path: str | Path, overwrite: bool = False) -> None:
-    """Refuse a file that could not be written in the end; for use before the work starts.
+    """Raise an error if a file cannot be written; call this before the work starts.
 
     Raises:
-        OutputExistsError: the file is there and ``overwrite`` is off.
-        OutputError: ``path`` is a folder or a device, a name in it is too long, a folder of it is
-            a file, or there is no right to write.
+        OutputExistsError: the file exists and ``overwrite`` is off.
+        OutputError: ``path`` is a folder or a device, a name in ``path`` is too long, a parent is
+            not a folder, or the write permission is missing.
     """
     path = Path(path)
     try:

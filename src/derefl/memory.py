@@ -1,23 +1,23 @@
-"""What this process holds of the machine's memory, and whether it ran out."""
+"""Memory use of this process, and out-of-memory errors."""
 
 import sys
 
 EXHAUSTED = ("out of memory", "allocate memory", "not enough memory", "could not create a")
-"""What torch, its allocators and oneDNN say when memory has run out; the last is oneDNN's."""
+"""Out-of-memory messages of torch, its allocators and oneDNN; the last is oneDNN's."""
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory has run out; torch says so in words only."""
+    """Whether an error means out of memory; torch has a message for it, but no error class."""
     return isinstance(error, MemoryError) or (
         isinstance(error, RuntimeError) and any(words in str(error) for words in EXHAUSTED)
     )
 
 
 def peak_memory_mb() -> float | None:
-    """The most that this process has held so far, in units of 10⁶ bytes; None on Windows."""
+    """Peak memory of this process in MB (10⁶ bytes); None on Windows."""
     try:
         import resource
-    except ImportError:  # Windows has no such counter
+    except ImportError:  # Windows does not have this module
         return None
     unit = 1 if sys.platform == "darwin" else 1024  # bytes there, KiB elsewhere
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6

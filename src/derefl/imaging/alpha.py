@@ -1,4 +1,4 @@
-"""Transparency that hides nothing."""
+"""Remove an alpha channel that is fully opaque."""
 
 import numpy as np
 from PIL import Image
@@ -6,13 +6,13 @@ from PIL import Image
 from derefl.imaging.deep import DeepPicture, Picture
 
 PLAIN = {"RGBA": "RGB", "LA": "L", "PA": "RGB"}
-"""Modes by the mode with alpha."""
+"""Mode with alpha to mode without alpha."""
 
 
 def without_alpha(image: Picture) -> Picture:
     """A copy without transparency data if every pixel is opaque; else the picture itself.
 
-    The data is an alpha channel, a transparent colour, or the alpha of a palette.
+    Transparency data is an alpha channel, a transparent colour, or the alpha of a palette.
     """
     if not image.has_transparency_data or not is_opaque(image):
         return image
@@ -32,7 +32,7 @@ def without_alpha(image: Picture) -> Picture:
 
 
 def is_opaque(image: Picture) -> bool:
-    """Whether no pixel of a picture with transparency data is transparent."""
+    """Whether all pixels of a picture with transparency data are opaque."""
     if isinstance(image, DeepPicture) and "A" in image.mode:
         return bool(image.pixels[..., -1].min() == 65535)
     if isinstance(image, DeepPicture) or image.mode.startswith("I"):  # a transparent colour

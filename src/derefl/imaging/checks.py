@@ -1,4 +1,4 @@
-"""Errors for what is no picture: what was got, what is expected, and what to type instead."""
+"""Errors for invalid picture arguments."""
 
 import os
 from typing import Any
@@ -8,19 +8,19 @@ from torch import Tensor
 from derefl.errors import ImageError
 
 TOLERANCE = 0.05
-"""How far beyond [0, 1] a tensor's values may lie: what resizing and half precision make of it."""
+"""Allowed distance of tensor values from [0, 1], for errors of resizing and half precision."""
 
 
 def check_tensor(x: Tensor, smallest: int, pictures: str) -> None:
-    """Refuse a tensor that is no batch of pictures: float ``[b 3 h w]``, sRGB in [0, 1].
+    """Check that a tensor is a batch of pictures: float ``[b 3 h w]``, sRGB in [0, 1].
 
     Args:
         x: any tensor.
         smallest: least height and width in pixels.
-        pictures: the call that takes pictures of any size and kind.
+        pictures: the call for pictures of any size and kind, for the message.
 
     Raises:
-        ImageError: another type, shape or range, or NaN.
+        ImageError: wrong type, shape or range, or NaN.
     """
     if x.ndim != 4 or x.shape[1] != 3 or x.shape[0] == 0 or min(x.shape[2:]) < smallest:
         raise ImageError(
@@ -30,7 +30,7 @@ def check_tensor(x: Tensor, smallest: int, pictures: str) -> None:
     if not x.is_floating_point():
         raise ImageError(f"got a tensor of {x.dtype}, expected floats in [0, 1]; try x / 255")
     low, high = (value.item() for value in x.detach().aminmax())
-    if not (low >= -TOLERANCE and high <= 1 + TOLERANCE):  # so that NaN is refused
+    if not (low >= -TOLERANCE and high <= 1 + TOLERANCE):  # also true for NaN
         raise ImageError(
             f"got a tensor with values from {low:.4g} to {high:.4g}, expected sRGB in [0, 1] and "
             "no NaN; divide 8-bit values by 255, or clip: x.clamp(0, 1)"
@@ -38,12 +38,12 @@ def check_tensor(x: Tensor, smallest: int, pictures: str) -> None:
 
 
 def not_a_picture(got: Any, expected: str, tensors: str) -> ImageError:
-    """The error for something that is no picture.
+    """The error for an argument that is not a picture.
 
     Args:
-        got: anything.
-        expected: what is taken.
-        tensors: what to do with a tensor.
+        got: the argument.
+        expected: the accepted types, in words.
+        tensors: advice for a tensor.
     """
     if isinstance(got, Tensor):
         hint = tensors

@@ -1,4 +1,4 @@
-"""Pictures side by side, to look at."""
+"""Pictures side by side, for comparison."""
 
 from collections.abc import Mapping
 
@@ -10,28 +10,28 @@ from derefl.imaging.strips import STRIP, cut
 from derefl.imaging.tensors import colours, to_bytes
 
 PANEL = 1600
-"""Longest side of a panel in pixels; larger pictures are shown smaller."""
+"""Longest side of a panel in pixels; larger pictures are scaled down."""
 
 MARGIN, LABEL = 8, 16
 
 WIDE = 3
-"""Width over height from which panels stand one above the other instead of in a row."""
+"""Width / height from which panels are stacked vertically instead of in a row."""
 
 RGB_MODES = ("RGB", "RGBA", "P", "RGB;16", "RGBA;16")
-"""Modes whose ICC profile holds for RGB too."""
+"""Modes with an ICC profile that is valid for RGB."""
 
 
 def side_by_side(pictures: Mapping[str, Picture]) -> Image.Image:
     """Put pictures of any mode on white, each below its label; alpha is not shown.
 
-    They stand in a row, or one above the other if the first is very wide. The letters grow with
-    the first, so that they can be read when all of the sheet is on a screen.
+    The pictures form a row, or a column if the first picture is very wide. The font size depends on
+    the first picture, so that labels are readable when the sheet fills a screen.
 
     Args:
         pictures: label to picture, left to right or top to bottom.
 
     Returns:
-        An RGB picture, with the first one's ICC profile if that is for RGB too.
+        An RGB picture, with the first picture's ICC profile if the profile is for RGB.
     """
     panels = {label: panel(image) for label, image in pictures.items()}
     first = next(iter(panels.values()))
@@ -58,7 +58,7 @@ def side_by_side(pictures: Mapping[str, Picture]) -> Image.Image:
 
 
 def panel(image: Picture) -> Image.Image:
-    """The picture in 8-bit RGB, no side over :data:`PANEL`."""
+    """The picture in 8-bit RGB, no side longer than :data:`PANEL`."""
     step = max(1, STRIP // image.width)
     strips = [
         to_bytes(colours(cut(image, top, min(top + step, image.height))))

@@ -8,7 +8,7 @@ from derefl.imaging.compare import LABEL, MARGIN, panel
 from derefl.imaging.deep import Picture
 
 TILE = 240
-"""Side of the square in pixels that a picture is shrunk into."""
+"""Side in pixels of the square tile for a picture."""
 
 COLUMNS = 5
 TITLE = 22
@@ -19,8 +19,8 @@ def contact_sheet(tiles: Sequence[tuple[str, Image.Image | None]], title: str) -
     """Put pictures of any mode on white, in rows of five, each below its label.
 
     Args:
-        tiles: label and picture, in reading order; a picture that is None becomes a grey tile.
-        title: stands above all, cut off where the sheet ends.
+        tiles: label and picture, in reading order; None instead of a picture gives a grey tile.
+        title: text above all pictures, cropped at the right edge.
 
     Returns:
         An RGB picture.
@@ -39,7 +39,7 @@ def contact_sheet(tiles: Sequence[tuple[str, Image.Image | None]], title: str) -
 
 
 def tile(picture: Picture | None) -> Image.Image:
-    """The picture shrunk and centred in a white square, or a grey square."""
+    """The picture scaled down and centred in a white square, or a grey square for None."""
     if picture is None:
         return Image.new("RGB", (TILE, TILE), BLANK)
     small = panel(picture)

@@ -1,4 +1,4 @@
-"""Pictures of 16 bits a channel, for which PIL has no mode."""
+"""Pictures with several channels of 16 bits; PIL has no mode for them."""
 
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
@@ -10,23 +10,23 @@ from PIL import Image
 from derefl.errors import ImageError
 
 MODES = {2: "LA;16", 3: "RGB;16", 4: "RGBA;16"}
-"""Mode by number of channels, in the manner of PIL's ``I;16``."""
+"""Number of channels to mode; the names are like PIL's ``I;16``."""
 
 
 @dataclass(frozen=True, eq=False)
 class DeepPicture:
-    """A colour picture, or a grey one with alpha, of 16 bits a channel.
+    """A picture with 16 bits per channel: RGB, RGBA, or grey with alpha.
 
-    It stands where a PIL picture would, as far as derefl goes: it is opened, dereflected and saved
-    like one. Grey of 16 bits without alpha is PIL's own mode ``I;16``.
+    derefl opens, processes and saves a DeepPicture like a PIL picture. 16-bit grey without alpha is
+    PIL's mode ``I;16``.
 
     Attributes:
-        pixels: uint16 ``[h w c]``; grey and alpha, RGB, or RGBA (alpha not multiplied in).
-        info: what it carries, under PIL's names: ``icc_profile``, ``exif``, ``xmp``, ``dpi``, …;
-            ``transparency`` is a colour of 16 bits.
+        pixels: uint16 ``[h w c]``; grey and alpha, RGB, or RGBA (alpha not premultiplied).
+        info: metadata under PIL's names: ``icc_profile``, ``exif``, ``xmp``, ``dpi``, …;
+            ``transparency`` is a 16-bit colour.
 
     Raises:
-        ImageError: pixels of another type or shape.
+        ImageError: pixels with another type or shape.
     """
 
     pixels: NDArray[np.uint16]
@@ -64,11 +64,11 @@ class DeepPicture:
 
     @property
     def has_transparency_data(self) -> bool:
-        """Whether there is an alpha channel, or a colour that stands for transparent."""
+        """Whether there is an alpha channel or a transparent colour."""
         return self.pixels.shape[2] != 3 or "transparency" in self.info
 
     def convert(self, mode: str) -> Image.Image:
-        """The picture in 8 bits, as PIL converts pictures; a transparent colour becomes alpha."""
+        """Convert to an 8-bit PIL picture; a transparent colour becomes alpha."""
         eight = ((self.pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)
         info = dict(self.info)
         if (key := info.pop("transparency", None)) is not None:

@@ -1,8 +1,7 @@
-"""16 bits a channel from and to PNG and TIFF.
+"""Read and write PNG and TIFF with 16 bits per channel.
 
-Pillow decodes such files, but hands out the upper byte of each value only. Told that the bytes are
-in the other order it hands out the lower one: so a file is decoded twice, with Pillow's care for
-every compression and all damage, and without a further library (our choice).
+Pillow decodes these files, but returns only the upper byte of each value. With the opposite byte
+order, Pillow returns the lower byte. So derefl decodes a file twice and needs no other library.
 """
 
 import io
@@ -27,14 +26,14 @@ OTHER = {"B": "L", "L": "B"}
 NATIVE = {"little": "L", "big": "B"}[sys.byteorder]
 
 COLOUR_TYPE = {2: 4, 3: 2, 4: 6}
-"""PNG's number for a picture of so many channels."""
+"""Number of channels to PNG's colour type."""
 
 SUB, ROWS = 1, 64
-"""PNG's filter that stores the difference to the pixel on the left; rows packed at a time."""
+"""PNG's filter type for differences to the left pixel, and rows compressed at a time."""
 
 
 def raw_mode(image: ImageFile) -> str:
-    """How an undecoded picture is stored, in Pillow's words, for example ``RGB;16B``."""
+    """Pillow's raw mode of a picture that is not decoded yet, for example ``RGB;16B``."""
     if not image.tile:
         return ""
     args = image.tile[0][3]
@@ -43,21 +42,21 @@ def raw_mode(image: ImageFile) -> str:
 
 
 def is_deep(image: ImageFile) -> bool:
-    """Whether Pillow would make 8 bits of 16."""
+    """Whether Pillow would reduce 16 bits to 8."""
     bits = getattr(image, "tag_v2", {}).get(ExifTags.Base.BitsPerSample, (8,))
     deep = ";16" in raw_mode(image) or max(bits) > 8
-    # A BMP's ";16" are 16 bits a pixel.
+    # In a BMP, ";16" means 16 bits per pixel.
     return deep and image.format in ("PNG", "TIFF") and not image.mode.startswith(("I", "F"))
 
 
 def read_deep(image: ImageFile, again: ImageFile) -> DeepPicture:
-    """Decode a picture that :func:`is_deep`.
+    """Decode a picture for which :func:`is_deep` is true.
 
     Args:
-        image, again: the same file, opened twice and not decoded; both are used up.
+        image, again: the same file, opened twice and not decoded; do not use them afterwards.
 
     Raises:
-        ImageError: damaged, cut short, or stored in a way that is not known.
+        ImageError: the file is damaged, truncated, or stored in an unknown way.
     """
     name = os.fsdecode(image.filename)
     kind, _, order = raw_mode(image).partition(";16")
@@ -68,7 +67,7 @@ def read_deep(image: ImageFile, again: ImageFile) -> DeepPicture:
             f"{name} has 16 bits a channel stored {what}, which Pillow {__version__} reads as 8; "
             "convert it to an RGB PNG of 16 bits"
         )
-    if kind == "LA":  # four bytes a pixel, as RGBA of 8 bits has
+    if kind == "LA":  # four bytes per pixel, like 8-bit RGBA
         pixels: NDArray[np.uint16] = decoded(image, "RGBA").view(">u2").astype(np.uint16)
     else:
         stored, order = kind.replace("a", "A"), NATIVE if order == "N" else order
@@ -85,7 +84,7 @@ def read_deep(image: ImageFile, again: ImageFile) -> DeepPicture:
 
 
 def pillow_tells() -> bool:
-    """Whether this Pillow takes one byte of two, and not, say, the nearest 8-bit value."""
+    """Whether this version of Pillow returns one of the two bytes, not the nearest 8-bit value."""
     return all(
         Image.frombytes("RGB", (1, 1), bytes(range(6)), "raw", raw).tobytes() == bytes(expected)
         for raw, expected in (("RGB;16B", (0, 2, 4)), ("RGB;16L", (1, 3, 5)))
@@ -93,31 +92,31 @@ def pillow_tells() -> bool:
 
 
 def decoded(image: ImageFile, raw: str) -> NDArray[np.uint8]:
-    """The pixels, read as if they were stored in the way ``raw``, turned as the TIFF says."""
+    """The pixels, decoded with the raw mode ``raw`` and turned as the TIFF's orientation says."""
     image.tile = [retold(tile, raw) for tile in image.tile]
     return np.asarray(loaded(image))
 
 
 def retold(tile: Any, raw: str) -> Any:
-    """An entry of ``image.tile`` with another raw mode; a tuple, from Pillow 11 on a named one."""
+    """An entry of ``image.tile`` with another raw mode; from Pillow 11 on, a named tuple."""
     args = raw if isinstance(tile[3], str) else (raw, *tile[3][1:])
     return tile._replace(args=args) if hasattr(tile, "_replace") else (*tile[:3], args)
 
 
 def divided(pixels: NDArray[np.uint16]) -> NDArray[np.uint16]:
-    """RGBA whose colours were multiplied by alpha, without that."""
+    """Premultiplied RGBA to RGBA."""
     alpha = pixels[..., 3:].astype(np.uint64)
     colours = (pixels[..., :3] * np.uint64(65535) + alpha // 2) // np.maximum(alpha, 1)
     return np.concatenate([np.minimum(colours, 65535), alpha], axis=2).astype(np.uint16)
 
 
 def write_png(picture: DeepPicture, file: BinaryIO, options: dict[str, Any]) -> None:
-    """Write a PNG; Pillow writes one of a single pixel, and size and pixels are exchanged.
+    """Write a PNG: Pillow writes a PNG of one pixel, then size and pixels are replaced.
 
     Args:
-        picture: any.
+        picture: any DeepPicture.
         file: open for writing.
-        options: what ``Image.save`` would be given: profile, EXIF and so on.
+        options: options of ``Image.save``: profile, EXIF and others.
     """
     buffer = io.BytesIO()
     key = {k: v for k, v in picture.info.items() if k == "transparency"}
@@ -155,7 +154,7 @@ def write_tiff(picture: DeepPicture, file: BinaryIO, options: dict[str, Any]) ->
     Args:
         picture: RGB or RGBA.
         file: open for writing.
-        options: ``exif``, ``icc_profile`` and ``dpi``, as ``Image.save`` would be given.
+        options: the options ``exif``, ``icc_profile`` and ``dpi`` of ``Image.save``.
     """
     channels = picture.pixels.shape[2]
     tags = TiffImagePlugin.ImageFileDirectory_v2(prefix=b"II")

@@ -1,4 +1,4 @@
-"""Pictures from and to files, with what they carry: ICC profile, EXIF, XMP, resolution."""
+"""Read and write picture files with their metadata: ICC profile, EXIF, XMP, resolution."""
 
 import io
 import struct
@@ -29,7 +29,7 @@ from derefl.imaging.opening import (
 from derefl.imaging.xmp import SEGMENT
 
 CORNER = 16
-"""Pixels of a side of what :func:`check_picture` writes."""
+"""Side in pixels of the part that :func:`check_picture` writes."""
 
 
 def open_picture(
@@ -38,25 +38,25 @@ def open_picture(
     *,
     first_frame: bool = False,
 ) -> Picture:
-    """Read a picture, decoded and :func:`~derefl.imaging.metadata.upright`.
+    """Read and decode a picture, and turn it :func:`~derefl.imaging.metadata.upright`.
 
-    JPEG, PNG, WebP, TIFF, AVIF, HEIF (with the extra ``heic``), GIF and BMP; by what is in the
-    file, whatever its name. docs/pictures.md says what becomes of each kind.
+    Formats: JPEG, PNG, WebP, TIFF, AVIF, HEIF (with the extra ``heic``), GIF and BMP. The content
+    of the file decides, not its name. docs/pictures.md has details for each format.
 
     Args:
-        path: an ordinary file.
-        max_megapixels: larger pictures are refused before they are decoded.
-        first_frame: take the first picture of an animation or of a TIFF of several pages, which
-            is refused otherwise.
+        path: a regular file.
+        max_megapixels: larger pictures are refused before decoding.
+        first_frame: read the first picture of an animation or of a TIFF with several pages. By
+            default these files are refused.
 
     Returns:
-        A PIL picture, or a :class:`~derefl.imaging.deep.DeepPicture` if it has 16 bits a channel
-        and several channels.
+        A PIL picture, or a :class:`~derefl.imaging.deep.DeepPicture` for several channels of 16
+        bits.
 
     Raises:
-        ImageError: no such file, a folder, not a picture, damaged, cut short, too large, or
+        ImageError: no such file, a folder, not a picture, damaged, truncated, too large, or
             several pictures.
-        MissingExtraError: HEIF, and the package that reads it is not installed.
+        MissingExtraError: the package for HEIF is not installed.
     """
     path = Path(path)
     with open_file(path) as file:
@@ -78,7 +78,7 @@ def open_picture(
             raise
         except MemoryError as error:
             raise ImageError(f"{path} needs more memory than there is to be opened") from error
-        except Exception as error:  # a parser raises whatever it trips over
+        except Exception as error:  # a parser may raise any exception
             raise damaged(path, error) from error
 
 
@@ -91,29 +91,28 @@ def save_picture(
 ) -> list[str]:
     """Write a picture with its ICC profile, EXIF, XMP and resolution, which ``Image.save`` drops.
 
-    The suffix tells the format. PNG and TIFF (uncompressed) are lossless; WebP is if the picture
-    comes from a lossless WebP. Alpha is left out where a format has none and all pixels are
-    opaque. The file is complete on the disk before it gets its name; after an error there is
-    nothing new, and a file that was there is unchanged.
+    The suffix selects the format. PNG and TIFF (uncompressed) are lossless. WebP is lossless if the
+    input was a lossless WebP. A fully opaque alpha channel is dropped if the format has no alpha.
+    The file is written atomically: after an error, an existing file is unchanged.
 
     Args:
         image: a PIL picture or a :class:`~derefl.imaging.deep.DeepPicture`, for example from
             :meth:`~derefl.reflection.pipeline.ReflectionRemover.dereflect`.
         path: ``.jpg``, ``.png``, ``.tif``, ``.webp``, ``.avif`` or ``.heic``; missing folders are
-            made.
-        overwrite: replace a file that is there; its permissions are kept.
-        quality: 1 to 100, of the formats that lose something; None is 95 for JPEG (without chroma
-            subsampling) and WebP, 90 for AVIF and HEIF.
+            created.
+        overwrite: replace an existing file and keep its permissions.
+        quality: 1 to 100, for lossy formats; None means 95 for JPEG (without chroma subsampling)
+            and WebP, and 90 for AVIF and HEIF.
 
     Returns:
-        What the file of the picture had and the new file has not: for example ``IPTC``, which WebP
-        cannot hold, or the video of a motion photo.
+        The parts of the input file that are lost: for example ``IPTC``, which WebP cannot store,
+        or the video of a motion photo.
 
     Raises:
-        OutputExistsError: the file is there and ``overwrite`` is off.
-        ImageError: an unknown suffix, or a format that cannot hold this picture.
+        OutputExistsError: the file exists and ``overwrite`` is off.
+        ImageError: an unknown suffix, or a format that cannot store this picture.
         OutputError: the file cannot be written, for example because the disk is full.
-        MissingExtraError: HEIF, and the package that writes it is not installed.
+        MissingExtraError: the package for HEIF is not installed.
     """
     path = Path(path)
     check_output(path, overwrite)
@@ -122,7 +121,7 @@ def save_picture(
             f"got a {type(image).__name__}, expected a picture; an array of 8 bits is one as "
             "Image.fromarray(array)"
         )
-    if isinstance(image, ImageFile):  # straight from Image.open
+    if isinstance(image, ImageFile):  # from Image.open
         image = upright(image)
     form = format_for(image, path)
     with atomic_file(path) as file:
@@ -131,9 +130,9 @@ def save_picture(
 
 
 def check_picture(image: Picture, path: str | Path) -> None:
-    """Refuse a picture that could not be saved in the end; for use before the work starts.
+    """Raise an error if a picture cannot be saved; call this before the work starts.
 
-    A corner of the picture is written into memory, with all that the picture carries.
+    A corner of the picture is written to memory, with all metadata.
 
     Raises:
         ImageError, MissingExtraError: as :func:`save_picture`.
@@ -154,8 +153,8 @@ def write(
     """Write the bytes of a picture; ``path`` is for messages.
 
     Raises:
-        ImageError: the encoder refuses the picture or what the picture carries.
-        OSError: of the file.
+        ImageError: the encoder refuses the picture or its metadata.
+        OSError: the file cannot be written.
     """
     if not holds(form, image):
         image = without_alpha(image)
@@ -175,25 +174,25 @@ def write(
         else:
             image.save(file, format=form.name, **options)
     except (OSError, ValueError, RuntimeError, struct.error) as error:  # struct: a TIFF over 4 GB
-        if isinstance(error, OSError) and error.errno:  # of the file, not of an encoder
+        if isinstance(error, OSError) and error.errno:  # from the file, not from an encoder
             raise
         raise ImageError(f"{path} cannot be written: {error}") from error
 
 
 def carried(image: Picture, form: Format) -> dict[str, Any]:
-    """Options for ``Image.save``, which drops these unless it is told each of them.
+    """Metadata as options for ``Image.save``, which drops all metadata by default.
 
-    Pillow before 11 reads and writes XMP in some formats only.
+    Pillow before 11 reads and writes XMP only in some formats.
     """
     info: dict[Any, Any] = image.info
     options = {key: info[key] for key in ("icc_profile", "exif", "dpi") if info.get(key)}
     if form is TIFF:
-        # Its EXIF tags are the file's own: only those that do not describe another file's layout.
+        # A TIFF's EXIF tags are the file's tags: keep only tags that do not describe a file layout.
         options["exif"] = tiff_block(options.get("exif", b""), info)
     elif form is PNG:
         options["pnginfo"] = png_chunks(info)
     elif form is JPEG:
-        options |= {"xmp": b"", "extra": jpeg_segments(info)}  # Pillow's own are one segment each
+        options |= {"xmp": b"", "extra": jpeg_segments(info)}  # Pillow writes only one segment each
         if len(options.get("exif", b"")) > SEGMENT:
             del options["exif"]
     elif xmp := xmp_of(info):
@@ -204,7 +203,7 @@ def carried(image: Picture, form: Format) -> dict[str, Any]:
 
 
 def png_chunks(info: dict[Any, Any]) -> PngImagePlugin.PngInfo:
-    """The chunks of a PNG with texts, XMP, and the colours that the PNG says without a profile."""
+    """The PNG chunks for texts, XMP, and the colour space without an ICC profile."""
     chunks = PngImagePlugin.PngInfo()
     for name, key in ((b"gAMA", "gamma"), (b"cHRM", "chromaticity")):
         if key in info:

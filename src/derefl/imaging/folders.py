@@ -1,4 +1,4 @@
-"""The pictures among what a user names on the command line."""
+"""Find pictures in the files, folders and patterns of a command line."""
 
 import os
 import re
@@ -20,22 +20,21 @@ def find_pictures(
     unreadable: Callable[[OSError], object] | None = None,
     passed_over: Callable[[Path], object] | None = None,
 ) -> Iterator[tuple[Path, Path]]:
-    """Every picture, and its path relative to the input that it was found in.
+    """Yield each picture, and its path relative to its input.
 
-    A folder is searched with its subfolders, and so is every folder that a pattern matches; what
-    is hidden, files and folders, is passed over. Paths are relative to the folder, or to the part
-    of a pattern before its first wildcard.
+    Folders are searched with their subfolders, and so are folders that match a pattern. Hidden
+    files and folders are skipped. Paths are relative to the folder, or to the part of a pattern
+    before its first wildcard.
 
     Args:
-        inputs: files, taken whatever their name; folders, where the suffix decides; and patterns
-            with ``*``, ``?``, ``[…]`` and ``**``, where a suffix that the pattern spells out
-            counts too. What is there under a pattern's own name is taken for that.
-        leave_out: a folder whose pictures do not count where it lies in an input, because an
-            earlier run wrote them.
-        follow_links: also search folders that are links. One that was searched already, or that
-            holds the input, is not searched again, so that loops end.
-        unreadable: told why a folder in an input cannot be searched; None: it is passed over.
-        passed_over: told each file that is not a picture by its suffix; hidden files do not count.
+        inputs: files with any name; folders, in which the suffix decides; and patterns with ``*``,
+            ``?``, ``[…]`` and ``**``, in which a literal suffix of the pattern counts as a picture
+            suffix. An existing file with the name of a pattern has priority.
+        leave_out: a folder to skip inside the inputs, because it has the output of an earlier run.
+        follow_links: also search links to folders. A folder is searched only once, so loops end.
+        unreadable: called with the error of a folder that cannot be searched; None skips the
+            folder silently.
+        passed_over: called with each file without a picture suffix, except hidden files.
 
     Raises:
         ImageError: an input does not exist, cannot be read, or has no pictures.
@@ -52,7 +51,7 @@ def find_pictures(
         files = [
             path
             for path in sorted(search(base, pattern, follow_links, unreadable))
-            if os.path.isfile(path)  # noqa: PTH113 (Path's raises without the right to look)
+            if os.path.isfile(path)  # noqa: PTH113 (Path.is_file may raise PermissionError)
             and not is_hidden(path.relative_to(base))
             and (earlier is None or not real_path(path.parent).is_relative_to(earlier))
         ]
@@ -67,7 +66,7 @@ def find_pictures(
 
 
 def kinds(paths: Iterable[Path]) -> dict[str, int]:
-    """How many files are raw files, videos, or of another suffix; the most frequent kind first."""
+    """Number of raw files, videos, and files of each other suffix; most frequent kind first."""
     suffixes = (path.suffix.lower() or "without suffix" for path in paths)
     named = (
         "raw" if s in RAW_SUFFIXES else "video" if s in VIDEO_SUFFIXES else s for s in suffixes
@@ -76,7 +75,7 @@ def kinds(paths: Iterable[Path]) -> dict[str, int]:
 
 
 def passed_over_note(paths: Iterable[Path]) -> str:
-    """``"; 3 passed over (2 raw, 1 .txt)"``; empty without such files."""
+    """``"; 3 passed over (2 raw, 1 .txt)"``; empty without paths."""
     counts = kinds(paths)
     text = ", ".join(f"{count} {kind}" for kind, count in counts.items())
     return f"; {sum(counts.values())} passed over ({text})" if counts else ""
@@ -93,10 +92,10 @@ def nothing_found(entry: Path, base: Path, others: list[Path]) -> ImageError:
 
 
 def split_pattern(entry: Path) -> tuple[Path, str]:
-    """The folder that a pattern starts from, and the rest; an entry that is there has no rest.
+    """The base folder of a pattern, and the rest; an existing path has no rest.
 
     Raises:
-        ImageError: it is not there and is no pattern, or may not be looked at.
+        ImageError: the entry does not exist and is not a pattern, or access is denied.
     """
     try:
         entry.stat()
@@ -114,7 +113,7 @@ def split_pattern(entry: Path) -> tuple[Path, str]:
 
 
 def require_file(path: Path) -> Path:
-    """The path, if reading it ends: a device or a named pipe may never do so."""
+    """The path, if it is a regular file; a read from a device or a pipe may never end."""
     if not path.is_file():
         raise ImageError(
             f"{path} is a device or a pipe, expected a file or a folder; copy it to a file first"
@@ -125,10 +124,10 @@ def require_file(path: Path) -> Path:
 def search(
     base: Path, pattern: str, follow_links: bool, unreadable: Callable[[OSError], object] | None
 ) -> set[Path]:
-    """Every file in a folder, or every file that matches a pattern or lies in a folder that does.
+    """All files in a folder; with a pattern, all matching files and all files in matching folders.
 
     Raises:
-        ImageError: the pattern is not well formed.
+        ImageError: the pattern is invalid.
     """
     if not pattern:
         return set(walk(base, follow_links, unreadable))
@@ -144,7 +143,7 @@ def search(
 def walk(
     top: Path, follow_links: bool, unreadable: Callable[[OSError], object] | None
 ) -> Iterator[Path]:
-    """Every file below a folder that is not in a hidden one, real folders before linked ones."""
+    """All files below a folder, without hidden folders; real folders come before links."""
     start = real_path(top)
     seen: set[Path] = set()
     waiting = deque([top])
@@ -163,10 +162,10 @@ def walk(
 
 
 def is_hidden(path: Path) -> bool:
-    """Whether the file or a folder on the way to it is hidden."""
+    """Whether the file or a parent folder is hidden."""
     return any(part.startswith(".") for part in path.parts)
 
 
 def real_path(path: Path) -> Path:
-    """The path without links and dots; unlike ``Path.resolve``, never an error for a loop."""
+    """The path without links and dots; unlike ``Path.resolve``, without an error for a loop."""
     return Path(os.path.realpath(path))

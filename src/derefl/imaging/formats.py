@@ -1,4 +1,4 @@
-"""The file formats that derefl writes, and what each of them holds."""
+"""The file formats that derefl writes, and their features."""
 
 from dataclasses import dataclass, field
 from importlib.util import find_spec
@@ -14,15 +14,15 @@ from derefl.imaging.deep import Picture
 
 @dataclass(frozen=True)
 class Format:
-    """What a file format holds, and how it is written.
+    """The features of a file format, and its options for writing.
 
     Attributes:
-        name: Pillow's name of it.
-        modes: modes it holds without loss of depth or channels.
-        transparent: those of them that it holds with transparency, alpha exact.
-        stand_ins: modes written as another that holds the same colours.
-        options: what ``Image.save`` is given.
-        side: the most pixels of a side.
+        name: Pillow's name of the format.
+        modes: modes without loss of depth or channels.
+        transparent: modes with exact transparency.
+        stand_ins: modes that are written as another mode with the same colours.
+        options: options for ``Image.save``.
+        side: largest side in pixels.
     """
 
     name: str
@@ -41,7 +41,7 @@ JPEG = Format(
     transparent=frozenset(),
     stand_ins={"1": "L", "P": "RGB"},
     options={"quality": 95, "subsampling": 0},
-    side=65_500,  # of libjpeg
+    side=65_500,  # limit of libjpeg
 )
 PNG = Format(
     "PNG",
@@ -62,7 +62,7 @@ TIFF = Format(
     modes=frozenset({"1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "I", "I;16", "I;16B"})
     | {"RGB;16", "RGBA;16"},
     transparent=frozenset({"LA", "RGBA", "RGBA;16"}),
-    options={"compression": "raw"},  # libtiff, which compresses, cannot write the EXIF block
+    options={"compression": "raw"},  # compression needs libtiff, which cannot write the EXIF block
 )
 AVIF = Format(
     "AVIF",
@@ -70,14 +70,14 @@ AVIF = Format(
     transparent=frozenset(),  # its alpha is lossy
     stand_ins={"1": "RGB", "L": "RGB", "P": "RGB"},
     options={"quality": 90, "subsampling": "4:4:4"},
-    side=32_768,  # libavif writes larger ones, and does not read them
+    side=32_768,  # libavif writes larger pictures, but cannot read them
 )
 HEIF = Format(
     "HEIF",
     modes=AVIF.modes,
     transparent=frozenset(),
     stand_ins=AVIF.stand_ins,
-    options={"quality": 90, "subsampling": "4:2:0"},  # phones cannot show finer ones
+    options={"quality": 90, "subsampling": "4:2:0"},  # phones cannot show 4:4:4
     side=AVIF.side,
 )
 
@@ -94,7 +94,7 @@ FORMATS = {
     ".heic": HEIF,
     ".heif": HEIF,
 }
-"""By suffix, in lower case."""
+"""Suffix in lower case to format."""
 
 # fmt: off
 RAW_SUFFIXES = frozenset({
@@ -103,7 +103,7 @@ RAW_SUFFIXES = frozenset({
     ".sr2", ".srf", ".srw", ".x3f",
 })
 # fmt: on
-"""Suffixes of the cameras' raw files, in lower case. derefl reads none of them."""
+"""Suffixes of camera raw files, in lower case. derefl does not read raw files."""
 
 VIDEO_SUFFIXES = frozenset(
     [".avi", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".webm", ".wmv"]
@@ -112,18 +112,19 @@ VIDEO_SUFFIXES = frozenset(
 
 
 def is_picture_name(path: Path) -> bool:
-    """Whether the name ends like a format that derefl writes."""
+    """Whether the suffix belongs to a format that derefl writes."""
     return path.suffix.lower() in FORMATS
 
 
 def format_for(image: Picture, path: Path) -> Format:
-    """The format that the suffix names, if it holds such a picture and can be written here.
+    """The format for the suffix, after a check that the format can store the picture.
 
     Alpha counts only if a pixel is not opaque.
 
     Raises:
-        ImageError: it does not, or there is no such suffix; the message names one that does.
-        MissingExtraError: the format is HEIF, and the package for it is not installed.
+        ImageError: unknown suffix, or the format cannot store the picture; the message suggests
+            another format.
+        MissingExtraError: the package for HEIF is not installed.
     """
     form = FORMATS.get(path.suffix.lower())
     if form is None:
@@ -157,13 +158,13 @@ def format_for(image: Picture, path: Path) -> Format:
 
 
 def holds(form: Format, image: Picture) -> bool:
-    """Whether nothing of the picture's size, colours, depth and alpha is lost in this format."""
+    """Whether the format keeps the picture's size, colours, depth and alpha."""
     modes = form.transparent if image.has_transparency_data else form.modes
     return image.mode in modes and max(image.size) <= form.side
 
 
 def unsupported(mode: str) -> ImageError:
-    """The error for a picture of a mode that derefl does not read."""
+    """The error for a picture with an unsupported mode."""
     return ImageError(
         f"mode {mode} is not supported, expected grey, RGB, CMYK or palette colours of 8 or 16 "
         "bits; convert the picture to an RGB PNG or TIFF first"
@@ -171,10 +172,10 @@ def unsupported(mode: str) -> ImageError:
 
 
 def need_heif(path: Path) -> None:
-    """Make sure that HEIF can be read and written.
+    """Check that HEIF can be read and written.
 
     Raises:
-        MissingExtraError: it cannot.
+        MissingExtraError: the package for HEIF is not installed.
     """
     if find_spec("pillow_heif") is None:
         raise MissingExtraError("pillow-heif", "heic", f"{path}: HEIF")

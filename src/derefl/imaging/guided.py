@@ -1,7 +1,7 @@
-"""The guided filter (He, Sun and Tang): carries a change found in a small picture to a large one.
+"""The guided filter (He, Sun and Tang): transfers a change from a small picture to a large picture.
 
-In a small window the change D is taken as linear in the picture I: D ≈ gain·I + offset. Gain and
-offset vary slowly, so they can be enlarged, and the large picture I gives D its edges.
+In a small window, the change D is modelled as linear in the picture I: D ≈ gain·I + offset. Gain
+and offset vary slowly, so they can be enlarged. The large picture I gives D its edges.
 """
 
 import torch.nn.functional as F
@@ -16,13 +16,13 @@ def gain_and_offset(
     Args:
         guide: I, float ``[b c h w]`` in [0, 1].
         change: D, the same shape, signed.
-        radius: of the window; it has 2·radius + 1 pixels a side.
-        eps: variance of I below which the gain fades to 0, and D is taken as it is.
+        radius: radius of the window, whose side is 2·radius + 1 pixels.
+        eps: variance of I below which the gain falls to 0; D then does not depend on I.
 
     Returns:
-        Both ``[b c h w]``. Here ``gain · guide + offset`` is ``change`` exactly: only what the
-        large picture has beyond the small one is left to the gain (our choice; the original
-        smooths the offset too).
+        Gain and offset, each ``[b c h w]``. Here ``gain · guide + offset`` is exactly ``change``;
+        the gain affects only details that the small picture lacks (our choice; the original also
+        smooths the offset).
     """
     mean = box_mean(guide, radius)
     variance = box_mean(guide * guide, radius) - mean * mean
@@ -32,7 +32,7 @@ def gain_and_offset(
 
 
 def box_mean(x: Tensor, radius: int) -> Tensor:
-    """Mean over 2·radius + 1 pixels a side, fewer at the border: ``[b c h w]`` in and out."""
+    """Mean over windows with side 2·radius + 1, cropped at the border: ``[b c h w]`` in and out."""
     k = 2 * radius + 1
     x = F.avg_pool2d(x, (1, k), 1, (0, radius), count_include_pad=False)
     return F.avg_pool2d(x, (k, 1), 1, (radius, 0), count_include_pad=False)

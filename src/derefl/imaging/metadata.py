@@ -1,4 +1,4 @@
-"""What a picture carries besides its pixels: orientation, EXIF and XMP, kept true to the pixels."""
+"""Metadata of pictures: orientation, EXIF and XMP, kept consistent with the pixels."""
 
 import re
 import struct
@@ -28,32 +28,32 @@ EXIF_IFD, GPS_IFD, XMP = 0x8769, 0x8825, 0x02BC
 
 WIDTH, HEIGHT, PIXEL_WIDTH, PIXEL_HEIGHT = 0x0100, 0x0101, 0xA002, 0xA003
 HDR = (16, 18)
-"""Transfer characteristics of the colour spaces PQ and HLG, as HEIC numbers them."""
+"""HEIC's numbers for the transfer characteristics of PQ and HLG."""
 
 PLACES = (0x9214, 0xA214)
-"""EXIF tags with the place of the subject in the picture that is not turned."""
+"""EXIF tags with the position of the subject before rotation."""
 
 THUMBNAIL, THUMBNAIL_LENGTH = 0x0201, 0x0202
 SHORT, LONG = 3, 4
-"""Types of the numbers in EXIF."""
+"""Number types in EXIF."""
 
 SAMPLES, IPTC, PHOTOSHOP = 0x0115, 0x83BB, 0x8649
 IPTC_RESOURCE = 0x0404
 
 STALE_RESOURCES = (0x03ED, 0x0409, 0x040C, 0x040F, 0x0422, 0x0423, 0x0424)
-"""Parts of Photoshop's data with a small copy of the old picture, or that the file has elsewhere:
-resolution, profile, EXIF, XMP."""
+"""Parts of Photoshop's data that contain a small copy of the input, or that the file stores
+elsewhere: resolution, profile, EXIF, XMP."""
 
 DESCRIPTIVE = (
     *(0x010D, 0x010E, 0x010F, 0x0110, 0x011D, 0x0131, 0x0132, 0x013B, 0x013C, 0x4746, 0x4749),
     *(0x8298, EXIF_IFD, GPS_IFD, 0x9C9B, 0x9C9C, 0x9C9D, 0x9C9E, 0x9C9F),
 )
-"""Tags that say something about the photo: names, description, make, model, software, date,
-artist, computer, rating, copyright, the EXIF and GPS blocks, and Windows' title, comment, author,
-keywords and subject. The other tags of a TIFF say how *that file* is stored."""
+"""Tags that describe the photo: names, description, make, model, software, date, artist, computer,
+rating, copyright, the EXIF and GPS blocks, and Windows' title, comment, author, keywords and
+subject. The other tags of a TIFF describe the layout of the file."""
 
 NOT_TEXT = re.compile("XML:com.adobe.xmp|Raw profile type (exif|APP1|icc)|xmp|compression")
-"""Texts in ``info`` that are not text chunks of a PNG, or that become EXIF, XMP or a profile."""
+"""Texts in ``info`` that are not text chunks of a PNG, or that contain EXIF, XMP or a profile."""
 
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -66,7 +66,7 @@ TURNS = {
 }
 
 UNREADABLE = (SyntaxError, ValueError, TypeError, KeyError, AttributeError, struct.error, OSError)
-"""What Pillow, or the parser below, raises on EXIF that is not well formed."""
+"""Errors of Pillow and of the parser below for invalid EXIF."""
 
 
 @overload
@@ -76,19 +76,18 @@ def upright(image: DeepPicture) -> DeepPicture: ...
 
 
 def upright(image: Picture) -> Picture:
-    """Decode a picture and turn its pixels the way it is meant to be seen.
+    """Decode a picture and rotate or mirror its pixels to match the EXIF orientation.
 
     Args:
-        image: a picture, decoded or not; it is not changed. Of several frames, the current.
+        image: a picture, decoded or not; the picture is not changed. Only the current frame counts.
 
     Returns:
-        A copy with the same ``info``, corrected: EXIF and XMP have the orientation 1, the width
-        and height of the copy, no thumbnail of the old picture, and nothing about a video or
-        another part of the old file. ``info["left_out"]`` names the parts that the old file had
-        and the copy has not.
+        A copy with corrected ``info``: EXIF and XMP have the orientation 1, the width and height of
+        the copy, no thumbnail, and no reference to a video or another part of the file.
+        ``info["left_out"]`` lists the parts of the file that the copy does not have.
 
     Raises:
-        ImageError: the file behind the picture is damaged or cut short, or it has no pixels.
+        ImageError: the file is damaged or truncated, or the picture has no pixels.
     """
     if isinstance(image, DeepPicture):
         carrier = Image.new("L", (1, 1))
@@ -108,20 +107,20 @@ def loaded(image: Image.Image) -> Image.Image:
     """The same picture, decoded.
 
     Raises:
-        ImageError: the file behind it is damaged or cut short.
+        ImageError: the file is damaged or truncated.
     """
     try:
         with quiet() if warns(image) else nullcontext():
             image.load()
     except MemoryError:
         raise
-    except Exception as error:  # a decoder raises whatever it trips over
+    except Exception as error:  # a decoder may raise any exception
         raise damaged(getattr(image, "filename", "") or "the picture", error) from error
     return image
 
 
 def warns(image: Image.Image) -> bool:
-    """Whether Pillow may warn while it decodes: of its own limit, and of EXIF spread in a TIFF."""
+    """Whether Pillow may warn during decoding: about its size limit, or about a TIFF's EXIF."""
     pixels = image.width * image.height
     return image.format == "TIFF" or pixels > (Image.MAX_IMAGE_PIXELS or pixels)
 
@@ -129,7 +128,7 @@ def warns(image: Image.Image) -> bool:
 def upright_info(
     image: Image.Image, size: tuple[int, int]
 ) -> tuple[Image.Transpose | None, dict[Any, Any]]:
-    """How a picture has to be turned, if at all, and its ``info`` once the picture is turned."""
+    """The transposition for an upright picture, None if not needed, and the corrected ``info``."""
     info, lost = gathered(image)
     raw, turn = info.pop("exif", None), None
     try:
@@ -155,9 +154,9 @@ def upright_info(
 
 
 def gathered(image: Image.Image) -> tuple[dict[Any, Any], list[str]]:
-    """A copy of ``image.info`` with all that the file says, and the parts that were not read.
+    """A copy of ``image.info`` with all metadata of the file, and the names of unread parts.
 
-    XMP is in ``xmp``, IPTC in ``photoshop``, whatever the format and the version of Pillow.
+    XMP is in ``xmp`` and IPTC in ``photoshop``, for all formats and versions of Pillow.
     """
     info = dict(image.info)
     lost = list(info.get("left_out", ()))
@@ -184,7 +183,7 @@ def gathered(image: Image.Image) -> tuple[dict[Any, Any], list[str]]:
 
 
 def further_pictures(image: Image.Image) -> list[str]:
-    """What a JPEG or HEIF has besides its photo, smaller copies not counted."""
+    """The further pictures in a JPEG or HEIF, without smaller copies."""
     info = image.info
     lost = [GAIN_MAP] if any("gainmap" in str(kind).lower() for kind in info.get("aux", ())) else []
     lost += [DEPTH] if info.get("depth_images") else []
@@ -207,25 +206,25 @@ def turned(pixels: NDArray[Any], turn: Image.Transpose | None) -> NDArray[Any]:
 
 
 def tiff_exif(image: Image.Image) -> bytes:
-    """The EXIF of a TIFF, which is spread over the file."""
+    """The EXIF of a TIFF, collected from the file's tags."""
     exif = descriptive_exif(image.getexif())
     return exif.tobytes() if len(exif) else b""
 
 
 def upright_exif(raw: bytes, size: tuple[int, int], turned: bool = False) -> bytes:
-    """Make EXIF agree with a picture that is upright; every other byte stays in its place.
+    """Correct EXIF for an upright picture, and keep all other bytes in place.
 
-    Orientation becomes 1, width and height are set where the block has them, and the thumbnail of
-    the old picture goes. If the picture was turned, the place of the subject goes too. Pillow would
-    write a new block, and lose what camera makers put in by absolute position.
+    Orientation becomes 1. Width and height are set if the block has them. The thumbnail is removed,
+    and so is the position of the subject if the picture was turned. Pillow would write a new block
+    and lose maker notes that use absolute offsets.
 
     Args:
-        raw: the block.
+        raw: the EXIF block.
         size: width and height of the picture.
         turned: whether the pixels were turned.
 
     Raises:
-        ValueError, struct.error: not an EXIF block, or cut short.
+        ValueError, struct.error: not an EXIF block, or a truncated block.
     """
     tiff = bytearray(re.sub(rb"^(Exif\0\0)+", b"", raw))
     if tiff[:4] not in (b"II*\0", b"MM\0*"):
@@ -235,7 +234,7 @@ def upright_exif(raw: bytes, size: tuple[int, int], turned: bool = False) -> byt
     facts = {ORIENTATION: 1, WIDTH: width, HEIGHT: height, PIXEL_WIDTH: width, PIXEL_HEIGHT: height}
 
     def table(place: int) -> dict[int, int]:
-        """Correct the tags at a place; their values where these are numbers or places."""
+        """Correct the tags at an offset; return the values that are numbers or offsets."""
         (count,) = struct.unpack_from(f"{order}H", tiff, place)
         start, end = place + 2, place + 2 + 12 * count
         kept, values = bytearray(), {}
@@ -261,7 +260,7 @@ def upright_exif(raw: bytes, size: tuple[int, int], turned: bool = False) -> byt
     (small,) = struct.unpack_from(f"{order}I", tiff, end)
     struct.pack_into(f"{order}I", tiff, end, 0)
     values = table(first)
-    with suppress(struct.error):  # what points nowhere is no reason to drop the rest
+    with suppress(struct.error):  # keep the rest of the block if an offset is invalid
         if EXIF_IFD in values:
             table(values[EXIF_IFD])
         values = table(small) if small else {}
@@ -272,7 +271,7 @@ def upright_exif(raw: bytes, size: tuple[int, int], turned: bool = False) -> byt
 
 
 def tiff_block(raw: bytes, info: dict[Any, Any]) -> bytes:
-    """The tags of a TIFF: what is descriptive in EXIF, if that can be parsed, XMP and IPTC."""
+    """The tags of a TIFF: descriptive EXIF tags (if EXIF can be parsed), XMP and IPTC."""
     exif, kept = Image.Exif(), Image.Exif()
     try:
         with quiet():
@@ -292,7 +291,7 @@ def tiff_block(raw: bytes, info: dict[Any, Any]) -> bytes:
 
 
 def jpeg_segments(info: dict[Any, Any]) -> bytes:
-    """The segments of a JPEG with XMP and IPTC of any length, and with EXIF too long for one."""
+    """The JPEG segments for XMP, IPTC, and EXIF that is too long for one segment."""
     exif, xmp, mark = info.get("exif") or b"", xmp_of(info), b"Exif\0\0"
     resources = photoshop_block(info.get("photoshop", {}))
     return b"".join(
@@ -305,7 +304,7 @@ def jpeg_segments(info: dict[Any, Any]) -> bytes:
 
 
 def photoshop_block(resources: dict[int, bytes]) -> bytes:
-    """Photoshop's data, of which IPTC is a part, as a JPEG and a TIFF hold them."""
+    """Photoshop's data with IPTC, in the format of JPEG and TIFF."""
     return b"".join(
         b"8BIM" + struct.pack(">HHI", key, 0, len(data)) + data + bytes(len(data) % 2)
         for key, data in resources.items()
@@ -313,13 +312,13 @@ def photoshop_block(resources: dict[int, bytes]) -> bytes:
 
 
 def xmp_of(info: dict[Any, Any]) -> bytes:
-    """The XMP of a picture, or nothing."""
+    """The XMP of a picture, or empty bytes."""
     xmp = info.get("xmp") or info.get("XML:com.adobe.xmp") or b""
     return xmp.encode() if isinstance(xmp, str) else xmp
 
 
 def descriptive_exif(exif: Image.Exif) -> Image.Exif:
-    """Only the tags that stay true in a file of another format or layout."""
+    """Only the tags that are valid in a file with another format or layout."""
     kept = Image.Exif()
     for tag in DESCRIPTIVE:
         if tag in exif:
@@ -337,7 +336,7 @@ def texts(info: dict[Any, Any]) -> dict[str, str]:
 
 
 def left_out(image: Picture, form: Format) -> list[str]:
-    """What the file of a picture had, and a new file in this format has not."""
+    """The parts of the input file that a new file in this format does not have."""
     info: dict[Any, Any] = image.info
     lost = list(info.get("left_out", ()))
     if info.get("photoshop") and form not in (JPEG, TIFF):

@@ -1,8 +1,8 @@
-"""What is looked at before a picture file is decoded: is it one, of which format, how large.
+"""Checks before a picture file is decoded: format, size and damage.
 
-A file may come from anybody, so nothing here trusts what it says of itself. Pillow's own guard
-against huge pictures is a setting of the whole process, and so are the filters of its warnings:
-other threads, and the program around derefl, have theirs. So the readers are called directly.
+Files are not trusted. Pillow's limit against huge pictures and the warning filters are global
+settings of the process, which other threads and the calling program also use. So derefl calls
+Pillow's readers directly.
 """
 
 import logging
@@ -24,53 +24,51 @@ from derefl.imaging.formats import FORMATS, RAW_SUFFIXES, need_heif, unsupported
 from derefl.imaging.xmp import GAIN_MAP, VIDEO
 
 MAX_MEGAPIXELS = 200.0
-"""What a picture may have at most, unless told otherwise: the largest phone cameras' (our choice).
-In 8-bit RGB it takes 600 MB."""
+"""Default limit for a picture: the resolution of the largest phone cameras. 600 MB in 8-bit RGB."""
 
 READABLE = ("JPEG", "PNG", "WEBP", "TIFF", "GIF", "BMP", "AVIF")
-"""Pillow's readers that are used, and HEIF's. It has fifty more, for formats that no photo comes
-in; one of them starts Ghostscript."""
+"""The Pillow readers in use, besides HEIF. The other readers of Pillow are for formats that are
+not used for photos; one of them starts Ghostscript."""
 
 ANIMATED = ("GIF", "PNG", "WEBP", "AVIF")
-"""Formats in which several pictures are frames. In others, the further ones belong to the first:
-previews, depth maps, the rest of a burst."""
+"""Formats in which several pictures are frames. In other formats, further pictures belong to the
+first picture: previews, depth maps, a burst."""
 
 REDUCED, COMPRESSION, COLOURS, PLANAR = 0x00FE, 0x0103, 0x0106, 0x011C
-"""TIFF tags: whether a page is a smaller copy of another, how it is packed, which colours it has,
-how channels are stored."""
+"""TIFF tags: smaller copy of another page, compression, colour space, planar configuration."""
 
 SUB_IFDS, DNG_VERSION = 0x014A, 0xC612
-"""TIFF tags: further pictures of a page, and the mark of a DNG."""
+"""TIFF tags: further pictures of a page, and the version of a DNG."""
 
 RAW_STARTS = (
     *(b"FUJIFILMCCD-RAW", b"FOVb", b"\0MRM", b"II\x1a\0\0\0HEAPCCDR", b"\0\0\0\x18ftypcrx "),
     *(b"IIRO", b"IIRS", b"MMOR", b"IIU\0", b"II*\0\x10\0\0\0CR", b"II*\0\x08\0\0\0IIII"),
 )
-"""What raw files start with: Fujifilm, Sigma, Minolta, Canon, Olympus, Panasonic, Phase One."""
+"""First bytes of raw files: Fujifilm, Sigma, Minolta, Canon, Olympus, Panasonic, Phase One."""
 
 RAW_COLOURS = (32803, 34892)
-"""TIFF's PhotometricInterpretation of a sensor's values, with one colour a pixel or with three."""
+"""TIFF's PhotometricInterpretation of sensor values, with one or three colours per pixel."""
 
 MOVIE = re.compile(rb"ftyp(mp4|iso|qt  |avc1|M4V|MSNV|3gp)")
-"""How a video starts that lies behind a photo."""
+"""The start of a video that follows a photo in the same file."""
 
 COPIES = 32
-"""Smaller copies that a TIFF may have; halved that often, nothing is left of any picture."""
+"""Limit for smaller copies in a TIFF; no picture can be halved more often."""
 
 _filters = threading.Lock()
 
 
 @contextmanager
 def quiet() -> Iterator[list[warnings.WarningMessage]]:
-    """Without Pillow's warnings: a damaged file ends in an error or in a picture, said once.
+    """Suppress Pillow's warnings and yield the list that collects them.
 
-    Yields what would have been said. Python keeps one set of filters for all threads, hence the
-    lock; keep what runs inside short.
+    Python has one set of warning filters for all threads, so this uses a lock. Keep the block
+    short.
     """
     pillow, nothing = logging.getLogger("PIL"), logging.NullHandler()
     with _filters, warnings.catch_warnings(record=True) as unsaid:
         warnings.simplefilter("always")
-        pillow.addHandler(nothing)  # or, in a program without logs, its errors go to the screen
+        pillow.addHandler(nothing)  # without a handler, Pillow's log goes to stderr
         try:
             yield unsaid
         finally:
@@ -78,10 +76,10 @@ def quiet() -> Iterator[list[warnings.WarningMessage]]:
 
 
 def open_file(path: Path) -> BinaryIO:
-    """Open an ordinary file; a pipe or a device could keep us waiting for ever.
+    """Open a regular file; a pipe or a device could block for ever.
 
     Raises:
-        ImageError: no such file, a folder, a pipe or device, or it may not be read.
+        ImageError: no such file, a folder, a pipe or device, or no read permission.
     """
     try:
         mode = path.stat().st_mode
@@ -94,7 +92,7 @@ def open_file(path: Path) -> BinaryIO:
         return path.open("rb")
     except FileNotFoundError as error:
         raise ImageError(f"{path}: there is no such file; check the spelling") from error
-    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+    except (OSError, ValueError) as error:  # ValueError: a null byte in the name
         reason = getattr(error, "strerror", None) or error
         raise ImageError(f"{path} cannot be read ({reason}); check its name and rights") from error
 
@@ -103,8 +101,8 @@ def read_header(file: BinaryIO, path: Path) -> ImageFile:
     """The picture in a file, not decoded yet.
 
     Raises:
-        ImageError: not a picture, or the header is damaged or of an unknown kind.
-        MissingExtraError: it is HEIF, and the package that reads it is not installed.
+        ImageError: not a picture, or the header is damaged or unknown.
+        MissingExtraError: the package for HEIF is not installed.
     """
     file.seek(0)
     name, reader = reader_of(file, path)
@@ -112,12 +110,12 @@ def read_header(file: BinaryIO, path: Path) -> ImageFile:
     try:
         with quiet() as unsaid:
             image = reader(file, str(path))
-    except Exception as error:  # a parser raises whatever it trips over
+    except Exception as error:  # a parser may raise any exception
         raise ImageError(
             f"{path} starts like {name} but cannot be read ({said(error)}); open it in a viewer, "
             "or convert it to PNG"
         ) from error
-    # Pillow goes on without; it may be the profile that lay in the part that is missing.
+    # Pillow ignores damaged tags, but the ICC profile may be among them.
     lost = [text for w in unsaid if "Skipping tag" in (text := str(w.message)) or "Trunc" in text]
     if image.format == "TIFF" and lost:
         raise damaged(path, lost[0])
@@ -125,7 +123,7 @@ def read_header(file: BinaryIO, path: Path) -> ImageFile:
 
 
 def reader_of(file: BinaryIO, path: Path) -> tuple[str, Callable[..., Any]]:
-    """The name of the format that a file starts like, and what opens it."""
+    """The name of the file's format by its first bytes, and the reader."""
     head = file.read(64)
     if is_heif(head):
         need_heif(path)
@@ -135,7 +133,7 @@ def reader_of(file: BinaryIO, path: Path) -> tuple[str, Callable[..., Any]]:
     Image.init()
     for name in READABLE:
         factory, accept = Image.OPEN.get(name, (None, None))
-        # accept gives a string where Pillow was built without the format
+        # accept returns a string if Pillow was built without the format
         if factory is not None and accept is not None and accept(head) is True:
             break
     else:
@@ -156,7 +154,7 @@ def reader_of(file: BinaryIO, path: Path) -> tuple[str, Callable[..., Any]]:
 
 
 def is_raw_tiff(file: BinaryIO, head: bytes) -> bool:
-    """Whether a TIFF is a raw file. Its first picture is then often a small preview."""
+    """Whether a TIFF is a raw file; the first picture of a raw file is often a small preview."""
 
     def tags_at(place: int | None) -> ImageFileDirectory_v2:
         tags = ImageFileDirectory_v2(head[: 16 if 43 in head[2:4] else 8])
@@ -171,12 +169,12 @@ def is_raw_tiff(file: BinaryIO, head: bytes) -> bool:
             preview = first.get(REDUCED, 0) & 1 and SUB_IFDS in first
             raw = any(part.get(COLOURS) in RAW_COLOURS for part in parts)
             return bool(preview or raw or DNG_VERSION in first)
-    except Exception:  # a parser raises whatever it trips over; the reader says so next
+    except Exception:  # a parser may raise any exception; the reader reports the error later
         return False
 
 
 def is_heif(head: bytes) -> bool:
-    """Whether a file starts like HEIF, and not like AVIF, which has the same container."""
+    """Whether a file starts like HEIF; AVIF has the same container and does not count."""
     if head[4:8] != b"ftyp":
         return False
     box = head[: min(len(head), int.from_bytes(head[:4], "big"))]
@@ -185,7 +183,7 @@ def is_heif(head: bytes) -> bool:
 
 
 def check_size(image: ImageFile, path: Path, max_megapixels: float) -> None:
-    """Refuse what would fill the memory.
+    """Refuse a picture that is too large.
 
     Raises:
         PictureTooLargeError: more than ``max_megapixels`` million pixels.
@@ -200,25 +198,25 @@ def check_size(image: ImageFile, path: Path, max_megapixels: float) -> None:
 
 
 def check_mode(image: ImageFile, path: Path) -> None:
-    """Refuse a picture whose colours are stored in a way that derefl does not handle.
+    """Refuse a picture with an unsupported colour mode.
 
     Raises:
-        ImageError: no format that derefl writes holds such a mode.
+        ImageError: no output format supports the mode.
     """
     mode, tags = image.mode, getattr(image, "tag_v2", {})
     if tags.get(COLOURS) == 6 and tags.get(COMPRESSION) not in (6, 7):
-        mode = "YCbCr"  # Pillow calls the mode RGB, and decodes it only from JPEG
+        mode = "YCbCr"  # Pillow reports RGB, but converts the colours only for JPEG compression
     elif mode.startswith("I;16") and tags.get(COLOURS) == 0:
-        mode += " with 0 for white"  # Pillow would show the negative
+        mode += " with 0 for white"  # Pillow would return the negative
     if not any(mode in form.modes for form in FORMATS.values()):
         raise ImageError(f"{path}: {unsupported(mode)}")
 
 
 def check_single(image: ImageFile, path: Path) -> None:
-    """Refuse a file of several pictures, of which one would be lost.
+    """Refuse a file with several pictures, because only one picture is processed.
 
     Raises:
-        ImageError: an animation, or a TIFF of several pages.
+        ImageError: an animation, or a TIFF with several pages.
     """
     with quiet():
         if image.format == "TIFF" and has_pages(image):
@@ -234,9 +232,9 @@ def check_single(image: ImageFile, path: Path) -> None:
 
 
 def has_pages(image: ImageFile) -> bool:
-    """Whether a TIFF has several pages, smaller copies of others not counted."""
+    """Whether a TIFF has several pages; smaller copies of other pages do not count."""
     try:
-        for page in range(1, COPIES):  # Pillow takes long to count many
+        for page in range(1, COPIES):  # Pillow is slow at counting all pages
             image.seek(page)
             if not image.tag_v2.get(REDUCED, 0) & 1:  # type: ignore[attr-defined]
                 return True
@@ -247,19 +245,21 @@ def has_pages(image: ImageFile) -> bool:
 
 
 def check_sums(image: ImageFile) -> None:
-    """Compare every check sum of a PNG; Pillow decodes without. The picture is spent afterwards.
+    """Verify all checksums of a PNG; Pillow does not verify them during decoding.
+
+    Do not use the picture afterwards.
 
     Raises:
-        SyntaxError, OSError: one is wrong, or the end is missing.
+        SyntaxError, OSError: a checksum is wrong, or the end is missing.
     """
     image.verify()
 
 
 def facts(image: ImageFile, file: BinaryIO) -> dict[str, Any]:
-    """What Pillow does not tell of a file, for ``info``.
+    """Entries for ``info`` that Pillow does not read.
 
-    ``lossless``: a WebP keeps every pixel. ``cicp``: the colour space of a PNG. ``left_out``: the
-    video or the gain map that lies behind a photo.
+    ``lossless``: the WebP is lossless. ``cicp``: the colour space of a PNG. ``left_out``: a video
+    or a gain map in the file of a photo.
     """
     if image.format == "WEBP":
         return {"lossless": True} if is_lossless_webp(file) else {}
@@ -277,7 +277,7 @@ def facts(image: ImageFile, file: BinaryIO) -> dict[str, Any]:
 
 
 def is_lossless_webp(file: BinaryIO) -> bool:
-    """Whether a WebP keeps every pixel; Pillow does not tell."""
+    """Whether a WebP is lossless; Pillow does not report this."""
     file.seek(12)
     while len(head := file.read(8)) == 8:
         if head[:4] in (b"VP8L", b"VP8 "):
@@ -288,7 +288,7 @@ def is_lossless_webp(file: BinaryIO) -> bool:
 
 
 def damaged(path: Path | str, error: Exception | str) -> ImageError:
-    """The error for a file that starts well and then does not go on."""
+    """The error for a damaged file."""
     if isinstance(error, Image.DecompressionBombError):
         return ImageError(
             f"{path} is larger than Pillow reads of its format ({said(error)}); convert it to "
@@ -300,5 +300,5 @@ def damaged(path: Path | str, error: Exception | str) -> ImageError:
 
 
 def said(error: Exception | str) -> str:
-    """What an exception says, in one line, or its name."""
+    """The message of an exception in one line, or its class name."""
     return " ".join(str(error).split())[:200] or type(error).__name__

@@ -1,4 +1,4 @@
-"""Pictures with a palette: at most 256 colours, alpha exact."""
+"""Palette pictures: at most 256 colours, exact alpha."""
 
 from typing import Any
 
@@ -10,16 +10,16 @@ COLOURS = 256
 
 
 def quantise(pixels: NDArray[np.uint8]) -> Image.Image:
-    """The palette picture nearest to these pixels.
+    """Convert pixels to a palette picture.
 
-    Up to 256 distinct colours are kept exactly. Of more, each level of alpha gets its share of the
-    palette, chosen by median cut; so colours move, but alpha never does.
+    Up to 256 distinct colours are kept exactly. With more colours, each alpha level gets a part of
+    the palette, chosen by median cut. So colours change, but alpha does not.
 
     Args:
         pixels: RGBA, uint8 ``[h w 4]``, with at most 256 levels of alpha.
 
     Returns:
-        A picture of mode P; its alpha, if any, is the bytes in ``info["transparency"]``.
+        A picture of mode P; alpha, if any, is in ``info["transparency"]`` as bytes.
     """
     height, width = pixels.shape[:2]
     flat = np.ascontiguousarray(pixels).reshape(-1, 4)
@@ -45,7 +45,7 @@ def quantise(pixels: NDArray[np.uint8]) -> Image.Image:
 
 
 def nearest(colours: NDArray[np.uint8], count: int) -> tuple[NDArray[np.uint8], NDArray[Any]]:
-    """Reduce ``[n 3]`` to at most ``count`` colours ``[k 3]``, and say which pixel gets which."""
+    """Reduce ``[n 3]`` to at most ``count`` colours ``[k 3]``; also return each pixel's index."""
     _, first, inverse = np.unique(packed(colours), return_index=True, return_inverse=True)
     if len(first) <= count:
         return colours[first], inverse
@@ -57,5 +57,5 @@ def nearest(colours: NDArray[np.uint8], count: int) -> tuple[NDArray[np.uint8], 
 
 
 def packed(colours: NDArray[np.uint8]) -> NDArray[np.uint32]:
-    """One number for each colour, because numpy sorts numbers much faster than rows."""
+    """Each colour as one number, because numpy sorts numbers much faster than rows."""
     return colours[:, :3].astype(np.uint32) @ np.array([1 << 16, 1 << 8, 1], dtype=np.uint32)

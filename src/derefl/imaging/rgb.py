@@ -1,4 +1,4 @@
-"""Any picture as the 8-bit RGB that a network sees."""
+"""Convert any picture to 8-bit RGB."""
 
 import numpy as np
 from PIL import Image
@@ -8,25 +8,25 @@ from derefl.imaging.formats import unsupported
 from derefl.imaging.tensors import FROM_COLOURS, WIDE, sixteen_bits
 
 CONVERTIBLE = ("PA", "RGBX", "RGBa", "YCbCr", "HSV")
-"""Modes that ``derefl remove`` does not read, and that Pillow converts to RGB without clipping."""
+"""Modes that ``derefl remove`` does not read, but Pillow converts to RGB without clipping."""
 
 
 def to_rgb(image: Picture) -> Image.Image:
-    """Convert a picture to 8-bit RGB, as a viewer shows the picture on a white page.
+    """Convert a picture to 8-bit RGB, as a viewer shows it on a white page.
 
-    Alpha is composited over white, so colours under alpha 0 do not count. 16 bits are scaled to 8.
-    The picture is not turned: call :func:`~derefl.imaging.metadata.upright` first, or open the
-    file with :func:`~derefl.imaging.files.open_picture`.
+    Alpha is composited over white. 16 bits are scaled to 8. The EXIF orientation is ignored: call
+    :func:`~derefl.imaging.metadata.upright` first, or open the file with
+    :func:`~derefl.imaging.files.open_picture`.
 
     Args:
-        image: a picture of any mode that ``derefl remove`` reads, or of a mode in
+        image: a picture with a mode that ``derefl remove`` reads, or a mode in
             :data:`CONVERTIBLE`. The picture is not changed.
 
     Returns:
-        A picture of mode RGB and of the same size.
+        An RGB picture of the same size.
 
     Raises:
-        ImageError: the mode is not supported, or a picture of mode I has values beyond 16 bits.
+        ImageError: the mode is not supported, or a picture of mode I has values above 16 bits.
     """
     if isinstance(image, DeepPicture):
         image = image.convert("RGBA")

@@ -1,4 +1,4 @@
-"""Large pictures a few rows at a time: no float copy of the whole is ever made."""
+"""Process large pictures in strips of rows, without a float copy of the whole picture."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -13,21 +13,21 @@ from derefl.imaging.deep import DeepPicture, Picture
 from derefl.imaging.tensors import to_tensor
 
 STRIP = 2**19
-"""Pixels of a strip: some 50 MB of float32 with all that is made of it on the way."""
+"""Pixels per strip: about 50 MB of float32 with all intermediate results."""
 
 POINTWISE = ("1", "L", "LA", "RGB", "RGBA", "CMYK", "LA;16", "RGB;16", "RGBA;16")
-"""Modes whose pixels are converted one by one. A palette is chosen for the whole picture, and
-Pillow cannot join pieces of 16-bit grey in all versions: these stay in one piece."""
+"""Modes that can be converted in strips. A palette depends on the whole picture, and some versions
+of Pillow cannot join pieces of 16-bit grey."""
 
 
 @dataclass(frozen=True)
 class Rows:
-    """The colours of a picture, read where they are needed.
+    """The colours of a picture, read on demand.
 
     Attributes:
-        read: rows ``top`` to ``bottom``, float32 ``[b 3 n w]`` in [0, 1].
-        height, width: of the picture in pixels.
-        step: rows of a strip.
+        read: from ``top, bottom`` to these rows, float32 ``[b 3 n w]`` in [0, 1].
+        height, width: size of the picture in pixels.
+        step: rows per strip.
     """
 
     read: Callable[[int, int], Tensor]
@@ -43,21 +43,21 @@ class Rows:
 
     @classmethod
     def of_picture(cls, image: Picture) -> "Rows":
-        """Rows of a picture; one strip of all of them where its mode allows no pieces."""
+        """Rows of a picture; a single strip if the mode is not in :data:`POINTWISE`."""
         w, h = image.size
         step = max(1, STRIP // w) if image.mode in POINTWISE else h
         return cls(lambda top, bottom: to_tensor(cut(image, top, bottom)), h, w, step)
 
     def strips(self, top: int = 0, bottom: int | None = None) -> Iterator[tuple[int, int]]:
-        """Top and bottom of one strip after the other."""
+        """Yield top and bottom of each strip."""
         end = self.height if bottom is None else bottom
         for y in range(top, end, self.step):
             yield y, min(y + self.step, end)
 
     def shrunk(self, height: int, width: int) -> Tensor:
-        """The picture in a smaller size, ``[b 3 height width]``, each pixel a mean over its area.
+        """The picture scaled down to ``[b 3 height width]``.
 
-        It is what ``F.interpolate(…, mode="bilinear", antialias=True)`` makes of the whole.
+        The result is that of ``F.interpolate(…, mode="bilinear", antialias=True)``.
         """
         narrow = [
             F.interpolate(
@@ -75,15 +75,15 @@ def enlarged(small: Tensor, height: int, width: int, top: int, bottom: int, mode
 
     Args:
         small: float32 ``[b c h w]``.
-        height, width: of the whole enlarged picture.
-        top, bottom: the rows wanted.
+        height, width: size of the whole enlarged picture.
+        top, bottom: the requested rows.
         mode: ``bilinear`` or ``bicubic``.
 
     Returns:
         ``[b c bottom−top width]``.
     """
     y = (torch.arange(top, bottom) + 0.5) * (2 / height) - 1
-    # First the rows, of which few are wanted, then the columns; columns meet their own centres.
+    # First interpolate the few requested rows at the old column centres, then the columns.
     x = (torch.arange(small.shape[3]) + 0.5) * (2 / small.shape[3]) - 1
     grid = torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1).expand(len(small), -1, -1, -1)
     rows = F.grid_sample(small, grid, mode=mode, padding_mode="border", align_corners=False)
@@ -91,7 +91,7 @@ def enlarged(small: Tensor, height: int, width: int, top: int, bottom: int, mode
 
 
 def cut(image: Picture, top: int, bottom: int) -> Picture:
-    """The rows ``top`` to ``bottom`` of a picture, in other respects like it."""
+    """The rows ``top`` to ``bottom`` of a picture, with the same mode and ``info``."""
     if (top, bottom) == (0, image.height):
         return image
     if isinstance(image, DeepPicture):
@@ -100,7 +100,7 @@ def cut(image: Picture, top: int, bottom: int) -> Picture:
 
 
 def joined(pieces: Sequence[Picture]) -> Picture:
-    """One picture of pieces that lie below each other; of modes in :data:`POINTWISE`."""
+    """Join pieces from top to bottom; their mode must be in :data:`POINTWISE`."""
     first = pieces[0]
     if len(pieces) == 1:
         return first

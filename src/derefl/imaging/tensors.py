@@ -1,4 +1,4 @@
-"""Between PIL pictures and float tensors, each mode at its own depth and without loss."""
+"""Convert between pictures and float tensors, without loss of depth."""
 
 from collections.abc import Callable
 from typing import Any, overload
@@ -17,10 +17,10 @@ from derefl.imaging.palette import quantise
 Array = NDArray[np.float32]
 
 LUMINANCE = np.array([0.299, 0.587, 0.114], dtype=np.float32)
-"""Grey from red, green and blue, the weights Pillow uses (ITU-R 601)."""
+"""Weights of red, green and blue for grey, as in Pillow (ITU-R 601)."""
 
 WIDE = ("I;16", "I;16L", "I;16B", "I;16N", "I")
-"""Grey modes of 16 bits; Pillow opens a 16-bit PNG as the one or the other, by version."""
+"""16-bit grey modes; the mode of a 16-bit PNG depends on the version of Pillow."""
 
 
 def to_tensor(image: Picture) -> Tensor:
@@ -34,7 +34,7 @@ def to_tensor(image: Picture) -> Tensor:
         float32 ``[1 3 h w]`` in [0, 1]; a grey picture has three equal channels.
 
     Raises:
-        ImageError: another mode, or values of mode I beyond 16 bits.
+        ImageError: another mode, or values above 16 bits in mode I.
     """
     return torch.from_numpy(colours(image)).permute(2, 0, 1)[None].contiguous()
 
@@ -46,27 +46,27 @@ def from_tensor(tensor: Tensor, like: DeepPicture) -> DeepPicture: ...
 
 
 def from_tensor(tensor: Tensor, like: Picture) -> Picture:
-    """A picture of these colours, in every other respect like another.
+    """A picture with new colours and the mode, alpha and ``info`` of another picture.
 
-    Colours that are still those of ``like`` come back exactly. Mode by mode:
+    Unchanged colours are kept exactly. Details by mode:
 
-    - RGBA, LA: alpha is ``like``'s, bit for bit, and so is the colour of what is fully transparent.
-    - L, LA, I;16, I: the luminance, I;16 and I in 16 bits. 1: black below one half.
-    - P: at most 256 colours chosen for the new picture, alpha as before.
-    - A :class:`~derefl.imaging.deep.DeepPicture`: as RGB, RGBA or LA, in 16 bits.
-    - CMYK: black stays as far as the new colour allows, the other inks follow.
-    - A fully transparent colour (PNG's tRNS) marks the same pixels as before.
+    - RGBA, LA: alpha and the colour of fully transparent pixels are exactly those of ``like``.
+    - L, LA, I;16, I: the luminance; 16 bits for I;16 and I. Mode 1: black below one half.
+    - P: a new palette of at most 256 colours, unchanged alpha.
+    - :class:`~derefl.imaging.deep.DeepPicture`: as RGB, RGBA or LA, in 16 bits.
+    - CMYK: black is kept as far as the new colour allows; the other inks are computed.
+    - A fully transparent colour (PNG's tRNS) marks the same pixels as in ``like``.
 
     Args:
-        tensor: float ``[1 3 h w]``, clipped to [0, 1] here.
-        like: what :func:`to_tensor` was given; gives mode, size, alpha and ``info``.
+        tensor: float ``[1 3 h w]``; values are clipped to [0, 1].
+        like: the argument of :func:`to_tensor`; the source of mode, size, alpha and ``info``.
     """
     values = tensor[0].permute(1, 2, 0).float().cpu().clamp(0, 1).numpy()
     if isinstance(like, DeepPicture):
         return DeepPicture(to_deep(values, like), dict(like.info))
     result = FROM_COLOURS[like.mode](values, like)
     if like.mode == "P":
-        # These two name places in the old palette.
+        # These two entries refer to the old palette.
         old = {k: v for k, v in like.info.items() if k not in ("transparency", "background")}
         result.info = old | result.info
     else:
@@ -95,10 +95,10 @@ def colours(image: Picture) -> Array:
 
 
 def sixteen_bits(image: Image.Image) -> NDArray[np.uint16]:
-    """The values of a grey picture of a mode in :data:`WIDE`, ``[h w]``.
+    """The values of a grey picture with a mode in :data:`WIDE`, ``[h w]``.
 
     Raises:
-        ImageError: the mode is I, and values lie beyond 16 bits.
+        ImageError: values above 16 bits in mode I.
     """
     array = np.asarray(image)
     if array.min() < 0 or array.max() > 65535:
@@ -110,7 +110,7 @@ def sixteen_bits(image: Image.Image) -> NDArray[np.uint16]:
 
 
 def as_rgb(array: Array) -> Array:
-    """Grey, grey and alpha, RGB or RGBA, ``[h w]`` or ``[h w c]``, as RGB."""
+    """Grey, grey and alpha, RGB or RGBA, ``[h w]`` or ``[h w c]``, to RGB."""
     array = array.reshape(*array.shape[:2], -1)
     if array.shape[2] < 3:
         return np.repeat(array[..., :1], 3, axis=2)
@@ -134,7 +134,7 @@ def to_grey(values: Array, like: Image.Image) -> Image.Image:
 
 
 def to_deep(values: Array, like: DeepPicture) -> NDArray[np.uint16]:
-    """To 16 bits a channel."""
+    """To 16 bits per channel."""
     if like.mode == "LA;16":
         values = values @ LUMINANCE
     return keep_transparency(np.rint(values * 65535).astype(np.uint16), like.pixels, like)
@@ -149,7 +149,7 @@ def to_wide_grey(values: Array, like: Image.Image) -> Image.Image:
     """To 16-bit grey."""
     old = np.asarray(like)
     grey = np.rint(values @ LUMINANCE * 65535).astype(old.dtype)
-    # frombytes, because what fromarray makes of 16 bits changes with Pillow's version
+    # frombytes, because the mode from fromarray depends on the version of Pillow
     return Image.frombytes(like.mode, like.size, keep_transparency(grey, old, like).tobytes())
 
 
@@ -158,7 +158,7 @@ def to_palette(values: Array, like: Image.Image) -> Image.Image:
     old = np.asarray(like.convert("RGBA"))
     new = np.dstack([to_bytes(values), old[..., 3]])
     invisible = old[..., 3] == 0
-    new[invisible] = old[invisible]  # spend no colours on what is not seen
+    new[invisible] = old[invisible]  # no new palette colours for invisible pixels
     return quantise(new)
 
 
@@ -168,7 +168,7 @@ def to_inks(values: Array, like: Image.Image) -> Image.Image:
     black = np.minimum(old[..., 3:].astype(np.float32) / 255, 1 - values.max(2, keepdims=True))
     inks = 1 - values / np.maximum(1 - black, 1e-6)
     new = to_bytes(np.concatenate([inks, black], axis=2).clip(0, 1))
-    # Many mixtures give one colour: where it did not change, neither does its mixture.
+    # Many ink mixtures give the same colour: keep the mixture of an unchanged colour.
     same = (np.abs(values - colours(like)) < 0.5 / 255).all(axis=2)
     new[same] = old[same]
     return Image.frombytes("CMYK", like.size, new.tobytes())
@@ -177,13 +177,13 @@ def to_inks(values: Array, like: Image.Image) -> Image.Image:
 def keep_transparency(new: NDArray[Any], old: NDArray[Any], like: Picture) -> NDArray[Any]:
     """New colours with the transparency of the old pixels.
 
-    Alpha is taken over. What cannot be seen keeps its colour: nobody asked for it to change, and
-    in a picture with a colour that stands for transparent it would appear.
+    Alpha is copied. Invisible pixels keep their colour; with a transparent colour, a change would
+    make them visible.
 
     Args:
         new: grey ``[h w]`` or RGB ``[h w 3]``.
-        old: the pixels of ``like``, with as many channels, or alpha besides.
-        like: its ``info["transparency"]`` may name a transparent colour.
+        old: the pixels of ``like``, with the same channels, or with alpha in addition.
+        like: its ``info["transparency"]`` may contain a transparent colour.
     """
     if like.mode in ("LA", "RGBA", "LA;16", "RGBA;16"):
         alpha = old[..., -1:]

@@ -1,4 +1,4 @@
-"""Overlapping spans that cover a length, with weights that blend them without a seam."""
+"""Overlapping spans that cover a length, with weights for blending without seams."""
 
 from typing import NamedTuple
 
@@ -11,7 +11,7 @@ class Span(NamedTuple):
 
     Attributes:
         start, stop: in pixels.
-        weight: float32 ``[stop−start]``; of all spans that cover a pixel they sum to 1.
+        weight: float32 ``[stop−start]``; at each pixel, the weights of all spans sum to 1.
     """
 
     start: int
@@ -20,19 +20,20 @@ class Span(NamedTuple):
 
 
 FADE = 128
-"""Pixels over which one span fades into the next."""
+"""Width in pixels of the transition between two spans."""
 
 
 def spans(length: int, side: int, overlap: int) -> list[Span]:
-    """Cover a length with spans, each overlapping the next.
+    """Cover a length with overlapping spans.
 
-    They fade in the middle of an overlap. What lies beyond, at the rim of a span, counts nothing:
-    the network sees too little of its surroundings there.
+    The transition is in the middle of an overlap. Pixels near the edge of a span have weight 0,
+    because the network sees too little context there.
 
     Args:
-        length: of the axis, in pixels.
-        side: of a span; the last one may be shorter, but is longer than the overlap.
-        overlap: pixels that two neighbours share, at least :data:`FADE`; a span meets two others.
+        length: length of the axis in pixels.
+        side: length of a span; the last span may be shorter, but is longer than the overlap.
+        overlap: pixels that two neighbours share, at least :data:`FADE`; a span may overlap only
+            its two neighbours.
     """
     rim = torch.zeros((overlap - FADE) // 2)
     t = (torch.arange(FADE) + 0.5) / FADE

@@ -1,4 +1,4 @@
-"""XMP that is true of the picture, and XMP that is longer than a segment of a JPEG."""
+"""Correct XMP, and split and join XMP that is longer than a JPEG segment."""
 
 import hashlib
 import re
@@ -23,23 +23,23 @@ BEHIND = {
     "http://ns.adobe.com/hdr-gain-map/1.0/": GAIN_MAP,
     "http://ns.apple.com/HDRGainMap/1.0/": GAIN_MAP,
 }
-"""Namespaces of statements about what lies behind the photo in its file, and what that is."""
+"""Namespaces for further parts of a photo's file, and the name of the part."""
 
 ITEMS = {"GainMap": GAIN_MAP, "MotionPhoto": VIDEO, "Depth": DEPTH}
-"""The same, by the ``Item:Semantic`` of Google's container."""
+"""The name of the part by the ``Item:Semantic`` of Google's container."""
 
 MOTION = re.compile("(MotionPhoto|MicroVideo|OLivePhotoVersion|VideoLength)(.*)")
-"""Statements about a motion photo, in the namespaces of several makers, and details of those."""
+"""Properties of motion photos, in the namespaces of several makers, and their suffixes."""
 
 STALE = ("xmp:Thumbnails", "xap:Thumbnails", "xmpNote:HasExtendedXMP")
-"""A small copy of the photo with its reflection, and a pointer to a segment of the old file."""
+"""Properties with a thumbnail of the input, or a pointer to a segment of the input file."""
 
 REGIONS = ("mwg-rs:Regions", "MP:RegionInfo")
-"""Places of faces, in the picture that is not turned."""
+"""Properties with positions of faces before rotation."""
 
 HEAD, MORE = b"http://ns.adobe.com/xap/1.0/\0", b"http://ns.adobe.com/xmp/extension/\0"
 SEGMENT = 65_533
-"""The most bytes of a segment of a JPEG."""
+"""Largest size of a JPEG segment in bytes."""
 
 STUB = (
     b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-'
@@ -49,18 +49,18 @@ STUB = (
 
 
 def true_xmp(xmp: bytes, size: tuple[int, int], turned: bool) -> tuple[bytes, list[str]]:
-    """Make XMP agree with a picture that is upright and alone in its file.
+    """Correct XMP for a picture that is upright and alone in its file.
 
-    Orientation, width and height are set. Statements about a video, a gain map or another part of
-    the old file are removed, and so are places of faces if the picture was turned.
+    Orientation, width and height are set. Properties about a video, a gain map or another part of
+    the input file are removed, and so are positions of faces if the picture was turned.
 
     Args:
-        xmp: any; what is not XML is not changed.
+        xmp: any bytes; invalid XML is returned unchanged.
         size: width and height of the picture.
         turned: whether the pixels were turned.
 
     Returns:
-        The XMP, and the names of what the old file had and the picture has not.
+        The XMP, and the names of the lost parts of the input file.
     """
     document = parsed(xmp)
     if document is None:
@@ -106,7 +106,7 @@ def true_xmp(xmp: bytes, size: tuple[int, int], turned: bool) -> tuple[bytes, li
 
 
 def joined_xmp(segments: Iterable[bytes]) -> tuple[bytes | None, list[str]]:
-    """The XMP in the application segments of a JPEG, and what of it cannot be read."""
+    """The XMP in the application segments of a JPEG, and the names of unreadable parts."""
     main, parts = None, {}
     for segment in segments:
         if segment.startswith(HEAD):
@@ -125,7 +125,7 @@ def joined_xmp(segments: Iterable[bytes]) -> tuple[bytes | None, list[str]]:
     for child in source[0].childNodes if source and target else ():
         copy = into.importNode(child, True)
         if child.nodeType == child.ELEMENT_NODE:
-            for parent in (more.documentElement, source[0]):  # the namespaces declared there
+            for parent in (more.documentElement, source[0]):  # copy their namespaces
                 for name, value in parent.attributes.items():
                     copy.setAttribute(name, copy.getAttribute(name) or value)
         target[0].appendChild(copy)
@@ -133,7 +133,7 @@ def joined_xmp(segments: Iterable[bytes]) -> tuple[bytes | None, list[str]]:
 
 
 def xmp_segments(xmp: bytes) -> bytes:
-    """The segments of a JPEG that hold XMP of any length, as Adobe's standard splits it."""
+    """The JPEG segments for XMP of any length, split as in Adobe's standard."""
     if len(HEAD + xmp) <= SEGMENT:
         return segments(0xE1, HEAD, xmp)
     body = re.sub(rb"<\?xpacket.*?\?>", b"", xmp).strip()
@@ -147,7 +147,7 @@ def xmp_segments(xmp: bytes) -> bytes:
 
 
 def segments(marker: int, head: bytes, data: bytes) -> bytes:
-    """As many segments of a JPEG as the data take, each with the head."""
+    """Split data into JPEG segments, each with the head."""
     step = SEGMENT - len(head)
     parts = [head + data[at : at + step] for at in range(0, len(data), step)]
     return b"".join(struct.pack(">BBH", 0xFF, marker, len(part) + 2) + part for part in parts)
@@ -155,32 +155,32 @@ def segments(marker: int, head: bytes, data: bytes) -> bytes:
 
 def parsed(xmp: bytes) -> Any:
     """The tree of an XML text, or None."""
-    if b"<!DOCTYPE" in xmp:  # a document type may ask for any amount of memory
+    if b"<!DOCTYPE" in xmp:  # entities of a document type can use any amount of memory
         return None
     try:
         return expatbuilder.parseString(xmp.strip(b"\0 \t\r\n"), namespaces=False)
-    except Exception:  # a parser raises whatever it trips over
+    except Exception:  # a parser may raise any exception
         return None
 
 
 def written(document: Document) -> bytes:
-    """The text of a tree."""
+    """The XML text of a tree, as bytes."""
     return "".join(node.toxml() for node in document.childNodes).encode()
 
 
 def nodes(document: Document) -> list[Any]:
-    """Every element and attribute."""
+    """All elements and attributes."""
     elements = document.getElementsByTagName("*")
     return [*elements, *(node for element in elements for node in element.attributes.values())]
 
 
 def is_declaration(node: Any) -> bool:
-    """Whether an attribute gives a namespace a prefix."""
+    """Whether an attribute declares a namespace prefix."""
     return isinstance(node, Attr) and node.nodeName.startswith("xmlns:")
 
 
 def remove(node: Any) -> None:
-    """Take an element or an attribute out of its tree."""
+    """Remove an element or an attribute from its tree."""
     if isinstance(node, Attr):
         node.ownerElement.removeAttribute(node.nodeName)  # type: ignore[union-attr]
     else:

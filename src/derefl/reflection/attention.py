@@ -1,7 +1,7 @@
 """ILCAM, the inter-layer complementarity attention: reorganise → attend → restore.
 
-Everything here keeps its channels last (``b h w c``): a pointwise layer is then one matrix
-product, and a depthwise convolution sees PyTorch's channels-last layout without a copy.
+All tensors have channels last (``b h w c``). Then a pointwise layer is one matrix product, and a
+depthwise convolution gets PyTorch's channels-last layout without a copy.
 """
 
 import math
@@ -17,17 +17,17 @@ REORGANISE = ("half", "interleave", "none")
 
 
 def reorganise(t: Tensor, r: Tensor, mode: str = "half") -> tuple[Tensor, Tensor]:
-    """Exchange half of the channels, so that each stream holds complementary parts of both.
+    """Exchange half of the channels, so that each stream contains complementary parts of both.
 
-    ``half``: [T₁,T₂],[R₁,R₂] → [T₁,R₂],[R₁,T₂]. ``interleave``: the odd channels are exchanged.
-    ``none``: nothing is (ablation). Only the exchange itself is known of the paper.
+    ``half``: [T₁,T₂],[R₁,R₂] → [T₁,R₂],[R₁,T₂]. ``interleave``: exchange the odd channels.
+    ``none``: exchange nothing (ablation). The paper has an exchange; the modes are our choice.
 
     Args:
         t, r: ``[… c]`` with c even.
         mode: one of :data:`REORGANISE`.
 
     Returns:
-        ``(y1, y2)``, shaped like ``t``; :func:`restore` undoes it.
+        ``(y1, y2)``, each with the shape of ``t``; :func:`restore` is the inverse.
     """
     if mode == "none":
         return t, r
@@ -39,18 +39,18 @@ def reorganise(t: Tensor, r: Tensor, mode: str = "half") -> tuple[Tensor, Tensor
 
 
 def restore(y1: Tensor, y2: Tensor, mode: str = "half") -> tuple[Tensor, Tensor]:
-    """Give each stream its own channels back; the inverse of :func:`reorganise`."""
+    """The inverse of :func:`reorganise`."""
     if mode == "half":
         (t1, r2), (r1, t2) = y1.chunk(2, dim=-1), y2.chunk(2, dim=-1)
         return torch.cat([t1, t2], dim=-1), torch.cat([r1, r2], dim=-1)
-    return reorganise(y1, y2, mode)  # the other two are their own inverse
+    return reorganise(y1, y2, mode)  # the other two modes are their own inverse
 
 
 class WindowAttention(nn.Module):
-    """Multi-head self-attention inside windows, with a learned relative position bias.
+    """Multi-head self-attention in windows, with a learned relative position bias.
 
-    Windows may be shifted by half their width; the border is padded and the padding masked, so
-    any height and width works and no pixel attends to one across the picture.
+    Windows may be shifted by half their width. The border is padded and the padding is masked, so
+    any height and width works. Shifted windows do not wrap around.
     """
 
     def __init__(self, dim: int, head_dim: int, window: int, shift: bool) -> None:
@@ -81,7 +81,7 @@ class WindowAttention(nn.Module):
         q, k, v = rearrange(
             self.to_qkv(tokens), "b n (qkv head c) -> qkv b head n c", qkv=3, head=self.heads
         )
-        # Not the fused kernel: it has no gradient for a mask, and its fallback is slower.
+        # The fused kernel has no gradient for a mask, and its fallback is slower.
         scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1) + mask
         out = scores.softmax(dim=-1) @ v
         out = self.to_out(rearrange(out, "b head n c -> b n (head c)"))
@@ -90,7 +90,7 @@ class WindowAttention(nn.Module):
 
 
 def relative_index(window: int) -> Tensor:
-    """Row of the bias table for every query–key pair: long ``[window², window²]``."""
+    """Row of the bias table for each query–key pair: long ``[window², window²]``."""
     y, x = torch.meshgrid(torch.arange(window), torch.arange(window), indexing="ij")
     place = torch.stack([y.flatten(), x.flatten()])
     dy, dx = place[:, :, None] - place[:, None, :] + window - 1
@@ -98,7 +98,7 @@ def relative_index(window: int) -> Tensor:
 
 
 class ComplementaryAttention(nn.Module):
-    """ILCAM: both reorganised streams go through one window attention (sharing it: our choice)."""
+    """ILCAM: one window attention for both reorganised streams (sharing is our choice)."""
 
     def __init__(self, dim: int, head_dim: int, window: int, shift: bool, mode: str) -> None:
         super().__init__()
@@ -118,7 +118,7 @@ class ComplementaryAttention(nn.Module):
 
 
 class StreamFeedForward(nn.Module):
-    """One stream's half of the gated feed-forward: expand to a value and a gate, contract."""
+    """One stream's half of the gated feed-forward: expand to a value and a gate, then contract."""
 
     def __init__(self, dim: int) -> None:
         super().__init__()
@@ -128,7 +128,7 @@ class StreamFeedForward(nn.Module):
         self.squeeze = nn.Linear(dim, dim)
         self.contract = nn.Linear(dim, dim)
         self.scale = nn.Parameter(torch.full((dim,), 0.1))
-        # Two products in a row grow fast: start the channel attention open and even.
+        # Two products in a row can grow fast, so channel attention starts near 1 for all channels.
         nn.init.normal_(self.squeeze.weight, std=0.02)
         nn.init.ones_(self.squeeze.bias)
 
@@ -142,7 +142,7 @@ class StreamFeedForward(nn.Module):
 
 
 class CrossGatedFeedForward(nn.Module):
-    """Each stream's value is gated by the other stream: t₁·r₂ and r₁·t₂ (our choice)."""
+    """Gate each stream's value by the other stream: t₁·r₂ and r₁·t₂."""
 
     def __init__(self, dim: int) -> None:
         super().__init__()
@@ -156,7 +156,7 @@ class CrossGatedFeedForward(nn.Module):
 
 
 class DualStreamBlock(nn.Module):
-    """ILCAM (left out where ``window`` is 0) and the cross-gated feed-forward."""
+    """ILCAM (only if ``window`` is not 0) and the cross-gated feed-forward."""
 
     def __init__(self, dim: int, head_dim: int, window: int, shift: bool, mode: str) -> None:
         super().__init__()

@@ -1,7 +1,7 @@
-"""What the network changes in a picture of any size.
+"""Apply the network to a picture of any size.
 
-A *look* is one pass of the network: pictures ``[b 3 h w]`` in [0, 1] to their change T̂ − I, of the
-same shape. Everything here is made of looks and keeps nothing between two pictures.
+A *look* is one pass of the network: from pictures ``[b 3 h w]`` in [0, 1] to their change T̂ − I,
+with the same shape. No state is kept between pictures.
 """
 
 from collections.abc import Callable, Iterator
@@ -19,29 +19,29 @@ from derefl.reflection.pooling import recording, replaying
 Look = Callable[[Tensor], Tensor]
 
 WHOLE = 2**19
-"""Pixels up to which a photo is looked at as it is; larger ones are looked at in this size. The
-network learned on smaller pictures still: the larger a reflection, the less it knows it as one."""
+"""Pixels of a photo above which the network sees the photo scaled down to this size. The network
+is trained on small pictures and recognises large reflections less well."""
 
 HALVED_FROM = 128
-"""Shorter side in pixels from which a picture is looked at in half its size too."""
+"""Shorter side in pixels from which the network also sees the picture at half size."""
 
 OVERLAP = 512
-"""Pixels that two tiles share. It and the side of a tile are multiples of 256, a window of the
-attention at stride 32; with only one such window shared, tiles differ by 0.8 levels on average."""
+"""Pixels that two tiles share. The overlap and the side of a tile are multiples of 256, the size of
+an attention window at stride 32."""
 
 RADIUS, EPS = 2, 1e-4
-"""Of the guided filter: what carries a perfect change best (measured, ``docs/big_photos.md``)."""
+"""Parameters of the guided filter."""
 
 
 def changes(look: Look, rows: Rows, detail: str, side: int) -> Iterator[tuple[int, Tensor]]:
-    """The change of a picture in bands from top to bottom.
+    """Compute the change of a picture in bands from top to bottom.
 
     Args:
         look: one pass of the network.
         rows: the picture.
-        detail: of a large picture. ``auto``: it is seen at a moderate size, and its change carried
-            to its own. ``full``: it is also seen at its own size, and the two changes averaged.
-        side: a tile's; a picture of no more pixels than such a tile goes in one piece.
+        detail: mode for a large picture. ``auto``: scale the picture down, and transfer the change
+            to full size. ``full``: also process the picture at full size, and average both changes.
+        side: side of a tile; a picture with no more pixels than a tile is processed in one piece.
 
     Yields:
         ``(top, change)``, float32 ``[b 3 n w]``.
@@ -60,15 +60,14 @@ def changes(look: Look, rows: Rows, detail: str, side: int) -> Iterator[tuple[in
 
 
 def area(h: int, w: int) -> int:
-    """Pixels that the network sees of a picture of this size."""
+    """Number of pixels of a picture of this size, after padding to :data:`SMALLEST`."""
     return max(h, SMALLEST) * max(w, SMALLEST)
 
 
 def look_twice(look: Look, pixels: Tensor) -> Tensor:
-    """The mean of what is changed at full and at half size, ``[b 3 h w]`` in and out.
+    """The mean of the changes at full and at half size, ``[b 3 h w]`` in and out.
 
-    At half its size a reflection is seen as a whole (our choice: +0.2 dB on held-back real pairs
-    for a quarter more time).
+    At half size, the network sees more of a large reflection at once.
     """
     h, w = pixels.shape[2:]
     change = look(pixels)
@@ -80,10 +79,10 @@ def look_twice(look: Look, pixels: Tensor) -> Tensor:
 
 
 def carried(look: Look, rows: Rows) -> Callable[[int, int], Tensor]:
-    """The change of the shrunk picture, with the edges of the full one.
+    """The change of the scaled-down picture, transferred to full size by the guided filter.
 
     Returns:
-        From ``top, bottom`` to the change of these rows, ``[b 3 bottom−top w]``.
+        A function from ``top, bottom`` to the change of these rows, ``[b 3 bottom−top w]``.
     """
     h, w = rows.height, rows.width
     scale = (WHOLE / area(h, w)) ** 0.5
@@ -98,7 +97,7 @@ def carried(look: Look, rows: Rows) -> Callable[[int, int], Tensor]:
 
 
 def in_full(look: Look, rows: Rows, side: int) -> Iterator[tuple[int, Tensor]]:
-    """One look at a picture at its own size, in tiles where it is larger than one."""
+    """One look at a picture at full size, in tiles if the picture is larger than a tile."""
     if area(rows.height, rows.width) <= side**2:
         yield 0, look(rows.read(0, rows.height))
     else:
@@ -106,7 +105,7 @@ def in_full(look: Look, rows: Rows, side: int) -> Iterator[tuple[int, Tensor]]:
 
 
 def tiled(look: Look, rows: Rows, side: int) -> Iterator[tuple[int, Tensor]]:
-    """One look at a picture in tiles that fade into each other and share its means."""
+    """One look at a picture in blended tiles that share the channel means of the picture."""
     means = picture_means(look, rows, side)
     h, w = rows.height, rows.width
     up, left = -h % MULTIPLE // 2, -w % MULTIPLE // 2
@@ -127,10 +126,10 @@ def tiled(look: Look, rows: Rows, side: int) -> Iterator[tuple[int, Tensor]]:
 
 
 def picture_means(look: Look, rows: Rows, side: int) -> list[Tensor]:
-    """The network's channel means over a picture that is larger than a tile.
+    """Estimate the network's channel means over a picture that is larger than a tile.
 
-    Those of the shrunk picture first; then tiles that were given these show what the means at full
-    size are. (How near that comes to one pass over the whole: ``docs/big_photos.md``.)
+    First compute the means of the scaled-down picture. Then process the tiles with these means, and
+    measure the means at full size. ``docs/big_photos.md`` compares the result with a single pass.
     """
     scale = (side**2 / area(rows.height, rows.width)) ** 0.5
     small = rows.shrunk(*(max(1, int(n * scale)) for n in (rows.height, rows.width)))
@@ -148,10 +147,10 @@ def picture_means(look: Look, rows: Rows, side: int) -> list[Tensor]:
 
 
 def bands(rows: Rows, side: int) -> Iterator[tuple[Span, Tensor]]:
-    """Rows of tiles: where each lies, and its pixels ``[b 3 n w]``.
+    """Rows of tiles: the span of each row, and its pixels ``[b 3 n w]``.
 
-    The picture is first padded as the network pads it: then tiles begin where the attention windows
-    of the whole picture would, and see the same.
+    The picture is first padded like in the network, so that the attention windows of tiles match
+    the attention windows of the whole picture.
     """
     h, w = rows.height, rows.width
     up, left = -h % MULTIPLE // 2, -w % MULTIPLE // 2
@@ -163,5 +162,5 @@ def bands(rows: Rows, side: int) -> Iterator[tuple[Span, Tensor]]:
 
 
 def weight(y: Span, x: Span) -> Tensor:
-    """Of a tile's pixels, ``[h w]``."""
+    """Blending weights of a tile's pixels, ``[h w]``."""
     return y.weight[:, None] * x.weight

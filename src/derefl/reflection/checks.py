@@ -1,4 +1,4 @@
-"""What the network takes, and what to type where something else comes."""
+"""Checks of the network's input."""
 
 from typing import Any
 
@@ -10,14 +10,14 @@ from derefl.reflection.model import SMALLEST
 
 
 def check_tensor(x: Any, weight: Tensor) -> None:
-    """Refuse what the network was not made for.
+    """Check an input of the network.
 
     Args:
-        x: what it is called with.
-        weight: one of its own, whose type and device x must have.
+        x: the input.
+        weight: a weight of the network; x must have its dtype and device.
 
     Raises:
-        ImageError: says what is wrong with x, and what to type.
+        ImageError: x is invalid; the message states the problem and the next step.
     """
     if not isinstance(x, Tensor):
         raise ImageError(
@@ -33,5 +33,5 @@ def check_tensor(x: Any, weight: Tensor) -> None:
 
 
 def not_a_picture(image: Any) -> ImageError:
-    """The error for something that is no PIL picture."""
+    """The error for an argument that is not a PIL picture."""
     return checks.not_a_picture(image, "a PIL picture", "call model(x) on tensors")

@@ -1,4 +1,4 @@
-"""A reflection model as an ONNX graph: the network, and what ``dereflect`` makes of it."""
+"""Export a reflection model to ONNX: the network's layers and the result of ``dereflect``."""
 
 from typing import Any
 
@@ -12,14 +12,14 @@ from derefl.zoo.export import Export, Graph
 
 OUTPUTS = ("clean", "transmission", "residual_low", "residual_high")
 SHAPES = ((2, 150, 210), (1, 16, 16), (3, 100, 300), (1, 128, 127), (1, 192, 256), (2, 333, 257))
-"""Batch, height and width of what is compared with torch. The first is traced: at every stride its
-windows need padding, in full and in half, so that the graph pads."""
+"""Batch, height and width of the samples for the comparison with torch. The first sample is traced:
+its windows need padding at all strides, at full and at half size, so the graph contains padding."""
 
 
 class ExportedRemover(nn.Module):
-    """The network at one size, and the mean of two as ``ReflectionRemover.transmission`` takes it.
+    """The network at one size, and the mean of two sizes as in ``ReflectionRemover.transmission``.
 
-    Sizes are tensors here wherever they are reckoned with, since a trace keeps numbers as they are.
+    Sizes are tensors in all computations, because a trace stores Python numbers as constants.
     """
 
     def __init__(self, model: DeRefl) -> None:
@@ -27,7 +27,7 @@ class ExportedRemover(nn.Module):
         self.model = model
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
-        """sRGB ``[b 3 h w]`` in [0, 1] → :data:`OUTPUTS`, each of that shape; clean in [0, 1]."""
+        """sRGB ``[b 3 h w]`` in [0, 1] → :data:`OUTPUTS`, all in this shape; clean in [0, 1]."""
         layers = self.model.forward(image)
         smaller = halved(image)
         small = self.model.forward(smaller).transmission - smaller
@@ -40,16 +40,16 @@ class ExportedRemover(nn.Module):
 
 
 def halved(image: Tensor) -> Tensor:
-    """Half as high and wide, at least :data:`SMALLEST`, as bilinear antialiasing does it.
+    """Halve height and width (at least :data:`SMALLEST`), bilinear with antialiasing.
 
-    By two matrix products: ONNX has no operator for it that every runtime knows.
+    This uses two matrix products, because ONNX has no operator that all runtimes support.
     """
     rows, columns = (shrinking(torch.as_tensor(n)).to(image) for n in image.shape[2:])
     return rows @ image @ columns.T
 
 
 def shrinking(n: Any) -> Tensor:
-    """Weights ``[m n]`` of n pixels in each of m = max(n // 2, 16): triangles 2·n/m wide.
+    """Weights ``[m n]`` from n pixels to m = max(n // 2, 16): triangles of width 2·n/m.
 
     Args:
         n: an integer as a tensor; at least 16.
@@ -63,7 +63,7 @@ def shrinking(n: Any) -> Tensor:
 
 
 def graphs(model: DeRefl) -> Export:
-    """What ``derefl export`` writes of a reflection model."""
+    """The files of ``derefl export`` for a reflection model."""
     generator = torch.Generator().manual_seed(0)
     axes = {0: "batch", 2: "height", 3: "width"}
     return Export(

@@ -1,4 +1,4 @@
-"""The frequency side of inter-layer complementarity: M, the residual split, and the block G."""
+"""The frequency part of inter-layer complementarity: M, the residual split, and the block G."""
 
 import torch
 import torch.nn.functional as F
@@ -14,16 +14,16 @@ def mean_filter(x: Tensor, kernel: int) -> Tensor:
         kernel: odd width of the box in pixels.
 
     Returns:
-        ``[b c h w]``; constants stay what they are.
+        ``[b c h w]``; a constant picture does not change.
     """
     radius = kernel // 2
     x = F.pad(x, (radius, radius, radius, radius), mode="reflect")
-    # A box is separable: two passes of k taps instead of one of k².
+    # A box is separable: two passes with k taps instead of one pass with k² taps.
     return F.avg_pool2d(F.avg_pool2d(x, (1, kernel), stride=1), (kernel, 1), stride=1)
 
 
 def split_residual(image: Tensor, transmission: Tensor, kernel: int) -> tuple[Tensor, Tensor]:
-    """Decomposition I = T + R_low + R_high, with R_low = M(I) − M(T) (paper abstract; M linear).
+    """Split I = T + R_low + R_high, with R_low = M(I) − M(T) (paper abstract; M is linear).
 
     Args:
         image: I, float ``[b 3 h w]``.
@@ -41,8 +41,8 @@ def split_residual(image: Tensor, transmission: Tensor, kernel: int) -> tuple[Te
 class HighFrequencyBlock(nn.Module):
     """G of the paper: R̂_high from T̂ and R̂_low, and the inverse modulation of both streams.
 
-    That G exists, what it reads and what it gives is the paper's; its inside is our choice: one
-    dense and one separable convolution at half resolution, and a feature-wise affine modulation.
+    Inputs and outputs of G are from the paper. The layers are our choice: one dense and one
+    separable convolution at half resolution, and a feature-wise affine modulation.
     """
 
     def __init__(self, dim: int) -> None:
@@ -60,7 +60,7 @@ class HighFrequencyBlock(nn.Module):
     def forward(
         self, transmission: Tensor, residual_low: Tensor, t: Tensor, r: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Predict the high band and modulate.
+        """Predict the high band and modulate both streams.
 
         Args:
             transmission: T̂, ``[b 3 h w]``, h and w even.
@@ -69,7 +69,7 @@ class HighFrequencyBlock(nn.Module):
             r: residual stream, the same shape.
 
         Returns:
-            ``(residual_high [b 3 h w], t, r)``, the streams modulated.
+            ``(residual_high [b 3 h w], t, r)`` with modulated streams.
         """
         layers = F.pixel_unshuffle(torch.cat([transmission, residual_low], dim=1), 2)
         x = F.gelu(self.embed(layers.contiguous(memory_format=torch.channels_last)))

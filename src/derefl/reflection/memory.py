@@ -1,4 +1,4 @@
-"""How much the network may look at at once."""
+"""Tile sizes that fit into memory."""
 
 import math
 import re
@@ -12,21 +12,21 @@ from derefl.errors import ImageError
 from derefl.memory import is_out_of_memory
 
 LARGEST_SIDE, SMALLEST_SIDE = 1280, 768
-"""Of a square tile in pixels, multiples of 256. The large one takes 0.9 GB."""
+"""Sides of a square tile in pixels, multiples of 256. The large tile needs 0.9 GB."""
 
 BYTES = 22
-"""Memory of one look at a picture, per pixel and per channel of the finest stream; measured with
-``derefl-small`` in float32."""
+"""Memory for one look at a picture, in bytes per pixel and per channel of the finest stream;
+measured with ``derefl-small`` in float32."""
 
 R = TypeVar("R")
 
 
 def tile_side(device: torch.device, channels: int) -> int:
-    """The largest side of a tile, up to 1280 pixels, that takes at most half of the free memory.
+    """The largest side of a tile, up to 1280 pixels, that needs at most half of the free memory.
 
     Args:
-        device: where the network is.
-        channels: of its finest stream.
+        device: device of the network.
+        channels: channels of its finest stream.
     """
     free = free_memory(device)
     side = LARGEST_SIDE
@@ -36,21 +36,21 @@ def tile_side(device: torch.device, channels: int) -> int:
 
 
 def halved(side: int) -> int:
-    """The next smaller side: a multiple of 256 again."""
+    """The next smaller side, a multiple of 256."""
     return max(SMALLEST_SIDE, side // 512 * 256)
 
 
 def free_memory(device: torch.device) -> float:
-    """Bytes that are free, as far as the system says so; else infinite."""
+    """Free memory in bytes; infinite if unknown."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
     system = number("/proc/meminfo", r"MemAvailable: *([0-9]+) kB", math.inf) * 1024
-    limit = number("/sys/fs/cgroup/memory.max", r"^([0-9]+)$", math.inf)  # of a container
+    limit = number("/sys/fs/cgroup/memory.max", r"^([0-9]+)$", math.inf)  # container limit
     return min(system, limit - number("/sys/fs/cgroup/memory.current", r"^([0-9]+)$", 0))
 
 
 def number(path: str, pattern: str, otherwise: float) -> float:
-    """The number that a pattern finds in one of Linux's files, where there is such a file."""
+    """The number that a pattern finds in a file of Linux, or ``otherwise``."""
     try:
         found = re.search(pattern, Path(path).read_text())
     except OSError:
@@ -59,15 +59,15 @@ def number(path: str, pattern: str, otherwise: float) -> float:
 
 
 def within_memory(work: Callable[[int], R], side: int, width: int, height: int) -> R:
-    """``work(side)``, with half the side whenever memory runs out.
+    """Run ``work(side)``, and repeat it with half the side when memory runs out.
 
     Args:
-        work: what to do, given the side of a tile. It may be started anew.
-        side: to start with.
-        width, height: of the picture, for the message.
+        work: a function of the side of a tile; it may run several times.
+        side: the first side.
+        width, height: size of the picture, for the message.
 
     Raises:
-        ImageError: memory runs out with the smallest tiles too.
+        ImageError: memory runs out even with the smallest tiles.
     """
     while True:
         try:

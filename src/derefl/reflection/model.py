@@ -1,7 +1,7 @@
-"""DeRefl: the dual-stream network that takes a picture apart into T, R_low and R_high.
+"""DeRefl: the dual-stream network that separates a picture into T, R_low and R_high.
 
 After "Single Image Reflection Removal via inter-layer Complementarity" (arXiv 2505.12641 v1).
-``docs/reflection.md`` lists which part is the paper's and which is our choice.
+``docs/reflection.md`` lists which parts are from the paper and which parts are our choice.
 """
 
 from dataclasses import dataclass
@@ -19,24 +19,24 @@ from derefl.reflection.frequency import HighFrequencyBlock, pixels_from_tokens
 from derefl.zoo.limits import check_backbone, check_numbers
 
 MULTIPLE = 32
-"""Height and width are padded to a multiple of this many pixels: the deepest feature's stride."""
+"""Height and width are padded to a multiple of this number, the stride of the deepest feature."""
 
 SMALLEST = 16
-"""The least height and width in pixels that the network takes."""
+"""Smallest height and width of the input in pixels."""
 
 
 @dataclass(frozen=True)
 class DeReflConfig:
-    """Sizes of a :class:`DeRefl`; the defaults are ``derefl-small``. All are our choice.
+    """Sizes of a :class:`DeRefl`; the defaults are ``derefl-small``.
 
     Attributes:
-        backbone: timm name of a five-stage backbone, its features at strides 2, 4, 8, 16, 32.
-        dims: width of each stream at those strides; even.
-        depths: dual-stream blocks at those strides.
-        windows: attention window at those strides, in tokens; 0 means no attention.
-        head_dim: width of an attention head where it divides the stream's; else their greatest
-            common divisor: 8 for the 256 of ``derefl-small`` at stride 32.
-        mean_kernel: width in pixels of the mean filter M; odd.
+        backbone: timm name of a backbone with features at strides 2, 4, 8, 16, 32.
+        dims: width of each stream at each stride; even.
+        depths: number of dual-stream blocks at each stride.
+        windows: side of the attention windows at each stride, in tokens; 0 means no attention.
+        head_dim: width of an attention head. If it does not divide the stream's width, the greatest
+            common divisor is used: 8 for the width 256 of ``derefl-small`` at stride 32.
+        mean_kernel: width of the mean filter M in pixels; odd.
         reorganise: ``half``, ``interleave`` or ``none``.
     """
 
@@ -72,7 +72,7 @@ class DeReflConfig:
 
 
 class Layers(NamedTuple):
-    """What :class:`DeRefl` returns; each float ``[b 3 h w]``, T̂ ≈ [0, 1], the residuals signed."""
+    """Output of :class:`DeRefl`; each float ``[b 3 h w]``. T̂ ≈ [0, 1], the residuals are signed."""
 
     transmission: Tensor
     residual_low: Tensor
@@ -80,10 +80,10 @@ class Layers(NamedTuple):
 
 
 class Backbone(nn.Module):
-    """A timm feature pyramid whose batch norms never leave their ImageNet statistics.
+    """A timm feature pyramid whose batch norms keep their ImageNet statistics.
 
-    A step sees a handful of small crops, too few to estimate statistics from; fixed ones also
-    make a picture's result independent of what it is batched with, in training as in use.
+    A training step has too few crops to estimate statistics. With fixed statistics, a result also
+    does not depend on the other pictures in the batch.
     """
 
     def __init__(self, name: str) -> None:
@@ -111,7 +111,7 @@ class Backbone(nn.Module):
 
 
 class Level(nn.Module):
-    """One resolution of the decoder: the shared feature enters both streams, then the blocks."""
+    """One resolution of the decoder: add the shared feature to both streams and run the blocks."""
 
     def __init__(self, config: DeReflConfig, index: int, channels: int) -> None:
         super().__init__()
@@ -131,7 +131,7 @@ class Level(nn.Module):
     def forward(
         self, feature: Tensor, deeper: tuple[Tensor, Tensor] | None
     ) -> tuple[Tensor, Tensor]:
-        """``feature [b h w c]`` and the streams below ``[b h/2 w/2 d]`` to two ``[b h w dim]``."""
+        """``feature [b h w c]`` and two deeper streams ``[b h/2 w/2 d]`` to two ``[b h w dim]``."""
         t, r = self.enter_t(feature), self.enter_r(feature)
         if deeper is not None and self.up_t is not None and self.up_r is not None:
             t = t + upsample(self.up_t(deeper[0]))
@@ -142,7 +142,7 @@ class Level(nn.Module):
 
 
 class Head(nn.Module):
-    """A signed picture at full resolution from a stream at half of it; near zero at first."""
+    """A signed picture at full resolution from a stream at half resolution; initially near 0."""
 
     def __init__(self, dim: int) -> None:
         super().__init__()
@@ -157,11 +157,11 @@ class Head(nn.Module):
 
 
 class DeRefl(nn.Module):
-    """F and G of the paper over a light ImageNet backbone.
+    """F and G of the paper with a small ImageNet backbone.
 
-    The backbone's five features enter a transmission and a residual stream, which climb from
-    stride 32 to stride 2 through dual-stream blocks (F). Heads give a first T̂ and R̂_low; G
-    predicts R̂_high from them and modulates both streams, from which T̂ and R̂_low are then read.
+    The backbone's five features enter a transmission stream and a residual stream. Dual-stream
+    blocks (F) process both streams from stride 32 to stride 2. Heads give a first T̂ and R̂_low. G
+    predicts R̂_high from them and modulates both streams. Heads then give the final T̂ and R̂_low.
     """
 
     def __init__(self, config: DeReflConfig) -> None:
@@ -184,10 +184,10 @@ class DeRefl(nn.Module):
             x: sRGB, float ``[b 3 h w]`` in [0, 1], h and w ≥ 16.
 
         Returns:
-            :class:`Layers` of x's size. T̂ is not clipped.
+            :class:`Layers` with the size of x. T̂ is not clipped.
 
         Raises:
-            ValueError: another number of axes or channels, or a side under 16 pixels.
+            ValueError: wrong number of axes or channels, or a side shorter than 16 pixels.
         """
         if x.ndim != 4 or x.shape[1] != 3 or min(x.shape[2:]) < SMALLEST:
             raise ValueError(

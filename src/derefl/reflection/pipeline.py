@@ -1,4 +1,4 @@
-"""What a user calls: pictures in, pictures without their reflections out."""
+"""The Python interface: remove reflections from pictures."""
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -26,12 +26,12 @@ R = TypeVar("R")
 
 
 class Separation(NamedTuple):
-    """A photo taken apart.
+    """A photo separated into two pictures.
 
     Attributes:
-        transmission: the scene behind the glass, what ``dereflect`` returns.
-        reflection: what was taken away, clip(I − T̂, 0, 1). The network's residual is signed, for
-            it also brightens; a picture shows only what it darkened (our choice).
+        transmission: the scene behind the glass, the result of ``dereflect``.
+        reflection: the removed reflection, clip(I − T̂, 0, 1). Where the network brightens a pixel,
+            the reflection is 0.
     """
 
     transmission: Picture
@@ -41,7 +41,7 @@ class Separation(NamedTuple):
 DETAILS = ("auto", "full")
 
 Part = Callable[[Tensor, Tensor], Tensor]
-"""What of I and T̂ is wanted as a picture."""
+"""A function from I and T̂ to the requested picture."""
 
 
 def transmitted(pixels: Tensor, clean: Tensor) -> Tensor:
@@ -55,17 +55,17 @@ def reflected(pixels: Tensor, clean: Tensor) -> Tensor:
 
 
 class ReflectionRemover(DeRefl):
-    """A :class:`~derefl.reflection.model.DeRefl` that also takes and returns PIL pictures.
+    """A :class:`~derefl.reflection.model.DeRefl` with methods for PIL pictures.
 
-    It keeps nothing of a picture, so several threads may share it. Called with a tensor it is the
-    plain network, and refuses what that was not made for.
+    A remover keeps no state between pictures, so several threads may share it. A call with a
+    tensor runs the network, after a check of the input.
     """
 
     def __call__(self, x: Tensor) -> Layers:
-        """The network on sRGB tensors, float ``[b 3 h w]`` in [0, 1], h and w ≥ 16.
+        """Run the network on an sRGB tensor, float ``[b 3 h w]`` in [0, 1], h and w ≥ 16.
 
         Raises:
-            ImageError: another type, shape, range or device, or NaN.
+            ImageError: wrong type, shape, range or device, or NaN.
         """
         check_tensor(x, next(self.parameters()))
         return super().__call__(x)
@@ -76,25 +76,26 @@ class ReflectionRemover(DeRefl):
     def dereflect(self, images: Sequence[P], *, detail: str = "auto") -> list[P]: ...
 
     def dereflect(self, images: Any, *, detail: str = "auto") -> Any:
-        """Remove the reflections from a photo, or from each photo of a list.
+        """Remove the reflections from a photo or a list of photos.
 
         Args:
-            images: a PIL picture or a list of them, of any size from 1×1 and of mode 1, L, LA, P,
-                RGB, RGBA, CMYK, I;16 or I; or :class:`~derefl.imaging.deep.DeepPicture`.
-            detail: how closely a photo of more than half a megapixel is looked at. ``auto``: at
-                about that size, and what changes there is carried to the full one along its edges.
-                ``full``: pixel by pixel too, in tiles, which takes as long as it is large.
+            images: a PIL picture or a list of pictures, any size from 1×1, mode 1, L, LA, P, RGB,
+                RGBA, CMYK, I;16 or I; or :class:`~derefl.imaging.deep.DeepPicture`.
+            detail: mode for photos of more than half a megapixel. ``auto``: the network sees the
+                photo at about this size, and a guided filter transfers the change to full size.
+                ``full``: the network also sees the photo at full size, in tiles; the time grows
+                with the size.
 
         Returns:
-            A picture, or a list as long, of the same size and mode, with the alpha, ICC profile,
-            EXIF and other ``info`` of the input. One whose EXIF says that it is rotated comes back
-            with its pixels turned upright and EXIF saying so; width and height may then swap.
-            :func:`~derefl.imaging.tensors.from_tensor` says what becomes of each mode.
+            A picture or a list of pictures with the size, mode, alpha, ICC profile, EXIF and other
+            ``info`` of the input. The pixels are turned as the EXIF orientation says, and the
+            orientation becomes 1; width and height may swap.
+            :func:`~derefl.imaging.tensors.from_tensor` has details for each mode.
 
         Raises:
-            ImageError: not a PIL picture, damaged, of another mode, or the network overflowed or
-                memory ran out.
-            ConfigError: there is no such detail.
+            ImageError: an input is not a PIL picture, is damaged or has an unsupported mode; the
+                network overflowed; or memory ran out.
+            ConfigError: unknown ``detail``.
         """
         check_detail(detail)
         if isinstance(images, list | tuple):
@@ -107,7 +108,7 @@ class ReflectionRemover(DeRefl):
     def separate(self, images: Sequence[Picture], *, detail: str = "auto") -> list[Separation]: ...
 
     def separate(self, images: Any, *, detail: str = "auto") -> Separation | list[Separation]:
-        """Like :meth:`dereflect`, returning the reflection too: one :class:`Separation` a photo."""
+        """Like :meth:`dereflect`, but return a :class:`Separation` for each photo."""
         check_detail(detail)
         if isinstance(images, list | tuple):
             return [self._separate(image, detail) for image in images]
@@ -117,7 +118,7 @@ class ReflectionRemover(DeRefl):
         return Separation(*self._pictures(image, detail, transmitted, reflected))
 
     def _pictures(self, image: Any, detail: str, *parts: Part) -> list[Any]:
-        """These parts of a photo, each a picture like it."""
+        """The parts of a photo, each a picture with the photo's mode and metadata."""
         if not isinstance(image, Image.Image | DeepPicture):
             raise not_a_picture(image)
         image = upright(image)
@@ -135,15 +136,14 @@ class ReflectionRemover(DeRefl):
         return self._within_memory(work, rows)
 
     def transmission(self, pixels: Tensor, *, detail: str = "auto") -> Tensor:
-        """T̂ of pictures of any size, float32 ``[b 3 h w]`` in [0, 1], not clipped.
+        """T̂ for pictures of any size, float32 ``[b 3 h w]`` in [0, 1]; T̂ is not clipped.
 
-        The network looks at a picture at its own and at half its size, and the two changes are
-        averaged. What it changed is added to the picture itself, so that half precision rounds the
-        change but never the picture.
+        The network sees a picture at full and at half size, and both changes are averaged. The
+        change is added to the input, so half precision rounds only the change.
 
         Raises:
             ImageError: the network overflowed or memory ran out.
-            ConfigError: there is no such detail.
+            ConfigError: unknown ``detail``.
         """
         check_detail(detail)
         rows = Rows.of_tensor(pixels)
@@ -159,16 +159,16 @@ class ReflectionRemover(DeRefl):
             return within_memory(work, side, rows.width, rows.height)
 
     def _changes(self, rows: Rows, detail: str, side: int) -> Iterator[tuple[int, Tensor, Tensor]]:
-        """Top, I and T̂ − I of one strip after the other."""
+        """Yield top, I and T̂ − I of each strip."""
         for band, change in changes(self.look, rows, detail, side):
             for top, bottom in rows.strips(band, band + change.shape[2]):
                 yield top, rows.read(top, bottom), change[:, :, top - band : bottom - band]
 
     def look(self, pixels: Tensor) -> Tensor:
-        """One pass of the network: T̂ − I of pictures of any size, float32 ``[b 3 h w]``.
+        """One pass of the network: T̂ − I for pictures of any size, float32 ``[b 3 h w]``.
 
         Raises:
-            ImageError: it overflowed.
+            ImageError: the network overflowed.
         """
         h, w = pixels.shape[2:]
         weight = next(self.parameters())
@@ -184,22 +184,19 @@ class ReflectionRemover(DeRefl):
 
 
 class Together(ReflectionRemover):
-    """Several removers as one: the mean of what each of them sees.
-
-    Networks err in different ways, and their mean less than either on average (our choice).
-    """
+    """An ensemble: the mean of the outputs of several removers."""
 
     def __init__(self, removers: Sequence[ReflectionRemover]) -> None:
         """
         Args:
-            removers: at least one; they may differ in size, not in device and dtype.
+            removers: at least one; sizes may differ, but device and dtype must be equal.
         """
-        nn.Module.__init__(self)  # without a network of its own
+        nn.Module.__init__(self)  # skip DeRefl.__init__, which builds a network
         self.config = max((r.config for r in removers), key=lambda config: config.dims[0])
         self.removers = nn.ModuleList(removers)
 
     def forward(self, x: Tensor) -> Layers:
-        """The mean of the :class:`~derefl.reflection.model.Layers` of all."""
+        """The mean of the :class:`~derefl.reflection.model.Layers` of all removers."""
         layers = [remover.forward(x) for remover in self.removers]
         return Layers(*(torch.stack(same).mean(dim=0) for same in zip(*layers, strict=True)))
 
@@ -215,25 +212,25 @@ def load_derefl(
     device: str | torch.device | None = None,
     dtype: str | torch.dtype | None = None,
 ) -> ReflectionRemover:
-    """Load a model that removes reflections, ready to use.
+    """Load a model that removes reflections.
 
-    With several processes, start them by ``multiprocessing.get_context("spawn")`` and load the
-    model in each: a forked process hangs once the parent has used torch.
+    For several processes, use ``multiprocessing.get_context("spawn")`` and load the model in each
+    process. A forked process hangs if the parent has used torch.
 
     Args:
-        source: a name that ``derefl models`` lists, a ``.safetensors`` file, a folder, or a Hub
-            repo id ``org/name``. Several with ``+`` between them, ``derefl-small+derefl-base``,
-            look at each picture together: better on average than each, and as slow as all.
-        revision, cache_dir, token, local_files_only, force_download: as in huggingface_hub; of no
-            effect on weights that are already here.
-        device: where the model computes, for example ``"cuda"``; None is the CPU.
-        dtype: of its weights, for example ``"float16"``; None is float32.
+        source: a name from ``derefl models``, a ``.safetensors`` file, a folder, or a Hub repo id
+            ``org/name``. Several sources with ``+``, like ``derefl-small+derefl-base``, form an
+            ensemble: better on average than each model, but as slow as all models together.
+        revision, cache_dir, token, local_files_only, force_download: as in huggingface_hub; ignored
+            for local weights.
+        device: device of the model, for example ``"cuda"``; None means the CPU.
+        dtype: dtype of the weights, for example ``"float16"``; None means float32.
 
     Raises:
         ModelNotFoundError: no such name, file, folder or repo.
-        DownloadError: the Hub cannot be reached, or refuses.
-        CheckpointError: the weights are damaged or of another architecture.
-        ConfigError: there is no such device or dtype.
+        DownloadError: the download failed or was refused.
+        CheckpointError: the weights are damaged or have another architecture.
+        ConfigError: an invalid device or dtype.
     """
     options: dict[str, Any] = {
         "revision": revision,
@@ -249,7 +246,7 @@ def load_derefl(
 
 
 def load_one(source: str | Path, **options: Any) -> ReflectionRemover:
-    """The remover of one checkpoint; options as for :func:`~derefl.zoo.load_model`."""
+    """The remover for one checkpoint; options as in :func:`~derefl.zoo.load_model`."""
     model = load_model(
         source,
         kind="derefl",
@@ -260,12 +257,12 @@ def load_one(source: str | Path, **options: Any) -> ReflectionRemover:
 
 
 def sources(source: str | Path) -> list[str | Path]:
-    """The models that a source names: itself, or all that stand between its ``+``.
+    """Split a source at ``+`` into the sources of the models.
 
-    A missing file whose path has a ``+`` in it is one source, unless a part of it is found.
+    A path with ``+`` that does not exist is one source, unless a part of it is found.
 
     Raises:
-        ModelNotFoundError: nothing stands before, behind or between them.
+        ModelNotFoundError: a part before, after or between ``+`` is empty.
     """
     if isinstance(source, Path) or "+" not in source or expanded(source).exists():
         return [source]
@@ -281,6 +278,6 @@ def sources(source: str | Path) -> list[str | Path]:
 
 
 def check_detail(detail: str) -> None:
-    """Refuse a detail that does not exist."""
+    """Raise ConfigError for an unknown ``detail``."""
     if detail not in DETAILS:
         raise ConfigError(f"got detail={detail!r}, expected one of {', '.join(DETAILS)}")

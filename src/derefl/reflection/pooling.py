@@ -1,8 +1,7 @@
-"""The one step of the network that sees a whole picture at once: the mean of each channel.
+"""Channel means over the whole picture, the only global step of the network.
 
-The channel attention of a tile needs the means of the picture that the tile is cut from; with its
-own, every tile would get another tone. They are handed over in a context variable, which each
-thread has for itself: the network keeps nothing.
+The channel attention of a tile needs the means of the whole picture. With its own means, each tile
+would get another tone. The means are passed in a context variable, which is local to each thread.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -22,7 +21,7 @@ _mean: ContextVar[Callable[[Tensor], Tensor]] = ContextVar("mean", default=own_m
 
 
 def picture_mean(x: Tensor) -> Tensor:
-    """Mean of each channel over the picture that x is, or is a tile of.
+    """Mean of each channel over the whole picture, also if x is a tile.
 
     ``[b h w c] -> [b 1 1 c]``.
     """
@@ -31,7 +30,7 @@ def picture_mean(x: Tensor) -> Tensor:
 
 @contextmanager
 def replaying(means: Sequence[Tensor]) -> Iterator[None]:
-    """Give these means, in this order, to one pass of the network inside the ``with``."""
+    """Use these means, in this order, for one pass of the network inside the ``with``."""
     stored = iter(means)
     token = _mean.set(lambda x: next(stored).to(x))
     try:
@@ -42,14 +41,14 @@ def replaying(means: Sequence[Tensor]) -> Iterator[None]:
 
 @contextmanager
 def recording(weight: Tensor, means: Sequence[Tensor] | None = None) -> Iterator[list[Tensor]]:
-    """Collect the means of one pass of the network inside the ``with``, in its order.
+    """Record the means of one pass of the network inside the ``with``, in its order.
 
     Args:
-        weight: of each pixel, float ``[h w]``, h and w multiples of 32.
-        means: what the network is given meanwhile, as by :func:`replaying`; else its own means.
+        weight: weight of each pixel, float ``[h w]``, h and w multiples of 32.
+        means: means for this pass, as in :func:`replaying`; None means the network's own means.
 
     Yields:
-        A list that fills with the means of each channel times weight, float32 ``[b 1 1 c]``.
+        A list that collects the mean of each channel times weight, float32 ``[b 1 1 c]``.
     """
     seen: list[Tensor] = []
     stored = None if means is None else iter(means)

@@ -1,1 +1,1 @@
-"""What training any network here needs: schedule, moving average, resumable state, log."""
+"""Shared parts of all training loops: schedule, moving average, resumable state, log."""

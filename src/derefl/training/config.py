@@ -1,4 +1,4 @@
-"""Nested dataclasses from TOML, with every mistake named."""
+"""Nested config dataclasses from TOML, with clear errors."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -14,19 +14,19 @@ from derefl.errors import ConfigError
 Config = TypeVar("Config")
 
 Whole = Annotated[int, Meta(ge=0, le=2**32 - 1)]
-"""A whole number from 0."""
+"""An integer ≥ 0."""
 
 Count = Annotated[int, Meta(ge=1, le=2**32 - 1)]
-"""A whole number from 1."""
+"""An integer ≥ 1."""
 
 Share = Annotated[float, Meta(ge=0, le=1)]
-"""A probability or a part of a whole."""
+"""A probability or a share, from 0 to 1."""
 
 Weight = Annotated[float, Meta(ge=0, le=1e9)]
-"""A finite number from 0."""
+"""A finite number ≥ 0."""
 
 Rate = Annotated[float, Meta(gt=0, le=1e9)]
-"""A finite number above 0."""
+"""A finite number > 0."""
 
 WORDS = {
     "`object`": "a table",
@@ -44,17 +44,18 @@ def read_config(
     overrides: Sequence[str] = (),
     given: Mapping[str, Any] | None = None,
 ) -> Config:
-    """A config from a TOML file, with single settings put over it.
+    """Read a config from a TOML file and apply overrides.
 
     Args:
-        cls: dataclass; its fields may be dataclasses, one TOML table each. The types of the fields
-            say what is allowed, see :data:`Count` and its like.
+        cls: dataclass; its fields may be dataclasses, one TOML table each. The field types define
+            the allowed values, for example :data:`Count`.
         path: the file; None for the defaults.
-        overrides: settings over all others, like ``run.steps=100``, with a TOML value or a text.
-        given: settings over those of the file, by name like ``run.steps``.
+        overrides: settings like ``run.steps=100``, with a TOML value or plain text. They override
+            ``path`` and ``given``.
+        given: settings by name, like ``run.steps``. They override ``path``.
 
     Raises:
-        ConfigError: no such file, not TOML, a setting that does not exist, or a value that is not
+        ConfigError: the file is missing or not TOML, a setting is unknown, or a value is not
             allowed.
     """
     values: dict[str, Any] = {}
@@ -77,7 +78,7 @@ def read_config(
 
 
 def check(config: Any) -> None:
-    """Raise ConfigError unless every field of a dataclass has an allowed value."""
+    """Raise ConfigError if a field of a dataclass has a value that is not allowed."""
     convert(type(config), dataclasses.asdict(config))
 
 
@@ -103,7 +104,7 @@ def convert(cls: type[Config], values: Mapping[str, Any]) -> Config:
 
 
 def parse(text: str) -> Any:
-    """A TOML value; other text is taken as a string, so that paths need no quotes."""
+    """A TOML value; other text becomes a string, so paths need no quotes."""
     try:
         return msgspec.toml.decode(f"value = {text}")["value"]
     except msgspec.DecodeError:
@@ -114,7 +115,7 @@ def put(values: dict[str, Any], key: str, value: Any) -> None:
     """Set ``values[k0][k1]… = value`` for the key ``k0.k1…``.
 
     Raises:
-        ConfigError: a table on the way is a value.
+        ConfigError: a key before the last is a value, not a table.
     """
     *parents, last = key.split(".")
     for name in parents:
@@ -125,7 +126,7 @@ def put(values: dict[str, Any], key: str, value: Any) -> None:
 
 
 def refuse_unknown(cls: type[Any], values: Mapping[str, Any], where: str = "") -> None:
-    """Raise ConfigError for a setting that does not exist; ``where`` names its table."""
+    """Raise ConfigError for an unknown setting; ``where`` is the name of its table."""
     fields = {field.name: field.type for field in dataclasses.fields(cls)}
     for name, value in values.items():
         if name not in fields:

@@ -11,9 +11,10 @@ Model = TypeVar("Model", bound=nn.Module)
 
 
 class EMA(Generic[Model]):
-    """A shadow copy of a model that follows its parameters: s ← d·s + (1 − d)·p.
+    """Moving average s of a model's parameters p: s ← d·s + (1 − d)·p.
 
-    d rises as (1 + step) / (10 + step) up to ``decay``, so that early averages forget the start.
+    The decay d rises as (1 + step) / (10 + step) up to ``decay``, so the average forgets the
+    initial weights quickly.
     """
 
     def __init__(self, model: Model, decay: float) -> None:
@@ -22,7 +23,7 @@ class EMA(Generic[Model]):
 
     @torch.no_grad()
     def update(self, model: Model, step: int) -> None:
-        """Follow ``model`` after its optimiser step number ``step``."""
+        """Update the average after optimiser step ``step``."""
         decay = min(self.decay, (1 + step) / (10 + step))
         average = get_ema_multi_avg_fn(decay)
         average(list(self.model.parameters()), list(model.parameters()), step)

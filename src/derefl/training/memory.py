@@ -1,4 +1,4 @@
-"""What the C allocator does with freed memory, which decides the speed of CPU training."""
+"""Settings of the C allocator, for fast training on the CPU."""
 
 import ctypes
 import platform
@@ -8,11 +8,11 @@ _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4
 
 
 def keep_freed_memory() -> None:
-    """Let glibc keep freed blocks instead of giving them back to the kernel.
+    """Let glibc keep freed memory instead of returning it to the kernel.
 
     Every training step allocates and frees the same few hundred large tensors. By default glibc
-    maps each from the kernel anew, and clearing its pages can cost more than the arithmetic on it
-    (docs/notes/reflection_training.md). Elsewhere than on glibc this does nothing.
+    requests the memory from the kernel each time, and the kernel clears it. That can cost more time
+    than the computation (docs/notes/reflection_training.md). Without glibc this does nothing.
     """
     if platform.libc_ver()[0] != "glibc":
         return

@@ -1,4 +1,4 @@
-"""The learning rate over a run."""
+"""The learning-rate schedule."""
 
 import math
 
@@ -6,15 +6,15 @@ import math
 def cosine_with_warmup(
     step: int, steps: int, warmup: int, final: float = 0.02, spent: float = 0.0
 ) -> float:
-    """Factor on the learning rate: linear up over ``warmup`` steps, cosine down to ``final``.
+    """Factor on the learning rate: linear warmup, then a cosine down to ``final``.
 
     Args:
-        step: the step about to be taken, from 0.
+        step: number of the next step, from 0.
         steps: length of the run.
-        warmup: length of the rise.
+        warmup: steps of the warmup.
         final: factor at the end.
-        spent: share of the time given to the run that has passed, from 0 to 1; the cosine follows
-            it where it is ahead of the steps.
+        spent: share of the run's time budget that has passed, from 0 to 1. The cosine follows the
+            greater of this share and the share of steps.
     """
     if step < warmup:
         return (step + 1) / warmup

@@ -1,4 +1,4 @@
-"""Everything a run needs to go on where it stopped, in one safetensors file."""
+"""The state of a training run in one safetensors file, to resume the run."""
 
 import json
 import math
@@ -28,10 +28,10 @@ class Progress:
 
 
 def start_from(model: nn.Module, start: nn.Module) -> None:
-    """Give a model the weights of another.
+    """Copy the weights of ``start`` into ``model``.
 
     Raises:
-        ConfigError: they are of another architecture.
+        ConfigError: the architectures differ.
     """
     weights = start.state_dict()
     if problems := misfits(model, weights):
@@ -56,10 +56,10 @@ def save_state(
 
 
 def load_state(path: Path, model: nn.Module, ema: EMA[Any], optimiser: AdamW) -> Progress:
-    """Put a run back as :func:`save_state` found it and return its progress.
+    """Restore a state written by :func:`save_state` and return its progress.
 
     Raises:
-        CheckpointError: the file belongs to another architecture or is damaged.
+        CheckpointError: the file is damaged or has another architecture.
     """
     try:
         with safe_open(path, framework="pt") as file:
@@ -83,17 +83,17 @@ def load_state(path: Path, model: nn.Module, ema: EMA[Any], optimiser: AdamW) ->
 
 
 def under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The entries below ``prefix``, without it."""
+    """The entries whose keys start with ``prefix``, with the prefix removed."""
     return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
 
 
 def parameter_names(model: nn.Module, optimiser: AdamW) -> list[str]:
-    """Names of the optimised parameters, in the optimiser's own order."""
+    """Names of the optimised parameters, in the optimiser's order."""
     names = {id(p): name for name, p in model.named_parameters()}
     return [names[id(p)] for group in optimiser.param_groups for p in group["params"]]
 
 
 def moments_by_name(model: nn.Module, optimiser: AdamW) -> dict[str, dict[str, Tensor]]:
-    """Adam's step and moments for each parameter that has been stepped."""
+    """Adam's step and moments by parameter name."""
     names = parameter_names(model, optimiser)
     return {names[index]: moments for index, moments in optimiser.state_dict()["state"].items()}

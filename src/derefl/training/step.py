@@ -1,4 +1,4 @@
-"""One step of an optimiser, for every training loop."""
+"""One optimiser step, for all training loops."""
 
 import torch
 from torch import Tensor
@@ -7,19 +7,19 @@ from torch.optim import Optimizer
 
 
 def take_step(optimiser: Optimizer, loss: Tensor, factor: float, clip: float = 5.0) -> Tensor:
-    """Compute the gradients of a loss, clip them, and step.
+    """Compute the gradients, clip them, and take a step.
 
-    A step whose gradients are not finite is skipped: one broken batch must not end a long run.
+    A step with gradients that are not finite is skipped, so one bad batch does not end a long run.
 
     Args:
-        optimiser: its groups hold all trained parameters. A group's highest learning rate is the
-            ``lr`` that the optimiser was made with.
+        optimiser: of all trained parameters; ``factor`` applies to the initial ``lr`` of each
+            group.
         loss: scalar.
-        factor: on the learning rate of each group, from the schedule.
+        factor: factor on the learning rate, from the schedule.
         clip: largest norm of all gradients together.
 
     Returns:
-        The norm before clipping, on the loss's device.
+        The gradient norm before clipping, on the loss's device.
     """
     for group in optimiser.param_groups:
         group["lr"] = factor * group.setdefault("initial_lr", group["lr"])

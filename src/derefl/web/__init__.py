@@ -1,1 +1,1 @@
-"""The web page of ``derefl demo``: two tabs over the library. Needs the extra ``demo``."""
+"""The web page of ``derefl demo``; it has two tabs. Needs the extra ``demo``."""

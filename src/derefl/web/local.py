@@ -1,4 +1,4 @@
-"""What the page needs of this machine: a temporary folder and a socket. gradio is not imported."""
+"""A temporary folder and a socket for the page. This module does not import gradio."""
 
 import ipaddress
 import os
@@ -13,12 +13,12 @@ from derefl.errors import ConfigError
 
 @contextmanager
 def visitors_folder() -> Iterator[Path]:
-    """A temporary folder for what visitors send and get; it goes in the end.
+    """A temporary folder for the files of the visitors; it is deleted at the end.
 
-    It is gradio's as well, all of it if gradio is imported later than this.
+    Enter this context before you import gradio, so that gradio stores all its files here too.
     """
     before = os.environ.get("GRADIO_TEMP_DIR")
-    # What a thread still writes when the server ends must not keep it from ending.
+    # A thread may still write a file when the server ends; the server must end anyway.
     with tempfile.TemporaryDirectory(prefix="derefl-demo-", ignore_cleanup_errors=True) as name:
         os.environ["GRADIO_TEMP_DIR"] = str(Path(name).resolve())
         try:
@@ -31,7 +31,7 @@ def visitors_folder() -> Iterator[Path]:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches a server bound to ``host``."""
+    """Whether only this machine can reach a server bound to ``host``."""
     try:
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -39,17 +39,17 @@ def is_loopback(host: str) -> bool:
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A socket that waits for visitors; port 0 is any free one.
+    """A listening socket; port 0 means any free port.
 
     Raises:
-        ConfigError: the port is taken or none, or the address is not one of this machine.
+        ConfigError: the port is in use or out of range, or the address is not of this machine.
     """
     if not 0 <= port < 1 << 16:
         raise ConfigError(f"got the port {port}, expected 0 to 65535; choose another --port")
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         return socket.create_server(address[:2], family=family)
-    except (OSError, UnicodeError) as error:  # UnicodeError: a name that is too long for DNS
+    except (OSError, UnicodeError) as error:  # UnicodeError: the host name is too long for DNS
         raise ConfigError(
             f"cannot listen on {host} port {port} ({error}); choose another --port, or an address "
             "of this machine as --host"
@@ -57,7 +57,7 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def address(bound: socket.socket) -> str:
-    """What to type in a browser to reach the server of a socket."""
+    """The URL of the server on a socket."""
     host, port = bound.getsockname()[:2]
     if ipaddress.ip_address(host).is_unspecified:
         host = socket.gethostname()

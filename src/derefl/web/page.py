@@ -1,4 +1,4 @@
-"""The page: its title and its tabs."""
+"""The page: title and tabs."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ TITLE = """# derefl
 Remove the reflections from photos taken through glass, and find photos by what they show."""
 
 KEPT = 3600
-"""Seconds that a visitor's files stay on the server; at its end all of them go."""
+"""Seconds that a visitor's files stay on the server; all are deleted when the server ends."""
 
 
 def build(
@@ -23,13 +23,13 @@ def build(
     folder: Path,
     max_megapixels: float = MAX_MEGAPIXELS,
 ) -> gr.Blocks:
-    """The page, not served yet.
+    """Build the page, without a server.
 
     Args:
         model: removes reflections.
-        hasher: finds photos; None leaves out the tab that reads folders.
-        folder: where the files for the visitors are written; gradio's own temporary folder, from
-            which it serves them without a copy.
+        hasher: finds photos; None omits the search tab, which reads folders of the server.
+        folder: folder for the visitors' files. Use gradio's temporary folder, so that gradio
+            serves the files without a copy.
         max_megapixels: a larger photo is refused.
     """
     with gr.Blocks(title="derefl", analytics_enabled=False, delete_cache=(60, KEPT)) as page:

@@ -1,4 +1,4 @@
-"""The first tab: one photo in, the photo without its reflection out."""
+"""The first tab: remove the reflection from one photo."""
 
 import html
 import tempfile
@@ -21,11 +21,11 @@ HELP = (
 
 
 def remove_tab(model: ReflectionRemover, folder: Path, max_megapixels: float) -> None:
-    """Lay out the tab in the page that is being built.
+    """Add the tab to the current page.
 
     Args:
         model: shared by all visitors.
-        folder: where the files for the visitors are written.
+        folder: folder for the visitors' files.
         max_megapixels: a larger photo is refused.
     """
     gr.Markdown(HELP)
@@ -50,9 +50,9 @@ def remove_tab(model: ReflectionRemover, folder: Path, max_megapixels: float) ->
             return separate(model, image, Path(path).name, Path(tempfile.mkdtemp(dir=folder)))
 
     outputs = [slider, reflection, clean, layer]
-    # What belongs to the photo before goes first: an error leaves the outputs as they are.
-    # A photo dropped while the one before is still being cleared or taken apart comes after it; by
-    # default Gradio would forget it.
+    # Clear the outputs of the previous photo first, because an error does not change the outputs.
+    # "always_last" keeps a photo that is dropped while the previous photo is still processed; by
+    # default gradio ignores the new photo.
     gr.on(
         [upload.upload, upload.clear],
         nothing,
@@ -72,22 +72,23 @@ def remove_tab(model: ReflectionRemover, folder: Path, max_megapixels: float) ->
 
 
 def separate(model: ReflectionRemover, image: Picture, name: str, folder: Path) -> tuple[Any, ...]:
-    """Take a photo apart, write the files for the visitor, and fill the outputs of the tab.
+    """Separate a photo, write the visitor's files, and return the outputs of the tab.
 
     Args:
-        model: takes it apart.
+        model: separates the photo.
         image: the photo.
-        name: of its file; those to download are called after it.
-        folder: an empty one, for the files.
+        name: file name of the photo; the names of the downloads start with its stem.
+        folder: an empty folder for the files.
 
     Raises:
-        ImageError: memory ran out, or the disk is full.
+        ImageError: out of memory, or the picture cannot be encoded.
+        OutputError: the disk is full.
     """
     clean = name_for(image, folder / f"{Path(name).stem}.clean{Path(name).suffix}")
     layer = clean.with_stem(f"{Path(name).stem}.reflection")
     separation = model.separate(image)
     if lost := save_picture(separation.transmission, clean):
-        # gradio shows it as HTML.
+        # gradio renders the text as HTML.
         gr.Warning(html.escape(f"The new file is without {', '.join(lost)}"), duration=None)
     save_picture(separation.reflection, layer)
     before = preview(image, folder / "before.jpg")
@@ -97,7 +98,7 @@ def separate(model: ReflectionRemover, image: Picture, name: str, folder: Path) 
 
 
 def name_for(image: Picture, path: Path) -> Path:
-    """The path, with another suffix if that format cannot be written or not hold the picture."""
+    """The path, with another suffix if its format cannot store the picture."""
     for suffix in (path.suffix, ".png"):
         try:
             check_picture(image, path.with_suffix(suffix))
@@ -108,11 +109,11 @@ def name_for(image: Picture, path: Path) -> Path:
 
 
 def button(path: Path) -> Any:
-    """A download button that gives this file."""
+    """A download button for this file."""
     return gr.DownloadButton(value=str(path), interactive=True)
 
 
 def nothing() -> tuple[Any, ...]:
-    """The outputs of the tab while there is no photo."""
+    """The outputs of the tab without a photo."""
     off = gr.DownloadButton(value=None, interactive=False)
     return None, None, off, off

@@ -1,4 +1,4 @@
-"""The second tab: a folder on the machine of the server, searched by words or by a photo."""
+"""The second tab: search a folder of the server by words or by a photo."""
 
 import os
 import tempfile
@@ -27,10 +27,10 @@ HELP = (
 )
 
 HITS = 12
-"""Photos shown for a query."""
+"""Number of photos shown for a query."""
 
 SIDE = 640
-"""Longest side in pixels of a photo shown."""
+"""Longest side of a shown photo in pixels."""
 
 Gallery = list[tuple[str, str]]
 
@@ -40,9 +40,9 @@ class Searchable:
     """A folder that a visitor has indexed.
 
     Attributes:
-        folder: absolute.
+        folder: absolute path.
         index: its ids are paths relative to the folder.
-        note: which files of the folder are not in the index.
+        note: a note about skipped files.
     """
 
     folder: Path
@@ -51,11 +51,11 @@ class Searchable:
 
 
 def search_tab(hasher: Hasher, folder: Path) -> None:
-    """Lay out the tab in the page that is being built.
+    """Add the tab to the current page.
 
     Args:
         hasher: shared by all visitors.
-        folder: where the small pictures for the visitors are written.
+        folder: folder for the small pictures that visitors see.
     """
     gr.Markdown(HELP)
     state = gr.State(None)
@@ -82,7 +82,7 @@ def search_tab(hasher: Hasher, folder: Path) -> None:
 
     def index(
         text: str,
-        progress: gr.Progress = gr.Progress(),  # noqa: B008 (how gradio hands it in)
+        progress: gr.Progress = gr.Progress(),  # noqa: B008 (gradio requires this default)
     ) -> tuple[Searchable, str, Gallery]:
         with sentences():
             found, failures = index_folder(
@@ -124,15 +124,15 @@ def index_folder(
     """Encode the photos of a folder and its subfolders.
 
     Args:
-        text: the folder, as a visitor typed it.
+        text: the path that the visitor typed.
         hasher: makes the codes.
-        progress: told how many photos of how many are done.
+        progress: called with the number of finished photos and of all photos.
 
     Returns:
-        The index, and why photos could not be read, which are not in it.
+        The index, and the errors of photos that could not be read.
 
     Raises:
-        ImageError: it is no folder, or has no photos.
+        ImageError: the path is not a folder, or the folder has no photos.
     """
     text = text.strip()
     place = Path(os.path.expanduser(text))  # noqa: PTH111 (Path's raises for unknown users)
@@ -149,17 +149,17 @@ def index_folder(
 
 
 def summary(found: Searchable, failures: list[DereflError]) -> str:
-    """What a visitor is told about a new index."""
+    """The text about a new index for the visitor."""
     count = len(found.index)
     first = f"{count} of {count + len(failures)} photos in {found.folder}{found.note}"
     return printable("\n".join([first, *map(str, failures)]))
 
 
 def hits(within: Searchable | None, code: Codes, folder: Path) -> Gallery:
-    """Small copies of the photos nearest to a code, each with its distance and name.
+    """Small copies of the photos nearest to a code, with distance and name.
 
     Raises:
-        HashIndexError: nothing is indexed yet.
+        HashIndexError: no folder is indexed yet.
     """
     if within is None:
         raise HashIndexError("no folder is indexed yet; name one above and press Index")
@@ -174,7 +174,7 @@ def hits(within: Searchable | None, code: Codes, folder: Path) -> Gallery:
 
 
 def photo(path: Path) -> Picture:
-    """The photo, or a grey square if it cannot be read any more."""
+    """The photo, or a grey square if the file can no longer be read."""
     try:
         return open_picture(path, first_frame=True)
     except DereflError:

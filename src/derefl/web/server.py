@@ -1,4 +1,4 @@
-"""Serving the page."""
+"""The web server of the page."""
 
 import socket
 from typing import Any
@@ -17,12 +17,12 @@ LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1", "[::1]")
 
 
 def server(page: gr.Blocks, host: str) -> "PageServer":
-    """A server of the page, ready to ``run(sockets=[…])``; Ctrl-C ends it.
+    """A server for the page; start it with ``run(sockets=[…])``. Ctrl-C ends the server.
 
     Args:
-        page: as :func:`~derefl.web.page.build` gives it.
-        host: what the socket is bound to. On loopback, requests under any other name of the
-            machine are refused, so that no web page elsewhere can pass itself off as this one.
+        page: from :func:`~derefl.web.page.build`.
+        host: address of the socket. On loopback, requests with any other host name are refused, as
+            a protection against DNS rebinding by other web pages.
     """
     app = FastAPI(openapi_url=None)
     if is_loopback(host):
@@ -34,7 +34,7 @@ def server(page: gr.Blocks, host: str) -> "PageServer":
         server_name=host,
         footer_links=[],
         run_history=False,
-        show_error=False,  # errors that are not meant for visitors; sentences() shows the others
+        show_error=False,  # hide internal errors; sentences() shows errors that help visitors
         max_file_size=LARGEST_UPLOAD,
         ssr_mode=False,
         enable_monitoring=False,
@@ -45,7 +45,7 @@ def server(page: gr.Blocks, host: str) -> "PageServer":
 
 
 class PageServer(uvicorn.Server):
-    """A server that ends although pages are open, each of which holds an endless answer."""
+    """A server that ends while pages are open; each open page holds a response without end."""
 
     def __init__(self, app: FastAPI, page: gr.Blocks) -> None:
         super().__init__(uvicorn.Config(app, log_level="error", timeout_graceful_shutdown=5))
@@ -53,7 +53,7 @@ class PageServer(uvicorn.Server):
         self.mounted: Any = next(route.app for route in app.routes if isinstance(route, Mount))
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """End those answers as gradio's own server does, then do as any server."""
+        """End the open responses, as gradio's server does, then shut down."""
         self.page.close(verbose=False)
         self.mounted.stop_event.set()
         await super().shutdown(sockets)

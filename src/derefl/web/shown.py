@@ -1,4 +1,4 @@
-"""What the page shows: small pictures, and errors as sentences."""
+"""Small pictures and error messages for the page."""
 
 import html
 import os
@@ -15,16 +15,15 @@ from derefl.imaging.files import save_picture
 
 
 def preview(image: Picture, path: Path, side: int | None = None) -> str:
-    """Write a picture small enough for a page, in JPEG, with its ICC profile if that is for RGB.
+    """Write a small JPEG copy of a picture, with the ICC profile if the profile is for RGB.
 
     Args:
-        image: of any mode.
-        path: a file that is not there yet, ``.jpg``.
-        side: its longest side in pixels at most, if smaller than
-            :data:`~derefl.imaging.compare.PANEL`.
+        image: a picture of any mode.
+        path: a new file, ``.jpg``.
+        side: limit for the longest side in pixels, if below :data:`~derefl.imaging.compare.PANEL`.
 
     Returns:
-        The path, as gradio wants it.
+        The path as a string, for gradio.
     """
     small = panel(image)
     if side:
@@ -37,10 +36,10 @@ def preview(image: Picture, path: Path, side: int | None = None) -> str:
 
 @contextmanager
 def sentences(upload: str | None = None) -> Iterator[None]:
-    """Show an error of derefl or of the file system on the page, until the visitor closes it.
+    """Show errors of derefl and of the file system on the page, until the visitor closes them.
 
     Args:
-        upload: a file whose name stands in the sentence instead of its path on the server.
+        upload: an uploaded file; the message contains its name instead of its path.
     """
     try:
         yield
@@ -48,10 +47,10 @@ def sentences(upload: str | None = None) -> Iterator[None]:
         text = printable(str(error))
         if upload:
             text = text.replace(upload, Path(upload).name)
-        # gradio shows it as HTML.
+        # gradio renders the text as HTML.
         raise gr.Error(html.escape(text), duration=None, print_exception=False) from error
 
 
 def printable(name: str) -> str:
-    """A name or a text with names in it; bytes of names that are no UTF-8 become �."""
+    """A text with file names; bytes that are not valid UTF-8 become �."""
     return os.fsencode(name).decode("utf-8", errors="replace")

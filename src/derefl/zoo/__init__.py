@@ -1,4 +1,4 @@
-"""From a name, file, folder or Hub repo to a ready module; knows no particular model."""
+"""Load a module from a model name, file, folder or Hub repo; independent of the model kind."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -44,22 +44,23 @@ def load_model(
     device: str | torch.device | None = None,
     dtype: str | torch.dtype | None = None,
 ) -> nn.Module:
-    """The module of a checkpoint with exactly its weights, in ``eval()`` mode; never random ones.
+    """Load a checkpoint strictly and return the module in ``eval()`` mode.
 
     Args:
         source: see :func:`locate`, also for ``revision`` to ``force_download``.
-        kind: the kind that the checkpoint has to be of.
-        build: from a config (JSON values, lists as tuples) to a module with any weights.
-        device: where the module goes; None means where ``build`` put it.
+        kind: the expected kind of the checkpoint.
+        build: makes a module with any weights from a config (JSON values, lists as tuples).
+        device: device of the module; None means the device that ``build`` chose.
         dtype: ``float32``, ``float16`` or ``bfloat16``; None means float32.
 
     Raises:
         ModelNotFoundError: no such name, file, folder, repository or revision.
-        DownloadError: the Hub could not be reached, refused, or broke off.
-        CheckpointError: the file is a pickle, damaged, of another kind, or does not fit its config.
-        ConfigError: an option that cannot be.
+        DownloadError: the download failed or was refused.
+        CheckpointError: the file is a pickle, is damaged, has another kind, or does not fit its
+            config.
+        ConfigError: an option is invalid.
     """
-    # Before a download, which is a pity to throw away for a typing error.
+    # Check before the download, so that a typo does not cost a download.
     dtype = parse_dtype(dtype)
     check_device(device)
     found = locate(
@@ -83,7 +84,7 @@ def load_model(
 
 
 def parse_dtype(dtype: str | torch.dtype | None) -> torch.dtype | None:
-    """A dtype that a model can have, from itself or its name."""
+    """A supported dtype, given as a dtype or by name."""
     parsed = DTYPES.get(dtype) if isinstance(dtype, str) else dtype
     if dtype is not None and parsed not in DTYPES.values():
         raise ConfigError(f"got dtype={dtype!r}, expected one of {', '.join(DTYPES)}")
@@ -91,7 +92,7 @@ def parse_dtype(dtype: str | torch.dtype | None) -> torch.dtype | None:
 
 
 def check_device(device: str | torch.device | None) -> None:
-    """Raise ConfigError unless tensors can be put there."""
+    """Raise ConfigError if tensors cannot be created on the device."""
     try:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:

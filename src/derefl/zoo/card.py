@@ -1,7 +1,7 @@
-"""The model card, ``README.md`` of a published checkpoint: what is known of it and nothing else.
+"""The model card: the ``README.md`` of a published checkpoint.
 
-``cards/KIND.md`` holds what is true of every model of a kind, metadata included. Scores, training
-and licence come from the manifest's entry.
+``cards/KIND.md`` is the template for a kind, with metadata. Scores, training and licence come from
+the manifest's entry.
 """
 
 import re
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from huggingface_hub import EvalResult
 
 ABOUT = ("dataset", "protocol", "n", "command")
-"""What a score says besides its metrics."""
+"""Fields of a score that are not metrics."""
 
 METRICS = {
     "psnr": "PSNR (dB)",
@@ -30,25 +30,25 @@ METRICS = {
 TRAINING = {"pictures": "pictures seen", "hours": "hours of training"}
 
 LICENCES = "licences_of_the_data"
-"""The field of ``training`` that belongs to the licence."""
+"""The field of ``training`` that the licence section shows."""
 
 NOT_STATED = "Not stated."
 
 
 def model_card(header: dict[str, Any], entry: ModelEntry | None, name: str, repo: str) -> str:
-    """The text of ``README.md``, its metadata at the top as the Hub reads them.
+    """The text of ``README.md``, with the Hub's metadata at the top.
 
     Args:
-        header: what the checkpoint says of itself.
-        entry: what the manifest says of it; None for a checkpoint of somebody's own, whose scores,
-            training and licence then read "Not stated."
-        name: the model's.
+        header: header of the checkpoint.
+        entry: the model's manifest entry. None for a checkpoint that is not in the manifest; the
+            card then says "Not stated." for scores, training and licence.
+        name: name of the model.
         repo: the Hub repo id that the code snippet loads.
 
     Raises:
-        CheckpointError: the checkpoint is of a kind that has no card.
+        CheckpointError: there is no card for the checkpoint's kind.
     """
-    from huggingface_hub import ModelCard  # takes long to import
+    from huggingface_hub import ModelCard  # slow to import
 
     templates = {f.name.removesuffix(".md"): f for f in (files("derefl.zoo") / "cards").iterdir()}
     if header["kind"] not in templates:
@@ -84,7 +84,7 @@ def model_card(header: dict[str, Any], entry: ModelEntry | None, name: str, repo
 
 
 def licence_metadata(licence: str, repo: str) -> dict[str, str]:
-    """The Hub's fields; a licence in words is no identifier, the Hub calls that ``other``."""
+    """The Hub's licence fields; a licence without an identifier is ``other``."""
     from huggingface_hub import constants
 
     if " " not in licence:
@@ -97,20 +97,20 @@ def licence_metadata(licence: str, repo: str) -> dict[str, str]:
 
 
 def licence_text(entry: ModelEntry) -> str:
-    """The licence of the weights, and where it comes from."""
+    """The licence of the weights and the reason for the licence."""
     origin = entry.training.get(LICENCES)
     reason = f" The training data: {origin}." if origin else ""
     return f"Weights: **{entry.licence}**.{reason} The code of derefl: Apache-2.0."
 
 
 def eval_results(entry: ModelEntry, task: str) -> "list[EvalResult]":
-    """Every measured number for the metadata's ``model-index``."""
+    """All scores for the metadata's ``model-index``."""
     from huggingface_hub import EvalResult
 
     return [
         EvalResult(
             task_type=task,
-            # The Hub takes one type and config for one data set, whatever its name.
+            # The Hub identifies a data set by type and config, not by name.
             dataset_type=slug(score["dataset"]),
             dataset_config=slug(score["protocol"]),
             dataset_name=f"{score['dataset']} ({score['n']} pictures, {score['protocol']})",
@@ -124,7 +124,7 @@ def eval_results(entry: ModelEntry, task: str) -> "list[EvalResult]":
 
 
 def score_tables(scores: Iterable[dict[str, Any]]) -> str:
-    """Markdown tables; scores with the same metrics share one."""
+    """Markdown tables; scores with the same metrics share a table."""
     tables: dict[tuple[str, ...], list[dict[str, Any]]] = {}
     for score in scores:
         tables.setdefault(tuple(metrics(score)), []).append(score)
@@ -157,12 +157,12 @@ def training_list(training: dict[str, Any]) -> str:
 
 
 def metrics(score: dict[str, Any]) -> dict[str, float]:
-    """The numbers of a score by name."""
+    """The metrics of a score by name."""
     return {name: value for name, value in score.items() if name not in ABOUT}
 
 
 def metric_name(metric: str) -> str:
-    """What people call it: ``text_to_image_r@10`` is text→image R@10 (%)."""
+    """The name for readers: ``text_to_image_r@10`` is text→image R@10 (%)."""
     if metric in METRICS:
         return METRICS[metric]
     if "_r@" in metric:
@@ -172,5 +172,5 @@ def metric_name(metric: str) -> str:
 
 
 def slug(text: str) -> str:
-    """Words in the form of an identifier: ``SIR² sample: wild`` is ``sir-sample-wild``."""
+    """The text as an identifier: ``SIR² sample: wild`` is ``sir-sample-wild``."""
     return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")

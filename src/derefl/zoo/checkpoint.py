@@ -1,4 +1,4 @@
-"""A module in one safetensors file that says itself what it is, and back again, strictly."""
+"""Save a module and its config in one safetensors file, and load the file strictly."""
 
 import hashlib
 import json
@@ -35,9 +35,9 @@ def save_checkpoint(
     """Write ``module``'s state dict and config to one ``.safetensors`` file, atomically.
 
     Args:
-        kind: which ``load_*`` function the file is for: ``derefl``, ``lcdh-student``, …
+        kind: the kind of the model, for the ``load_*`` functions: ``derefl``, ``lcdh-student``, …
         config: the fields of the config dataclass, JSON values; tuples are allowed.
-        dtype: of the stored floating-point tensors; integer buffers stay as they are.
+        dtype: dtype of the stored floating-point tensors; integer buffers keep their dtype.
 
     Raises:
         CheckpointError: a value is too large for ``dtype``.
@@ -48,7 +48,7 @@ def save_checkpoint(
 
 
 def stored(name: str, tensor: Tensor, dtype: torch.dtype) -> Tensor:
-    """A copy to be written, a floating-point one as ``dtype``."""
+    """A copy for the file; a floating-point tensor is converted to ``dtype``."""
     copy = tensor.detach().cpu().clone().contiguous()
     if not copy.is_floating_point():
         return copy
@@ -71,23 +71,24 @@ def load_checkpoint(
     device: str | torch.device | None = None,
     dtype: torch.dtype | None = None,
 ) -> nn.Module:
-    """Build the module that a file describes and fill it with the file's weights, all or nothing.
+    """Build the module that a file describes and load the file's weights strictly.
 
     Args:
         path: a safetensors file.
-        kind: the kind that the file has to be of.
-        build: from a config (JSON values, lists as tuples) to a module with any weights.
-        config_file: the ``config.json`` of the file's folder; has to agree with the file.
-        sha256: what the file has to have, if known.
-        device: where the module goes; None leaves it where ``build`` put it.
-        dtype: of the module's floating-point tensors; None means float32.
+        kind: the expected kind of the file.
+        build: makes a module with any weights from a config (JSON values, lists as tuples).
+        config_file: the ``config.json`` of the file's folder; must agree with the file.
+        sha256: the expected sha256 of the file, if known.
+        device: device of the module; None means the device that ``build`` chose.
+        dtype: dtype of the module's floating-point tensors; None means float32.
 
     Returns:
-        The module in ``eval()`` mode. torch's random state is as before the call.
+        The module in ``eval()`` mode. torch's random state is unchanged.
 
     Raises:
         ModelNotFoundError: there is no such file.
-        CheckpointError: it is a pickle, damaged, of another kind, or does not fit its config.
+        CheckpointError: the file is a pickle, is damaged, has another kind, or does not fit its
+            config.
     """
     path = Path(path)
     refuse_pickle(path)
@@ -115,20 +116,20 @@ def built(
     *,
     trusted: bool,
 ) -> nn.Module:
-    """The module of a config with these weights.
+    """Build the module of a config and load these weights.
 
     Args:
         config: JSON values.
         build: see :func:`load_checkpoint`.
         tensors: every entry of the state dict.
-        path: where they are from.
-        trusted: whether somebody vouches for the file.
+        path: the file, for error messages.
+        trusted: whether the sha256 of the file is known.
     """
     try:
-        # Only the CPU generator: initial weights are drawn there.
+        # Only the CPU generator, because initial weights are drawn on the CPU.
         with torch.random.fork_rng(devices=[]):
             if not trusted:
-                # A few bytes of config may ask for any amount of memory; here it takes none.
+                # A config can describe a model of any size; the meta device needs no memory.
                 with torch.device("meta"):
                     check_fit(build(tuples(config)), tensors, path)
             module = build(tuples(config))
@@ -145,7 +146,7 @@ def built(
 
 
 def check_fit(module: nn.Module, tensors: dict[str, Tensor], path: Path) -> None:
-    """What ``load_state_dict(strict=True)`` checks, with an error that fits a screen."""
+    """The checks of ``load_state_dict(strict=True)``, with a short error message."""
     if problems := misfits(module, tensors):
         raise CheckpointError(
             f"{path} does not hold the weights of its own config; {problems}. Its "
@@ -154,7 +155,7 @@ def check_fit(module: nn.Module, tensors: dict[str, Tensor], path: Path) -> None
 
 
 def misfits(module: nn.Module, tensors: dict[str, Tensor]) -> str:
-    """In what these are not the weights of a module, in a line; empty if they are."""
+    """The differences between these weights and a module's, in one line; empty if none."""
     expected = module.state_dict()
     problems = []
     if missing := expected.keys() - tensors.keys():
@@ -172,7 +173,7 @@ def misfits(module: nn.Module, tensors: dict[str, Tensor]) -> str:
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """Every tensor of a safetensors file."""
+    """All tensors of a safetensors file."""
     try:
         return load_file(path)
     except (SafetensorError, OSError, ValueError) as error:
@@ -189,7 +190,7 @@ def file_sha256(path: str | Path) -> str:
 
 
 def tuples(value: Any) -> Any:
-    """JSON with every list as a tuple, which is what frozen config dataclasses hold."""
+    """JSON with all lists as tuples, as frozen config dataclasses need them."""
     if isinstance(value, dict):
         return {key: tuples(item) for key, item in value.items()}
     return tuple(map(tuples, value)) if isinstance(value, list) else value

@@ -1,4 +1,4 @@
-"""From a module to an ONNX file that gives the same numbers; knows no particular model."""
+"""Export a module to ONNX and compare the results; independent of the model kind."""
 
 import tempfile
 import warnings
@@ -14,10 +14,10 @@ from derefl.errors import CheckpointError, MissingExtraError
 from derefl.zoo.header import brief
 
 OPSET = 18
-"""Of the standard ONNX operators; every runtime of the last years has it."""
+"""Version of the standard ONNX operators; all recent runtimes support this version."""
 
 TOLERANCE = 1e-4
-"""The most that a float output may differ from torch's: a fortieth of an 8-bit level."""
+"""Largest difference of a float output from torch's: 1/40 of an 8-bit level."""
 
 
 @dataclass(frozen=True)
@@ -25,13 +25,14 @@ class Graph:
     """A module and how to export it.
 
     Attributes:
-        module: takes one tensor and returns a tuple of them, in ``eval()`` mode.
-        input: name of what it takes.
-        outputs: names of what it returns.
-        axes: which axes of inputs and outputs are free, and what they are called.
-        sizes: which sizes the graph takes, in words.
-        samples: what is compared with torch, of several sizes and batches. The first is traced.
-        suffix: of the file's name, where a model has several graphs.
+        module: takes one tensor and returns a tuple of tensors, in ``eval()`` mode.
+        input: name of the input.
+        outputs: names of the outputs.
+        axes: dynamic axes of inputs and outputs, and their names.
+        sizes: the supported input sizes, in words.
+        samples: inputs of several sizes and batches for the comparison with torch. The first input
+            is traced.
+        suffix: suffix of the file name, for a model with several graphs.
     """
 
     module: nn.Module
@@ -45,18 +46,18 @@ class Graph:
 
 @dataclass(frozen=True)
 class Export:
-    """Everything that a model becomes: graphs, and texts by the suffix of their file's name."""
+    """All files of an exported model: graphs, and texts by the suffix of their file name."""
 
     graphs: tuple[Graph, ...]
     texts: Mapping[str, str] = field(default_factory=dict)
 
 
 def to_onnx(graph: Graph, metadata: Mapping[str, str]) -> tuple[bytes, float]:
-    """The ONNX file of a graph, after comparing it with torch in onnxruntime.
+    """Export a graph to ONNX, and compare onnxruntime's results with torch's.
 
     Args:
-        graph: what to export.
-        metadata: what the file says of itself; the sizes of the graph are added.
+        graph: the graph to export.
+        metadata: metadata of the file; the graph's sizes are added.
 
     Returns:
         The file's bytes, and the largest difference of any float output on any sample.
@@ -85,17 +86,17 @@ def to_onnx(graph: Graph, metadata: Mapping[str, str]) -> tuple[bytes, float]:
 
 
 def traced(graph: Graph) -> bytes:
-    """The graph as torch's exporter writes it.
+    """The ONNX file from torch's exporter.
 
-    By tracing, which torch calls legacy: its successor (``dynamo=True``) refuses windows that are
-    padded to a size that depends on the picture's (tried with torch 2.14).
+    This uses tracing, torch's legacy exporter. The new exporter (``dynamo=True``) fails on windows
+    with a padding that depends on the picture size (tried with torch 2.14).
     """
     with (
         tempfile.TemporaryDirectory() as folder,
         warnings.catch_warnings(),
         torch.inference_mode(),
     ):
-        warnings.simplefilter("ignore")  # which branches a trace takes is checked by the samples
+        warnings.simplefilter("ignore")  # tracer warnings; the samples check the traced branches
         path = Path(folder, "it.onnx")
         torch.onnx.export(
             graph.module,
@@ -111,17 +112,17 @@ def traced(graph: Graph) -> bytes:
 
 
 def largest_difference(data: bytes, graph: Graph) -> float:
-    """Of float outputs of onnxruntime from torch's, over all samples.
+    """Largest difference of float outputs between onnxruntime and torch, over all samples.
 
     Raises:
-        CheckpointError: onnxruntime refuses one.
+        CheckpointError: onnxruntime cannot run a sample.
     """
     session = cpu_session(data)
     worst = 0.0
     for sample in graph.samples:
         try:
             got = session.run(list(graph.outputs), {graph.input: sample.numpy()})
-        except Exception as error:  # onnxruntime has no class of its own for all of its errors
+        except Exception as error:  # onnxruntime has no common base class for its errors
             raise CheckpointError(
                 f"onnxruntime cannot run the graph on {graph.input} of {list(sample.shape)}: "
                 f"{brief(error)}; nothing was written"
@@ -138,7 +139,7 @@ def largest_difference(data: bytes, graph: Graph) -> float:
 
 
 def cpu_session(file: Any, threads: int | None = None) -> Any:
-    """An onnxruntime session on the CPU, of a file or its bytes, on as many threads as torch."""
+    """An onnxruntime CPU session from a file or its bytes, by default with torch's threads."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()

@@ -1,4 +1,4 @@
-"""What a checkpoint says of itself, and what is said of one that cannot be read."""
+"""The header of a checkpoint, and errors for unreadable checkpoints."""
 
 import json
 from collections.abc import Iterable
@@ -10,19 +10,19 @@ from safetensors import SafetensorError, safe_open
 from derefl.errors import CheckpointError, ModelNotFoundError
 
 FORMAT_VERSION = 1
-"""Goes up when an older derefl could no longer read what a newer one writes."""
+"""Increased when older versions of derefl can no longer read new files."""
 
 CONFIG_BYTES = 1 << 20
-"""A ``config.json`` has some hundred bytes; a longer one than this is none."""
+"""Largest size of a ``config.json``; a real file has a few hundred bytes."""
 
 METADATA_KEY = "derefl"
-"""The safetensors metadata entry that holds the same JSON as a folder's ``config.json``."""
+"""The safetensors metadata entry with the same JSON as a folder's ``config.json``."""
 
 PICKLE_SUFFIXES = {".pt", ".pth", ".ckpt", ".bin", ".pkl", ".pickle"}
 
 
 def checkpoint_header(kind: str, config: dict[str, Any]) -> dict[str, Any]:
-    """What a checkpoint says of itself, in its metadata and in ``config.json``."""
+    """The header of a checkpoint, for its metadata and ``config.json``."""
     return {"format_version": FORMAT_VERSION, "kind": kind, "config": config}
 
 
@@ -31,7 +31,8 @@ def read_header(path: str | Path, config_file: str | Path | None = None) -> dict
 
     Raises:
         ModelNotFoundError: there is no such file.
-        CheckpointError: it says nothing, the two disagree, or this version cannot read it.
+        CheckpointError: there is no header, metadata and config.json differ, or this version
+            cannot read the file.
     """
     headers = []
     if (text := read_metadata(Path(path)).get(METADATA_KEY)) is not None:
@@ -52,7 +53,7 @@ def read_header(path: str | Path, config_file: str | Path | None = None) -> dict
 
 
 def read_config(path: Path) -> bytes:
-    """A ``config.json``, refused when it is too long to be one."""
+    """The bytes of a ``config.json``; a too long file is refused."""
     try:
         with path.open("rb") as file:
             text = file.read(CONFIG_BYTES + 1)
@@ -67,7 +68,7 @@ def read_config(path: Path) -> bytes:
 
 
 def parse_header(text: str | bytes, where: str) -> dict[str, Any]:
-    """A header from its JSON, checked as far as the zoo can without knowing the kinds."""
+    """Parse a header from JSON and check the fields that all kinds share."""
     try:
         header = json.loads(text)
         version, kind, config = header["format_version"], header["kind"], {**header["config"]}
@@ -88,7 +89,7 @@ def parse_header(text: str | bytes, where: str) -> dict[str, Any]:
 
 
 def difference(one: dict[str, Any], other: dict[str, Any]) -> set[str]:
-    """Names of the entries in which two headers differ."""
+    """Names of the entries that differ between two headers."""
     a, b = ({**header["config"], "(kind)": header["kind"]} for header in (one, other))
     return {key for key in a | b if a.get(key, ...) != b.get(key, ...)}
 
@@ -104,12 +105,12 @@ def read_metadata(path: Path) -> dict[str, str]:
 
 
 def refuse_pickle(path: Path) -> None:
-    """Raise CheckpointError for a pickle, whatever it is called; opening one can run any code."""
+    """Raise CheckpointError for a pickle of any name, because loading a pickle can run any code."""
     if not path.is_file():
         raise ModelNotFoundError(f"there is no file {path}, expected a .safetensors file")
     with path.open("rb") as file:
         head = file.read(9)
-    # Behind 8 bytes of length, which may look like anything, safetensors starts with a brace.
+    # A safetensors file starts with 8 bytes of length (any values), then a brace.
     if head[8:] == b"{":
         return
     if path.suffix.lower() in PICKLE_SUFFIXES or head.startswith((b"PK\x03\x04", b"\x80")):
@@ -122,7 +123,7 @@ def refuse_pickle(path: Path) -> None:
 
 
 def damaged(path: Path, error: Exception) -> CheckpointError:
-    """What to say of a file that safetensors cannot read."""
+    """The error for a file that safetensors cannot read."""
     return CheckpointError(
         f"{path} is no complete safetensors file ({path.stat().st_size} bytes; {brief(error)}). "
         f"Copy it again; if it was downloaded, delete {path.resolve()} and load the model again"
@@ -130,13 +131,13 @@ def damaged(path: Path, error: Exception) -> CheckpointError:
 
 
 def brief(error: Exception, limit: int = 300) -> str:
-    """An error's message in one line, also if a file of somebody's wrote most of it."""
+    """An error's message in one line of at most ``limit`` characters."""
     text = " ".join(str(error).split())
     return text if len(text) <= limit else f"{text[:limit]}…"
 
 
 def some(names: Iterable[str], limit: int = 3) -> str:
-    """The first few names in order, and how many more there are."""
+    """The first few names in order, and the number of further names."""
     names = sorted(names)
     rest = f" and {len(names) - limit} more" if len(names) > limit else ""
     return ", ".join(names[:limit]) + rest

@@ -1,4 +1,4 @@
-"""One file from the Hugging Face Hub, and what to do when it does not come."""
+"""Download a file from the Hugging Face Hub, and explain errors."""
 
 from pathlib import Path
 
@@ -15,16 +15,16 @@ def download(
     local_files_only: bool = False,
     force_download: bool = False,
 ) -> Path:
-    """The path of a repository's file in the local cache, downloaded if it is not there yet.
+    """Download a repository's file, if it is not in the local cache yet.
 
-    All arguments have huggingface_hub's meaning.
+    All arguments are as in huggingface_hub.
 
     Returns:
-        A path that ends in ``<commit>/<file>``.
+        The path in the cache; it ends in ``<commit>/<file>``.
 
     Raises:
         ModelNotFoundError: the Hub has no such repository, revision or file.
-        DownloadError: the Hub could not be reached, refused, or broke off.
+        DownloadError: the download failed or was refused.
         ConfigError: both ``local_files_only`` and ``force_download``.
     """
     if local_files_only and force_download:
@@ -32,7 +32,7 @@ def download(
             "got local_files_only=True and force_download=True, expected one of them at most: "
             "the first forbids what the second asks for"
         )
-    # Importing it takes long, and a bundled model never needs it.
+    # huggingface_hub is slow to import, and a bundled model does not need the package.
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import HTTPError
 
@@ -52,7 +52,7 @@ def download(
 
 
 def explained(error: Exception, repo: str, file: str, revision: str) -> DereflError:
-    """The same error in words that say what to do next."""
+    """The error with a message that states the next step."""
     from huggingface_hub.errors import (
         GatedRepoError,
         HFValidationError,
@@ -63,7 +63,7 @@ def explained(error: Exception, repo: str, file: str, revision: str) -> DereflEr
         RevisionNotFoundError,
     )
 
-    # These two only report that nothing was found; the reason is their cause, if there is one.
+    # These two errors only report a missing file; the reason is their cause, if any.
     if type(error) is ValueError or isinstance(error, LocalEntryNotFoundError):
         error = error.__cause__ if isinstance(error.__cause__, Exception) else error
     status = getattr(getattr(error, "response", None), "status_code", None)

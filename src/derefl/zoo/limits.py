@@ -1,7 +1,7 @@
-"""Bounds for a config: it may come from a file that anybody wrote.
+"""Limits for a config, because a config may come from an untrusted file.
 
-What does not fit a file's weights is found by comparing shapes. These bounds are for what shows in
-no shape: it could take hours to build, or gigabytes when it is used.
+The comparison of shapes finds most invalid values. These limits are for values that no shape
+depends on: a bad value could need hours to build a model, or gigabytes to use the model.
 """
 
 from collections.abc import Mapping
@@ -11,14 +11,14 @@ from derefl.errors import ConfigError
 
 
 def check_numbers(config: Any, limits: Mapping[str, tuple[int, int]]) -> None:
-    """Check fields that are whole numbers, or tuples with as many of them as the default has.
+    """Check fields that are integers, or tuples of integers with the default's length.
 
     Args:
         config: a dataclass.
-        limits: field to its least and greatest value.
+        limits: field name to least and greatest value.
 
     Raises:
-        ConfigError: a field is something else, of another length, or outside.
+        ConfigError: a field has another type or length, or is out of range.
     """
     for name, (least, greatest) in limits.items():
         value, default = getattr(config, name), getattr(type(config), name)
@@ -35,13 +35,13 @@ def check_numbers(config: Any, limits: Mapping[str, tuple[int, int]]) -> None:
 
 
 def check_backbone(name: Any, family: str = "") -> None:
-    """Raise ConfigError unless timm has such a model itself.
+    """Raise ConfigError if timm has no such model.
 
-    ``timm.create_model`` also takes names that make it ask the network or read another folder.
+    ``timm.create_model`` also accepts names that start a download or read a local folder.
 
     Args:
-        name: of a backbone.
-        family: the timm module that the backbone has to be from; any if empty.
+        name: name of a backbone.
+        family: the timm module that must define the backbone; any module if empty.
     """
     import timm
 

@@ -1,4 +1,4 @@
-"""From what a user types to a file on this machine."""
+"""Find the checkpoint file for a model name, path or Hub repo."""
 
 import os
 import re
@@ -26,9 +26,9 @@ class Located:
 
     Attributes:
         weights: the safetensors file.
-        config_file: the ``config.json`` that lies beside it in a folder or Hub repo, if any.
-        sha256: what the weights have to have, None if nobody said.
-        entry: the manifest's entry, if a name was given.
+        config_file: the ``config.json`` beside the weights in a folder or Hub repo, if any.
+        sha256: the expected sha256 of the weights, None if unknown.
+        entry: the manifest's entry, if the source is a model name.
     """
 
     weights: Path
@@ -47,30 +47,32 @@ def locate(
     local_files_only: bool = False,
     force_download: bool = False,
 ) -> Located:
-    """Find a checkpoint, downloading it if need be. The first that fits is taken:
+    """Find a checkpoint and download it if necessary. The first match counts:
 
-    1. A name of the manifest: the bundled file, else its Hub commit. It wins over a file or
-       folder of that name, which would otherwise change silently what a name means; write
-       ``./derefl-small`` or a :class:`~pathlib.Path` for those.
-    2. A file or folder that exists. A :class:`~pathlib.Path` is never anything else.
+    1. A model name of the manifest: the bundled file, else its Hub commit. A name has priority over
+       a file or folder with the same name. For the file or folder, write ``./derefl-small`` or use
+       a :class:`~pathlib.Path`.
+    2. A file or folder that exists. A :class:`~pathlib.Path` always means a file or folder.
     3. A Hub repo id ``org/name``.
 
     Args:
-        source: one of these. Folders and Hub repos hold ``model.safetensors``, ``config.json``.
-        kind: the kind that a manifest name has to be of.
-        revision: branch, tag or commit on the Hub. A name with a Hub repo is then taken from
-            there even if it is bundled, and only its listed commit has a known sha256.
-        cache_dir: as the four below, only about downloading, in huggingface_hub's meaning;
-            without effect on a bundled or local file.
+        source: a name, path or repo id. Folders and Hub repos contain ``model.safetensors`` and
+            ``config.json``.
+        kind: the expected kind of a model name.
+        revision: branch, tag or commit on the Hub. With a revision, a model that has a Hub repo is
+            loaded from the repo even if the model is bundled. Only the listed commit has a known
+            sha256.
+        cache_dir: a download option of huggingface_hub, like the next three; ignored for a bundled
+            or local file.
         token: see ``cache_dir``.
         local_files_only: see ``cache_dir``.
         force_download: see ``cache_dir``.
 
     Raises:
         ModelNotFoundError: no such name, file, folder, repository or revision.
-        ConfigError: a revision of something that is not on the Hub.
-        CheckpointError: a folder with pickles only.
-        DownloadError: the Hub could not be reached, refused, or broke off.
+        ConfigError: a revision for a source that is not on the Hub.
+        CheckpointError: a folder that contains only pickles.
+        DownloadError: the download failed or was refused.
     """
     download: Download = partial(
         hub.download,
@@ -92,12 +94,12 @@ def locate(
         )
     if "/" in source:
         return locate_repo(source, revision, download)
-    # Raises, for it is not in the manifest, and says what is.
+    # The name is not in the manifest, so this raises an error that lists the known names.
     return locate_entry(find_model(source, kind), revision, download)
 
 
 def locate_entry(entry: ModelEntry, revision: str | None, download: Download) -> Located:
-    """The weights of a manifest entry, by preference without a download."""
+    """The weights of a manifest entry, if possible without a download."""
     bundled = bundled_file(entry)
     if bundled is not None and revision is None:
         return Located(bundled, sha256=entry.sha256, entry=entry)
@@ -118,7 +120,7 @@ def locate_entry(entry: ModelEntry, revision: str | None, download: Download) ->
 
 
 def locate_folder(folder: Path) -> Located:
-    """A local folder in the layout of a Hub repo."""
+    """The checkpoint in a local folder with the layout of a Hub repo."""
     weights, config = folder / WEIGHTS_FILE, folder / CONFIG_FILE
     if weights.is_file():
         return Located(weights, config if config.is_file() else None)
@@ -132,30 +134,30 @@ def locate_folder(folder: Path) -> Located:
 
 
 def locate_repo(repo: str, revision: str | None, download: Download) -> Located:
-    """A Hub repository; both files come from the same commit, even if a branch moves between."""
+    """The checkpoint in a Hub repository; both files come from the same commit."""
     weights = download(repo, WEIGHTS_FILE, revision)
     commit = weights.parent.name
     try:
         return Located(weights, download(repo, CONFIG_FILE, commit))
     except (ModelNotFoundError, DownloadError):
-        # Only a second copy of what the weights' metadata say; a repo may lack it, also offline.
+        # config.json only repeats the metadata of the weights, and may be missing.
         return Located(weights)
 
 
 def found(source: str) -> bool:
-    """Whether a model of that name is known, or a file or folder with weights is there."""
+    """Whether the source is a known model name, or an existing file or folder with weights."""
     path = expanded(source)
     known = source in {entry.name for entry in list_models()}
     return known or path.is_file() or (path / WEIGHTS_FILE).is_file()
 
 
 def expanded(source: str | Path) -> Path:
-    """The path with ``~`` replaced, where there is such a user."""
-    return Path(os.path.expanduser(source))  # noqa: PTH111 (Path's raises for unknown users)
+    """The path with ``~`` expanded, if the user exists."""
+    return Path(os.path.expanduser(source))  # noqa: PTH111 (Path.expanduser may raise an error)
 
 
 def looks_local(source: str) -> bool:
-    """Whether a string that is neither a name nor an existing path is meant as a path."""
+    """Whether a string that is neither a model name nor an existing path looks like a path."""
     path = Path(source)
     if path.suffix.lower() in WEIGHT_SUFFIXES:
         return True
@@ -164,7 +166,7 @@ def looks_local(source: str) -> bool:
 
 
 def refuse_revision(revision: str | None, reason: str) -> None:
-    """Raise ConfigError if a revision was asked of something that has none."""
+    """Raise ConfigError if a revision is given for a source without revisions."""
     if revision is not None:
         raise ConfigError(
             f"got revision={revision!r}, but {reason}: leave revision out, or give a Hub repo id "

@@ -1,4 +1,4 @@
-"""The one list of models: ``weights_manifest.json``."""
+"""The list of models: ``weights_manifest.json``."""
 
 import difflib
 import json
@@ -30,8 +30,8 @@ ENTRY: dict[str, Any] = {
     "training": dict,
     "scores": [dict],
 }
-"""What :func:`misfit` holds an entry against: the part of ``manifest.schema.json`` without which
-reading it could fail, or leave the package's folder."""
+"""The shape of an entry for :func:`misfit`: the part of ``manifest.schema.json`` that the reader
+needs, and that keeps paths inside the package's folder."""
 
 SCORE: dict[str, Any] = {"dataset": str, "protocol": str, "n": int, "command": str}
 
@@ -46,7 +46,7 @@ class HubCommit:
 
 @dataclass(frozen=True)
 class Where:
-    """Where a model's weights lie; both None: unpublished.
+    """Location of a model's weights; both None if unpublished.
 
     Attributes:
         bundled: path relative to the package, ``weights/derefl-small.safetensors``.
@@ -59,7 +59,7 @@ class Where:
 
 @dataclass(frozen=True)
 class ModelEntry:
-    """A model of ``weights_manifest.json``; ``manifest.schema.json`` explains the fields."""
+    """A model of ``weights_manifest.json``; ``manifest.schema.json`` documents the fields."""
 
     name: str
     kind: str
@@ -76,14 +76,14 @@ class ModelEntry:
 
     @classmethod
     def from_json(cls, entry: dict[str, Any]) -> "ModelEntry":
-        """One element of the manifest's ``models``, which :func:`read_manifest` has checked."""
+        """From an element of the manifest's ``models``, checked by :func:`read_manifest`."""
         hub = entry["where"]["hub"]
         where = Where(entry["where"]["bundled"], HubCommit(**hub) if hub else None)
         return cls(**{**entry, "where": where})
 
 
 def list_models(kind: str | None = None) -> list[ModelEntry]:
-    """Every model of the manifest, or those of one kind, in the manifest's order."""
+    """All models of the manifest, or all of one kind, in the manifest's order."""
     entries = [ModelEntry.from_json(entry) for entry in read_manifest(manifest_file())["models"]]
     return [entry for entry in entries if kind in (None, entry.kind)]
 
@@ -92,7 +92,7 @@ def read_manifest(path: Path) -> dict[str, Any]:
     """The JSON of a manifest.
 
     Raises:
-        ManifestError: it cannot be read, or an entry is not as it should be.
+        ManifestError: the file cannot be read, or an entry is invalid.
     """
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
@@ -114,19 +114,19 @@ def read_manifest(path: Path) -> dict[str, Any]:
 
 
 def write_manifest(path: Path, manifest: dict[str, Any]) -> None:
-    """Write a manifest, whole or not at all."""
+    """Write a manifest atomically."""
     text = json.dumps(manifest, indent=2, ensure_ascii=False) + "\n"
     write_file(path, text.encode())
 
 
 def misfit(value: Any, shape: Any, where: str = "it") -> str | None:
-    """What is wrong with JSON, None if nothing is.
+    """The first problem of a JSON value, None if the value is valid.
 
     Args:
         value: the JSON.
         shape: a type; the pattern of a string; a tuple of alternatives; a list with the shape of
             each element; or an object with exactly these keys.
-        where: what to call the value.
+        where: name of the value in the message.
     """
     if isinstance(shape, tuple):
         problems = [misfit(value, one, where) for one in shape]
@@ -152,10 +152,10 @@ def misfit(value: Any, shape: Any, where: str = "it") -> str | None:
 
 
 def find_model(name: str, kind: str | None = None) -> ModelEntry:
-    """The manifest's entry of that name.
+    """The manifest's entry with this name.
 
     Raises:
-        ModelNotFoundError: there is none, or it is of another kind than ``kind``.
+        ModelNotFoundError: there is no such entry, or its kind is not ``kind``.
     """
     for entry in list_models():
         if entry.name == name and kind in (None, entry.kind):
@@ -169,7 +169,7 @@ def find_model(name: str, kind: str | None = None) -> ModelEntry:
 
 
 def suggestion(name: str, kind: str | None) -> str:
-    """What to type instead of ``name``, which is not in the manifest."""
+    """A suggestion for a ``name`` that is not in the manifest."""
     names = [entry.name for entry in list_models(kind) if entry.name != name]
     if close := difflib.get_close_matches(name, names):
         return f"Did you mean {' or '.join(map(repr, close))}?"
@@ -182,7 +182,7 @@ def suggestion(name: str, kind: str | None) -> str:
 
 
 def bundled_file(entry: ModelEntry) -> Path | None:
-    """The entry's weights inside the installed package, None if they did not come with it."""
+    """The entry's weights in the installed package, None if not included."""
     if entry.where.bundled is None:
         return None
     path = package_folder() / entry.where.bundled
@@ -196,7 +196,7 @@ def manifest_file() -> Path:
 
 
 def editable_manifest() -> Path | None:
-    """The manifest of the clone that derefl is installed from, None if it came in a wheel."""
+    """The manifest of the clone in an editable install, None for an install from a wheel."""
     path = manifest_file()
     return None if path.is_relative_to(package_folder()) else path
 

@@ -1,4 +1,4 @@
-"""A checkpoint as a Hub repository: make the folder, upload it, load it back, write it down."""
+"""Publish a checkpoint on the Hub: write a folder, upload, verify, record the commit."""
 
 import json
 import shutil
@@ -28,7 +28,7 @@ from derefl.zoo.upload import upload
 
 CARD_FILE = "README.md"
 FILES = (WEIGHTS_FILE, CONFIG_FILE, CARD_FILE)
-"""What is uploaded, and what a folder of ``--dry-run`` holds."""
+"""The uploaded files, and the files in a folder of ``--dry-run``."""
 
 Load = Callable[..., Any]
 """A ``load_*`` function."""
@@ -39,10 +39,10 @@ class Release:
     """A checkpoint that can be published.
 
     Attributes:
-        name: the model's, for its card.
-        found: where the checkpoint lies; its entry is None if it is no name of the manifest.
-        header: what the checkpoint says of itself.
-        sha256: of the weights.
+        name: name of the model, for the card.
+        found: location of the checkpoint; its entry is None if the model is not in the manifest.
+        header: header of the checkpoint.
+        sha256: sha256 of the weights.
         card: text of ``README.md``.
     """
 
@@ -54,27 +54,28 @@ class Release:
 
 
 def prepare(source: str, repo: str) -> Release:
-    """Find a checkpoint and write its card, without changing anything.
+    """Find a checkpoint and make its card; no file is changed.
 
     Args:
-        source: a name of the manifest, a ``.safetensors`` file, or a folder. A folder's own
-            ``README.md`` becomes the card as it is.
-        repo: the Hub repo id that it is to have.
+        source: a name of the manifest, a ``.safetensors`` file, or a folder. A ``README.md`` in the
+            folder is used as the card, unchanged.
+        repo: the Hub repo id for the checkpoint.
 
     Raises:
-        PublishError: ``repo`` is no ``org/name``.
+        PublishError: ``repo`` is not ``org/name``.
         ModelNotFoundError: there is no such checkpoint.
-        CheckpointError: it is damaged, not what the manifest says, or of an unknown kind.
+        CheckpointError: the checkpoint is damaged, differs from the manifest, or has an unknown
+            kind.
     """
     try:
         validate_repo_id(repo)
         _, repo_name = repo.split("/")
-    except ValueError as error:  # HFValidationError is one
+    except ValueError as error:  # HFValidationError is a ValueError
         raise PublishError(
             f"got the repo {repo!r}, expected ORG/NAME; write --repo ORG/NAME"
         ) from error
     is_name = source in {entry.name for entry in list_models()}
-    # A string might be taken for a repo id; what lies on the Hub is published already.
+    # Use a Path, because a string could mean a repo id, which is published already.
     found = (
         locate(source, kind=find_model(source).kind) if is_name else locate(Path(source), kind="")
     )
@@ -94,11 +95,11 @@ def prepare(source: str, repo: str) -> Release:
 
 
 def write_folder(release: Release, folder: Path) -> None:
-    """Write :data:`FILES` into a folder, all of them or none.
+    """Write :data:`FILES` into a folder, all or none.
 
     Raises:
-        OutputExistsError: the folder is there and not empty.
-        PublishError: it cannot be written.
+        OutputExistsError: the folder exists and is not empty.
+        PublishError: the folder cannot be written.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise OutputExistsError(
@@ -132,21 +133,21 @@ def publish(
     token: str | None = None,
     manifest: Path | None = None,
 ) -> HubCommit:
-    """Upload a release, load it back from the Hub, and write its commit into a manifest.
+    """Upload a release, load it from the Hub again, and write its commit into a manifest.
 
     Args:
         release: from :func:`prepare`.
         repo: a Hub repo id.
-        load: the ``load_*`` function of its kind; it is called on the folder and on the repo.
-        message: of the commit.
+        load: the ``load_*`` function of the release's kind; called with the folder and the repo.
+        message: commit message.
         private: see :func:`~derefl.zoo.upload.upload`.
-        token: see there.
-        manifest: the file whose entry gets the commit; None writes it nowhere.
+        token: see :func:`~derefl.zoo.upload.upload`.
+        manifest: the manifest to update; None for no update.
 
     Raises:
         CheckpointError: the checkpoint cannot be loaded; nothing was uploaded.
         ManifestError: the manifest does not list these weights; nothing was uploaded.
-        PublishError: the upload failed, or what came back is not what went; says which.
+        PublishError: the upload failed, or the downloaded files differ from the uploaded files.
     """
     if manifest is not None:
         listed(manifest, release)
@@ -167,10 +168,10 @@ def publish(
 def verify(
     folder: Path, repo: str, commit: str, load: Load, cache_dir: Path, token: str | None
 ) -> None:
-    """Download a commit into an empty cache, compare it with the folder, and load it.
+    """Download a commit into an empty cache, compare the files with the folder, and load them.
 
     Raises:
-        PublishError: it is not the same, or does not load.
+        PublishError: the files differ or cannot be loaded.
     """
     state = (
         f"{repo} was uploaded as commit {commit}, but no manifest was changed; run the same "
@@ -189,10 +190,10 @@ def verify(
 
 
 def listed(manifest: Path, release: Release) -> dict[str, Any]:
-    """A manifest whose entry of the release's name has its weights.
+    """Read a manifest and check that it lists the release's name and weights.
 
     Raises:
-        ManifestError: there is no such entry, or the file is no manifest.
+        ManifestError: there is no such entry, or the file is not a manifest.
     """
     content = read_manifest(manifest)
     known = {(entry["name"], entry["sha256"]) for entry in content["models"]}
@@ -205,10 +206,10 @@ def listed(manifest: Path, release: Release) -> dict[str, Any]:
 
 
 def write_commit(manifest: Path, release: Release, published: HubCommit) -> None:
-    """Write where a release lies now into its manifest, whole or not at all.
+    """Write the repo and commit of a release into the manifest, atomically.
 
     Raises:
-        ManifestError: it cannot be written; the message has what to write by hand.
+        ManifestError: the manifest cannot be written; the message contains the text to add by hand.
     """
     where = {"repo": published.repo, "revision": published.revision}
     try:

@@ -1,4 +1,4 @@
-"""A folder to the Hugging Face Hub in one commit, and what to do when it does not get there."""
+"""Upload files to the Hugging Face Hub in one commit, and explain errors."""
 
 from pathlib import Path
 
@@ -18,25 +18,25 @@ def upload(
     private: bool,
     token: str | None,
 ) -> str:
-    """Make the repository if need be, and commit these files of the folder to it.
+    """Create the repository if necessary, and commit files to it.
 
     Args:
-        folder: where the files lie.
-        files: their names; a repo's other files stay.
+        folder: folder of the files.
+        files: file names; other files in the repo are unchanged.
         repo: a Hub repo id ``org/name``.
-        kind: of the model; a repo that holds something else is left alone.
-        message: of the commit.
-        private: a new repo is made private; of one that is there, it is demanded.
-        token: None is that of ``hf auth login`` or ``HF_TOKEN``.
+        kind: kind of the model; a repo with another kind is refused.
+        message: commit message.
+        private: create a new repo as private; refuse an existing public repo.
+        token: None uses the token of ``hf auth login`` or ``HF_TOKEN``.
 
     Returns:
-        The commit's id; of the last one, if the repo has exactly these files already.
+        The id of the new commit, or of the last commit if the repo has exactly these files already.
 
     Raises:
-        PublishError: no token, no permission, a repo that holds something else or is public, or
-            the Hub could not be reached; it says what state the repo is in.
+        PublishError: no token, no permission, a repo with another kind, a public repo, or no
+            connection to the Hub. The message states the state of the repo.
     """
-    # Importing it takes long.
+    # huggingface_hub is slow to import.
     from huggingface_hub import CommitOperationAdd, HfApi, get_token
     from huggingface_hub.errors import HTTPError
 
@@ -48,7 +48,7 @@ def upload(
     api = HfApi(token=token, library_name="derefl")
     state = "Nothing was uploaded"
     try:
-        # None leaves it to what the organisation has as its default.
+        # None uses the organisation's default.
         api.create_repo(repo, private=private or None, exist_ok=True)
         state = f"The repo {repo} is there, but no commit of these files was confirmed"
         info = api.model_info(repo)
@@ -60,14 +60,14 @@ def upload(
         if CONFIG_FILE in {file.rfilename for file in info.siblings or ()}:
             refuse_other(repo, info.sha, kind, token)
         adds = [CommitOperationAdd(name, str(folder / name)) for name in files]
-        # upload_folder may split a folder into several commits; only one is all or nothing.
+        # upload_folder may make several commits; one commit is atomic.
         return api.create_commit(repo, adds, commit_message=message).oid
     except (HTTPError, OSError, ValueError, RuntimeError) as error:
         raise explained(error, repo, state) from error
 
 
 def refuse_other(repo: str, revision: str | None, kind: str, token: str | None) -> None:
-    """Raise PublishError if a repo's ``config.json`` is not that of a model of this kind."""
+    """Raise PublishError if a repo's ``config.json`` is not of this kind."""
     path = download(repo, CONFIG_FILE, revision, token=token)
     try:
         found = parse_header(read_config(path), CONFIG_FILE)["kind"]
@@ -81,14 +81,14 @@ def refuse_other(repo: str, revision: str | None, kind: str, token: str | None) 
 
 
 def explained(error: Exception, repo: str, state: str) -> PublishError:
-    """The same error in words that say what to do next, and what state the repo is in."""
+    """The error with a message that states the next step and the state of the repo."""
     from huggingface_hub.errors import (
         HFValidationError,
         OfflineModeIsEnabled,
         RepositoryNotFoundError,
     )
 
-    # The client wraps what happens to a large file; the reason is its cause.
+    # The client wraps errors of large files; the reason is the cause.
     if type(error) is RuntimeError and isinstance(error.__cause__, Exception):
         error = error.__cause__
     status = getattr(getattr(error, "response", None), "status_code", None)

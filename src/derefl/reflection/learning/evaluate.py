@@ -1,4 +1,4 @@
-"""Scores on pairs with ground truth, by the two protocols of the field."""
+"""Evaluate on pairs with ground truth, with two common protocols."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
@@ -21,7 +21,7 @@ PROTOCOLS = ("resize32", "native8")
 
 @dataclass(frozen=True)
 class PairScore:
-    """PSNR in dB and SSIM of one picture: of the output, and of the input left as it is."""
+    """PSNR in dB and SSIM of the output and of the input, for one picture."""
 
     name: str
     psnr: float
@@ -32,7 +32,7 @@ class PairScore:
 
 @dataclass(frozen=True)
 class Report:
-    """Means over a data set."""
+    """Mean scores over a data set."""
 
     n: int
     psnr: float
@@ -44,7 +44,7 @@ class Report:
     per_image: tuple[PairScore, ...]
 
     def as_json(self) -> dict[str, Any]:
-        """Plain types, ready for ``json.dumps``."""
+        """Plain types for ``json.dumps``."""
         return asdict(self)
 
 
@@ -56,24 +56,24 @@ def evaluate(
     pictures: Path | None = None,
     progress: Callable[[list[Pair]], Iterator[Pair]] = iter,
 ) -> Report:
-    """Score a model on every pair of a data set.
+    """Evaluate a model on all pairs of a data set.
 
     ``resize32`` (DSIT, DSRNet): both pictures are resized down to multiples of 32 with Pillow's
-    default filter; the output is clipped, not rounded; PSNR and SSIM per RGB channel, averaged.
-    ``native8``: native size, the output rounded to 8 bits, PSNR over RGB jointly, SSIM over the
-    channel axis. SSIM is scikit-image's with its defaults and data range 255.
+    default filter. The output is clipped, but not rounded. PSNR and SSIM are averaged over the RGB
+    channels. ``native8``: native size, output rounded to 8 bits, PSNR over RGB jointly, SSIM over
+    the channel axis. SSIM is from scikit-image with default settings and data range 255.
 
     Args:
-        model: the network, on the device it is to run on.
+        model: the network, on its device.
         data: folder of pairs, see :func:`~derefl.reflection.learning.folders.list_pairs`.
         protocol: one of :data:`PROTOCOLS`.
-        name: written into the report.
-        pictures: folder to write the outputs to, as PNG.
-        progress: wraps the list of pairs while it is walked, for example in a progress bar.
+        name: name of the data set, for the report.
+        pictures: folder for the outputs, as PNG.
+        progress: wraps the iteration over the pairs, for example in a progress bar.
 
     Raises:
         ConfigError: unknown protocol.
-        DataError: the folder is not one of pairs, or a pair has two sizes.
+        DataError: the folder does not contain pairs, or the sizes of a pair differ.
         MissingExtraError: scikit-image is not installed.
     """
     if protocol not in PROTOCOLS:
@@ -109,7 +109,7 @@ def evaluate(
 
 
 def cut_to_32(picture: np.ndarray, name: str) -> np.ndarray:
-    """Resize uint8 ``[h w 3]`` down to multiples of 32, as ``resize32`` wants it."""
+    """Resize uint8 ``[h w 3]`` down to multiples of 32, for ``resize32``."""
     height, width = (n // 32 * 32 for n in picture.shape[:2])
     if 0 in (height, width):
         raise DataError(f"{name} is smaller than 32 pixels; use --protocol native8")
@@ -119,15 +119,15 @@ def cut_to_32(picture: np.ndarray, name: str) -> np.ndarray:
 
 
 def evaluate_clean(model: ReflectionRemover, paths: list[Path]) -> dict[str, Any]:
-    """What a model does to photos that have no reflection, in the native8 manner.
+    """Evaluate a model on photos without a reflection, as in ``native8``.
 
     Args:
         model: the network.
         paths: the photos.
 
     Returns:
-        ``n``; ``psnr`` of the output against the input in dB, the mean over pictures, an untouched
-        one counted as 60; ``worst_psnr`` and ``worst``, the lowest and its file name;
+        ``n``; ``psnr``, the mean PSNR of the output against the input in dB, with 60 for an
+        unchanged photo; ``worst_psnr`` and ``worst``, the lowest PSNR and its file name;
         ``brightness``, the mean change in levels of 255.
     """
     scores, changes = [], []

@@ -1,4 +1,4 @@
-"""Where the pictures and pairs of a data folder are."""
+"""Find and read the pictures and pairs of a data folder."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -13,7 +13,7 @@ SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
 
 
 class Pair(NamedTuple):
-    """A picture through glass and the same scene without the glass."""
+    """A picture taken through glass, and the same scene without glass."""
 
     name: str
     blended: Path
@@ -21,10 +21,10 @@ class Pair(NamedTuple):
 
 
 def read_rgb(path: Path) -> np.ndarray:
-    """A picture as the protocols see it: sRGB, uint8 ``[h w 3]``, stored orientation.
+    """Read a picture for evaluation: sRGB, uint8 ``[h w 3]``, stored orientation.
 
     Raises:
-        DataError: it cannot be read.
+        DataError: the picture cannot be read.
     """
     try:
         with Image.open(path) as image:
@@ -36,10 +36,10 @@ def read_rgb(path: Path) -> np.ndarray:
 
 
 def read_pair(pair: Pair) -> tuple[np.ndarray, np.ndarray]:
-    """The blended picture and its truth, each as :func:`read_rgb` gives it.
+    """Read the blended picture and its ground truth with :func:`read_rgb`.
 
     Raises:
-        DataError: one cannot be read, or they are of two sizes.
+        DataError: a picture cannot be read, or the sizes differ.
     """
     blended, truth = read_rgb(pair.blended), read_rgb(pair.transmission)
     if blended.shape != truth.shape:
@@ -55,7 +55,7 @@ def list_pictures(folder: str | Path) -> list[Path]:
     """The pictures directly in ``folder``, sorted by name.
 
     Raises:
-        DataError: no such folder, or no picture in it.
+        DataError: no such folder, or the folder has no pictures.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -71,12 +71,12 @@ def list_pictures(folder: str | Path) -> list[Path]:
 def list_pairs(folder: str | Path) -> list[Pair]:
     """All pairs of a data set, sorted by name.
 
-    Two layouts are known: ``blended/`` and ``transmission_layer/`` with equal stems (suffixes may
-    differ), and SIR²'s own, at any depth: ``m.jpg`` beside ``g.jpg`` (SolidObjectDataset,
-    Wildscene), ``bh-5-m-27.png`` beside ``bh-5-g-27.png`` (Postcard Dataset).
+    Two layouts are supported: ``blended/`` and ``transmission_layer/`` with equal stems (suffixes
+    may differ), and the layout of SIR² at any depth: ``m.jpg`` beside ``g.jpg``
+    (SolidObjectDataset, Wildscene), ``bh-5-m-27.png`` beside ``bh-5-g-27.png`` (Postcard Dataset).
 
     Raises:
-        DataError: neither layout, or a picture without its partner.
+        DataError: unknown layout, or a picture without its partner.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -107,10 +107,10 @@ def pairs_by_folder(folder: Path) -> list[Pair]:
 
 
 def sir2_pairs(folder: Path) -> list[Pair]:
-    """Pairs of SIR²'s own layout, named by their path below ``folder``."""
+    """Pairs in the layout of SIR², named by their path below ``folder``."""
     pairs = []
     for path in sorted(folder.rglob("*")):
-        # The mixture carries m where the ground truth carries g; other files (r, g) pass by.
+        # The mixture's name has m where the ground truth's name has g; skip other files (r, g).
         parts = path.stem.split("-")
         where = 0 if len(parts) == 1 else len(parts) - 2
         if path.suffix.lower() not in SUFFIXES or parts[where] != "m":

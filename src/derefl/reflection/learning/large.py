@@ -1,4 +1,4 @@
-"""Large pairs with known truth, and what each detail makes of them."""
+"""Large pairs with known ground truth, and scores for each ``detail``."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,13 +22,13 @@ from derefl.reflection.learning.validate import psnr
 from derefl.reflection.pipeline import ReflectionRemover
 
 DEFOCUS = 8
-"""Every second reflected photo loses what is finer than so many pixels: the synthesis blurs by a
-few pixels, which a large photo hardly shows."""
+"""Every second reflected photo loses details smaller than this number of pixels. The synthesis
+blurs by only a few pixels, which is hardly visible in a large photo."""
 
 
 @dataclass(frozen=True)
 class LargePair:
-    """A photo through glass and the scene behind it, float32 ``[1 3 h w]`` in [0, 1]."""
+    """A photo taken through glass and the scene behind it, float32 ``[1 3 h w]`` in [0, 1]."""
 
     name: str
     image: Tensor
@@ -36,12 +36,12 @@ class LargePair:
 
 
 def large_pairs(folder: Path, megapixels: float, limit: int | None = None) -> Iterator[LargePair]:
-    """Pairs made of a folder's photos, each once as the scene; the same ones every time.
+    """Pairs from a folder's photos, each photo once as the scene; the same pairs in every run.
 
     Args:
-        folder: of at least two photos.
-        megapixels: their size; the reflected photo is cut to the shape of the other.
-        limit: pairs at most.
+        folder: folder with at least two photos.
+        megapixels: size of the pairs; the reflected photo is cropped to the shape of the scene.
+        limit: maximum number of pairs.
 
     Raises:
         DataError: fewer than two photos.
@@ -54,7 +54,7 @@ def large_pairs(folder: Path, megapixels: float, limit: int | None = None) -> It
             scale = (megapixels * 1e6 / (file.width * file.height)) ** 0.5
             size = round(file.width * scale), round(file.height * scale)
         truth = read_fitted(path, size)
-        # A third of the folder on: neighbours are often of one series.
+        # Not the next photo, because neighbours often show the same scene.
         other = read_fitted(paths[(index + max(1, len(paths) // 3)) % len(paths)], size)
         if index % 2:
             coarse = (size[1] // DEFOCUS, size[0] // DEFOCUS)
@@ -66,16 +66,18 @@ def large_pairs(folder: Path, megapixels: float, limit: int | None = None) -> It
 
 
 def read_fitted(path: Path, size: tuple[int, int]) -> Tensor:
-    """A photo scaled and cut to width and height, ``[1 3 h w]``."""
+    """A photo scaled and cropped to width and height, ``[1 3 h w]``."""
     with Image.open(path) as file:
         return to_tensor(ImageOps.fit(to_rgb(file), size, Image.Resampling.LANCZOS))
 
 
 def score(model: ReflectionRemover, pair: LargePair, out: Path | None = None) -> dict[str, float]:
-    """PSNR in dB of the input and of each detail against the truth, and of both with each other.
+    """PSNR in dB of the input and of each ``detail`` against the truth.
+
+    ``auto:full`` is the PSNR between both results.
 
     Args:
-        out: folder to write the pictures to, as PNG.
+        out: folder for the pictures, as PNG.
     """
     auto, full = (
         model.transmission(pair.image, detail=detail).clamp(0, 1) for detail in ("auto", "full")
@@ -95,10 +97,10 @@ def score(model: ReflectionRemover, pair: LargePair, out: Path | None = None) ->
 
 @torch.inference_mode()
 def seams(model: ReflectionRemover, pair: LargePair, out: Path | None = None) -> dict[str, float]:
-    """How far ``full`` in tiles of 1024 pixels is from ``full`` in one piece, in 255ths.
+    """Difference between ``full`` in tiles of 1024 pixels and ``full`` in one piece, in 255ths.
 
     Args:
-        out: folder to write the difference to, eight times as strong around grey, as PNG.
+        out: folder for a picture of the difference, amplified 8 times around grey, as PNG.
     """
     rows = Rows.of_tensor(pair.image)
     tiled, whole = (

@@ -1,6 +1,6 @@
-"""Losses of the decomposition. Every picture is float ``[b 3 h w]``; every loss is a scalar.
+"""Losses of the decomposition. Pictures are float ``[b 3 h w]``; losses are scalars.
 
-"Secondary" marks what is known of the paper from secondary descriptions only.
+"Secondary" marks parts of the paper that we know only from secondary descriptions.
 """
 
 from dataclasses import dataclass
@@ -16,15 +16,15 @@ from derefl.training.config import Weight
 
 @dataclass(frozen=True)
 class LossConfig:
-    """Weights of the terms (our choice; the paper's are not known to us).
+    """Weights of the terms (our choice; we do not know the paper's weights).
 
     Attributes:
         reconstruction, gradient, low, high, consistency: weights of the paper's terms.
-        aligned: share of the reconstruction loss of a real pair that is taken after
-            :func:`align_colours`. Exposure and white balance of a real pair disagree.
-        tone: weight of :func:`tone_loss`, on synthetic pairs only: their tone is exact.
+        aligned: share of a real pair's reconstruction loss that is computed after
+            :func:`align_colours`, because exposure and white balance of a real pair differ.
+        tone: weight of :func:`tone_loss`, only for synthetic pairs, whose tone is exact.
         log_error: weight of :func:`log_error`.
-        estimated_targets: take the targets of R_low and R_high from T̂, as the paper does, instead
+        estimated_targets: compute the targets of R_low and R_high from T̂, as in the paper, instead
             of from the true T.
     """
 
@@ -47,13 +47,13 @@ def decomposition_loss(
     kernel: int,
     config: LossConfig,
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """The weighted sum, and its unweighted terms for the log.
+    """The weighted sum, and the unweighted terms for the log.
 
     Args:
-        layers: what the network made of ``image``.
+        layers: the network's output for ``image``.
         image: I, in [0, 1].
         transmission: the true T.
-        real: which pairs were photographed, bool ``[b]``; the others are synthetic.
+        real: bool ``[b]``, true for real pairs, false for synthetic pairs.
         kernel: width of the mean filter M.
         config: weights.
     """
@@ -77,7 +77,7 @@ def decomposition_loss(
 
 
 def reconstruction_loss(estimate: Tensor, target: Tensor, real: Tensor, aligned: float) -> Tensor:
-    """‖T̂ − T‖₁; of real pairs the share ``aligned`` is taken after :func:`align_colours`."""
+    """‖T̂ − T‖₁; for real pairs, the share ``aligned`` is computed after :func:`align_colours`."""
     error = (estimate - target).abs().mean(dim=(1, 2, 3))
     if aligned and real.any():
         fitted = align_colours(estimate[real], target[real])
@@ -88,10 +88,10 @@ def reconstruction_loss(estimate: Tensor, target: Tensor, real: Tensor, aligned:
 
 
 def align_colours(estimate: Tensor, target: Tensor, ridge: float = 1e-3) -> Tensor:
-    """Map each estimate onto its target by the affine colour map of least squares.
+    """Map each estimate to its target by a least-squares affine colour map.
 
     Photometric alignment (arXiv 2604.08172): a 3×3 matrix and an offset per picture, in closed
-    form from covariances. ``ridge`` keeps the map near the identity where colours are few.
+    form from covariances. ``ridge`` keeps the map near the identity for pictures with few colours.
     """
     x, y = estimate.flatten(2), target.flatten(2)
     mean_x, mean_y = x.mean(dim=2, keepdim=True), y.mean(dim=2, keepdim=True)
@@ -104,16 +104,16 @@ def align_colours(estimate: Tensor, target: Tensor, ridge: float = 1e-3) -> Tens
 
 
 def tone_loss(estimate: Tensor, target: Tensor, side: int = 16) -> Tensor:
-    """L1 distance of the means over ``side`` × ``side`` pixels (our choice); 0 for no picture."""
+    """L1 distance of the means over ``side`` × ``side`` pixels; 0 for an empty batch."""
     if not len(estimate):
         return estimate.sum()
     return F.avg_pool2d(estimate - target, side, ceil_mode=True).abs().mean()
 
 
 def log_error(estimate: Tensor, target: Tensor) -> Tensor:
-    """Mean over pictures of ln(MSE + 10⁻⁴): −PSNR up to scale, flat above 40 dB (our choice).
+    """Mean over pictures of ln(MSE + 10⁻⁴): −PSNR up to scale, flat above 40 dB.
 
-    Its pull is the stronger the better a picture already is, which keeps clean pictures clean.
+    The gradient is stronger for better pictures, so clean pictures stay clean.
     """
     mse = (estimate - target).square().mean(dim=(1, 2, 3))
     return (mse + 1e-4).log().mean()
@@ -138,7 +138,7 @@ def high_loss(estimate: Tensor, target: Tensor) -> Tensor:
 
 
 def consistency_loss(layers: Layers, image: Tensor) -> Tensor:
-    """‖I − (T̂ + R̂_low + R̂_high)‖₁: the three layers make up the picture."""
+    """‖I − (T̂ + R̂_low + R̂_high)‖₁: the three layers sum to the picture."""
     return F.l1_loss(layers.transmission + layers.residual_low + layers.residual_high, image)
 
 

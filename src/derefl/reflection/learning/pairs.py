@@ -1,7 +1,7 @@
-"""Training pairs: real ones from folders, synthetic ones from photographs.
+"""Training pairs: real pairs from folders, and synthetic pairs from photographs.
 
-Pair number i of step s depends on (seed, s, i) alone. Workers need no order, a state stores no
-generator, and a resumed run sees the same pairs as an uninterrupted one.
+Pair i of step s depends only on (seed, s, i). So workers may run in any order, a saved state needs
+no generator, and a resumed run sees the same pairs.
 """
 
 import multiprocessing
@@ -35,7 +35,7 @@ Key = TypeVar("Key", bound=Hashable)
 Value = TypeVar("Value")
 
 SHRINK = 2 / 3
-"""Layers of synthetic pairs are shrunk at least this much: the compression of their files goes."""
+"""Largest scale of the layers of synthetic pairs; scaling down removes compression artifacts."""
 
 
 @dataclass(frozen=True)
@@ -43,15 +43,15 @@ class PairsConfig:
     """Sources of pairs. Probabilities are in [0, 1].
 
     Attributes:
-        photos: folders of photographs, the layers of synthetic pairs.
+        photos: folders of photographs, for the layers of synthetic pairs.
         real: folders with ``blended/`` and ``transmission_layer/``.
-        real_share: probability that a pair is a real one. First a scene is drawn, then a pair.
+        real_share: probability of a real pair. First a scene is drawn, then a pair of the scene.
         weaker: probability that a real pair's reflection is weakened and tinted:
             I ← T + s·c·(I − T) with s ~ U(.2, 1) and c ~ U(.6, 1.4) for each channel.
-        double: probability that a real pair gets a synthetic reflection on top of its own.
-        transplant: probability that a synthetic pair takes its reflection from a real pair.
+        double: probability that a real pair gets an additional synthetic reflection.
+        transplant: probability that a synthetic pair uses the reflection of a real pair.
         real_scene: probability that a layer of a synthetic pair is the scene of a real pair.
-        hold_back: every n-th photograph of a folder is not trained on; 0 trains on all.
+        hold_back: every n-th photograph of a folder is not used for training; 0 uses all.
     """
 
     photos: tuple[str, ...] = ()
@@ -65,7 +65,7 @@ class PairsConfig:
 
 
 class Batch(NamedTuple):
-    """Pairs of one step: I and T, float ``[b 3 h w]`` in [0, 1], and bool ``[b]``: photographed."""
+    """Pairs of one step: I and T, float ``[b 3 h w]`` in [0, 1], and bool ``[b]``: real pair."""
 
     image: Tensor
     truth: Tensor
@@ -73,7 +73,7 @@ class Batch(NamedTuple):
 
 
 class Decoded(Generic[Key, Value]):
-    """Remembers the result of ``read`` for each key; unlike functools.cache, it can be pickled."""
+    """A cache for the results of ``read``; unlike functools.cache, it can be pickled."""
 
     def __init__(self, read: Callable[[Key], Value]) -> None:
         self.read = read
@@ -86,7 +86,7 @@ class Decoded(Generic[Key, Value]):
 
 
 class Pairs:
-    """Draws training pairs. Pictures stay decoded in memory."""
+    """Draws training pairs. Decoded pictures stay in memory."""
 
     def __init__(self, config: PairsConfig, synthesis: SynthesisConfig, seed: int) -> None:
         self.config, self.synthesis, self.seed = config, synthesis, seed
@@ -98,7 +98,7 @@ class Pairs:
         self.picture, self.pair = Decoded(read_rgb), Decoded(read_pair)
 
     def decode(self, threads: int) -> None:
-        """Read all pictures now.
+        """Read all pictures.
 
         Raises:
             DataError: a picture cannot be read.
@@ -110,10 +110,10 @@ class Pairs:
     def crop(
         self, pictures: Sequence[np.ndarray], size: int, rng: Generator, most: float = 1.0
     ) -> list[Tensor]:
-        """Cut the same random square from each picture; resize and mirror the squares alike.
+        """Crop the same random square from each picture; resize and mirror all squares equally.
 
-        The squares are shrunk to between ``most / 2`` and ``most`` of their size. Where a picture
-        is too small for that, its squares are shrunk to ``most`` and enlarged again.
+        The squares are scaled down by a factor between ``most / 2`` and ``most``. If a picture is
+        too small, its squares are scaled down by ``most`` and enlarged again.
         """
         h, w = pictures[0].shape[:2]
         side = round(size / rng.uniform(most / 2, most))
@@ -124,7 +124,7 @@ class Pairs:
         out = []
         for picture in pictures:
             patch = torch.from_numpy(picture[y : y + side, x : x + side]).permute(2, 0, 1)[None]
-            # In 8 bits, as pictures are: four times faster than in float.
+            # Resizing 8-bit values is four times faster than float.
             patch = F.interpolate(patch, (small, small), mode="bilinear", antialias=True)
             if small < size:
                 patch = F.interpolate(patch, (size, size), mode="bicubic", antialias=True)
@@ -139,23 +139,26 @@ class Pairs:
     def real_pair(self, size: int, rng: Generator) -> tuple[Tensor, Tensor]:
         image, transmission = self.crop(self.pair(self.random_pair(rng)), size, rng)
         if rng.random() < self.config.weaker:
-            tint = uniform(rng, 0.6, 1.4, (3, 1, 1))  # the reflected scene has light of its own
+            tint = uniform(rng, 0.6, 1.4, (3, 1, 1))  # colour of the light in the reflected scene
             image = torch.lerp(transmission, image, tint * rng.uniform(0.2, 1.0))
-        # One exposure and one order of channels for both: few scenes should not teach their own
-        # brightness and tint.
+        # The same gamma and channel order for both pictures, so that the network does not learn the
+        # brightness and tint of the few real scenes.
         gamma = float(np.exp(rng.uniform(-0.25, 0.25)))
         order = torch.from_numpy(rng.permutation(3)) if rng.random() < 0.3 else torch.arange(3)
         return image[order].clamp(0, 1) ** gamma, transmission[order].clamp(0, 1) ** gamma
 
     def doubled_pair(self, size: int, rng: Generator) -> tuple[Tensor, Tensor]:
-        """A real pair, in its share with a synthetic reflection added."""
+        """A real pair, with probability ``double`` with an added synthetic reflection."""
         image, transmission = self.real_pair(size, rng)
         if rng.random() < self.config.double:
             image = synthesise(image, self.layer(size, rng), rng, self.synthesis)
         return image, transmission
 
     def layer(self, size: int, rng: Generator) -> Tensor:
-        """A random photograph, or in its share the scene of a real pair; shrunk by a third."""
+        """A random photograph, or with probability ``real_scene`` the scene of a real pair.
+
+        The result is scaled down by at least a third.
+        """
         if self.scenes and rng.random() < self.config.real_scene:
             picture = self.pair(self.random_pair(rng))[1]
         else:
@@ -173,7 +176,7 @@ class Pairs:
         return synthesise(t, self.layer(size, rng), rng, self.synthesis), t
 
     def batch(self, step: int, count: int, size: int) -> Batch:
-        """The ``count`` pairs of step ``step``, ``size`` pixels a side."""
+        """The ``count`` pairs of a step, ``size`` pixels per side."""
         pairs, kinds = [], []
         for index in range(count):
             rng = np.random.default_rng([self.seed, step, index])
@@ -185,21 +188,21 @@ class Pairs:
 
 
 def held_back(photos: Sequence[Path], every: int) -> list[Path]:
-    """The photographs of a folder that training leaves out: number 0, ``every``, 2 ``every`` …"""
+    """The photographs of a folder that training does not use: number 0, ``every``, 2 ``every`` …"""
     return list(photos[::every]) if every else []
 
 
 def held_back_photos(folders: Iterable[str | Path], every: int) -> list[Path]:
-    """:func:`held_back` of all folders.
+    """:func:`held_back` for all folders.
 
     Raises:
-        DataError: a folder is missing or holds no picture.
+        DataError: a folder is missing or has no pictures.
     """
     return [photo for folder in folders for photo in held_back(list_pictures(folder), every)]
 
 
 def by_scene(pairs: Iterable[Pair]) -> dict[str, list[Pair]]:
-    """Pairs by folder and scene; the scene is the name up to its last hyphen: 12-3 and 12-4 are
+    """Pairs by folder and scene. The scene is the name before its last hyphen: 12-3 and 12-4 are
     two pairs of scene 12."""
     scenes: dict[str, list[Pair]] = {}
     for pair in pairs:
@@ -209,7 +212,7 @@ def by_scene(pairs: Iterable[Pair]) -> dict[str, list[Pair]]:
 
 
 class Steps(Dataset[Batch]):
-    """The batches of :class:`Pairs` as a PyTorch data set: ``(step, count, size)`` to a batch."""
+    """The batches of :class:`Pairs` as a PyTorch dataset: ``(step, count, size)`` to a batch."""
 
     def __init__(self, pairs: Pairs) -> None:
         self.pairs = pairs
@@ -219,15 +222,15 @@ class Steps(Dataset[Batch]):
 
 
 def batches(pairs: Pairs, plan: Iterable[tuple[int, int, int]], workers: int) -> Iterator[Batch]:
-    """Batches for a plan of ``(step, count, size)``, made ahead by ``workers`` processes.
+    """Batches for a plan of ``(step, count, size)``, made in advance by ``workers`` processes.
 
-    With 0 workers, each batch is made when it is needed: the fastest way where the network runs on
-    the same cores. For a GPU use as many processes as there are cores.
+    With 0 workers, each batch is made on demand. This is fastest if the network runs on the same
+    cores. For a GPU, use one process per core.
     """
     if not workers:
         yield from (pairs.batch(*step) for step in plan)
         return
-    pairs.decode(workers)  # a forked worker shares what is decoded before; a spawned one copies it
+    pairs.decode(workers)  # forked workers share the decoded pictures; spawned workers copy them
     start = "fork" if "fork" in multiprocessing.get_all_start_methods() else None
     yield from DataLoader(
         Steps(pairs),

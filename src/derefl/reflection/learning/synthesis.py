@@ -1,8 +1,8 @@
-"""Synthetic reflections: from two photographs to a picture through glass.
+"""Synthetic reflections: blend two photographs into a picture taken through glass.
 
-All pictures are sRGB, float ``[3 h w]`` in [0, 1]; randomness comes from the generator given, so
-a seed repeats a picture exactly. The target is always T itself, not T behind the glass: glass
-takes light away, and giving it back is part of the task.
+All pictures are sRGB, float ``[3 h w]`` in [0, 1]. All random numbers come from the given
+generator, so a seed gives the same picture again. The target is always T itself, not T behind the
+glass. So the network also learns to restore the light that the glass absorbs.
 """
 
 import io
@@ -21,20 +21,20 @@ from derefl.training.config import Share, Weight
 
 @dataclass(frozen=True)
 class SynthesisConfig:
-    """How often each ingredient of a synthetic picture occurs. Probabilities in [0, 1].
+    """Probabilities of the effects in a synthetic picture, each in [0, 1].
 
     Attributes:
         recipes: weights of :data:`RECIPES`, in their order.
-        bokeh: part of the scene itself is out of focus; blur alone must not betray a reflection.
-        clean: no reflection at all; the network must learn to leave such a picture alone.
-        weak: the reflected layer is dimmed before it is mixed; the recipes alone are stronger than
-            most real panes.
-        recolour: each layer gets another saturation, gamma and order of channels.
-        illuminant: the reflected scene is lit by light of another colour.
-        veil: the reflection is too far out of focus to have a shape: a haze over the picture.
+        bokeh: part of the scene is out of focus, so that blur is not a sign of a reflection.
+        clean: no reflection, so that the network learns to keep a clean picture.
+        weak: the reflected layer is dimmed before mixing, because the recipes give stronger
+            reflections than most real panes.
+        recolour: each layer gets another saturation, gamma and channel order.
+        illuminant: the light in the reflected scene has another colour.
+        veil: the reflection is so far out of focus that it is only a haze.
         sharp: the reflection is (almost) in focus.
-        spatial: its strength varies over the picture.
-        ghost: a second, shifted and weaker copy, from the other side of the pane.
+        spatial: the strength of the reflection varies over the picture.
+        ghost: a second, shifted and weaker copy, from the back surface of the pane.
         glass: the pane changes exposure and black level, see :func:`glass`.
         noise: sensor noise.
         compress: JPEG or WebP compression of the result.
@@ -60,7 +60,7 @@ class SynthesisConfig:
 
 
 def synthesise(t: Tensor, r: Tensor, rng: Generator, config: SynthesisConfig) -> Tensor:
-    """Put the scene r as a reflection over the scene t.
+    """Add the scene r as a reflection to the scene t.
 
     Args:
         t, r: sRGB, float ``[3 h w]`` in [0, 1], the same size.
@@ -92,10 +92,10 @@ def synthesise(t: Tensor, r: Tensor, rng: Generator, config: SynthesisConfig) ->
 
 
 def photographed(x: Tensor, rng: Generator, config: SynthesisConfig) -> Tensor:
-    """Add the noise and the compression of a camera, each in its share; in [0, 1].
+    """Add noise and compression with their probabilities; in [0, 1].
 
-    Pictures with and without a reflection get the same of both. Otherwise the network learns that
-    traces of compression mean "no reflection".
+    Pictures with and without a reflection get the same effects. Otherwise the network learns that
+    compression artifacts mean "no reflection".
     """
     if rng.random() < config.noise:
         x = add_noise(x, rng)
@@ -108,18 +108,17 @@ def photographed(x: Tensor, rng: Generator, config: SynthesisConfig) -> Tensor:
 def glass(x: Tensor, rng: Generator) -> Tensor:
     """x·s + d: s ~ U(.9, 1.1), and a coloured black level d ~ U(0, .09) times U(.6, 1.2).
 
-    The ranges cover the affine maps between the pictures of SIR², RSIR² and Zhang et al. and their
-    truths (our choice).
+    The ranges cover the affine maps between input and ground truth in SIR², RSIR² and Zhang et al.
     """
     offset = uniform(rng, 0.6, 1.2, (3, 1, 1)) * rng.uniform(0, 0.09)
     return x * rng.uniform(0.9, 1.1) + offset
 
 
 def transplanted(t: Tensor, image: Tensor, truth: Tensor, rng: Generator) -> Tensor:
-    """I = αT + s·(I′ − T′)₊: what a real pane (I′, T′) added to its scene, put over another.
+    """I = αT + s·(I′ − T′)₊: the reflection of a real pair (I′, T′), added to another scene T.
 
-    α ~ U(.85, 1.05), at most 1; s ~ U(.4, 1.2). All ``[3 h w]``. A few dozen real reflections with
-    their true blur, shape and strength become as many pictures as there are scenes (our choice).
+    α ~ U(.85, 1.05), at most 1; s ~ U(.4, 1.2). All ``[3 h w]``. So the real reflections, with
+    their true blur, shape and strength, appear over many scenes.
     """
     alpha, strength = min(1.0, rng.uniform(0.85, 1.05)), rng.uniform(0.4, 1.2)
     return (alpha * t + strength * (image - truth).clamp_min(0)).clamp(0, 1)
@@ -132,7 +131,7 @@ def screen(t: Tensor, r: Tensor, rng: Generator) -> Tensor:
 
 
 def clipped(t: Tensor, r: Tensor, rng: Generator) -> Tensor:
-    """I = αT + clip(βR − m), m = 1.3·(mean of what exceeds 1 in αT + βR, less 1) (DSRNet)."""
+    """I = αT + clip(βR − m), m = 1.3·(mean of the values of αT + βR above 1, minus 1) (DSRNet)."""
     alpha, beta = rng.uniform(0.8, 1.0), rng.uniform(0.4, 1.0)
     sum_ = alpha * t + beta * r
     over = sum_[sum_ > 1]
@@ -141,15 +140,15 @@ def clipped(t: Tensor, r: Tensor, rng: Generator) -> Tensor:
 
 
 def per_channel(t: Tensor, r: Tensor, rng: Generator) -> Tensor:
-    """:func:`screen` with a factor of its own for each channel of T (RDNet)."""
+    """:func:`screen` with a separate factor for each channel of T (RDNet)."""
     return screen(t * uniform(rng, 0.85, 1.0, (3, 1, 1)), r, rng)
 
 
 def linear_light(t: Tensor, r: Tensor, rng: Generator) -> Tensor:
     """I = (τ·T^2.2 + ρ·R^2.2)^(1/2.2): light adds up linearly (after ERRNet's 2.2 gamma).
 
-    τ ~ U(.75, 1.2), at most 1, is what the pane lets through and ρ what it throws back; ρ is drawn
-    so that the reflected layer is anything from a breath to as bright as the scene.
+    τ ~ U(.75, 1.2), at most 1, is the transmittance of the pane, and ρ its reflectance. ρ is drawn
+    so that the reflected layer is between very faint and as bright as the scene.
     """
     tau = min(1.0, rng.uniform(0.75, 1.2))
     t, r = t.clamp_min(1e-6) ** 2.2, r.clamp_min(1e-6) ** 2.2
@@ -172,13 +171,13 @@ def blur(r: Tensor, rng: Generator, sharp: bool) -> Tensor:
 
 
 def bokeh(t: Tensor, rng: Generator) -> Tensor:
-    """T with part of it out of focus: Gaussian, σ ~ U(1, 8) pixels, where a smooth map says so."""
+    """T with a part out of focus: Gaussian, σ ~ U(1, 8) pixels, blended with a smooth mask."""
     where = (2 * strength_map(t.shape[1], t.shape[2], rng)).clamp(0, 1)
     return torch.lerp(t, gaussian(t, 33, rng.uniform(1, 8)), where)
 
 
 def gaussian(x: Tensor, size: int, sigma: float) -> Tensor:
-    """Blurred with ``size`` taps a side, size odd; ``[3 h w]`` in and out."""
+    """Gaussian blur with ``size`` × ``size`` taps, size odd; ``[3 h w]`` in and out."""
     line = torch.arange(size, dtype=x.dtype) - size // 2
     kernel = torch.softmax(-(line**2) / (2 * sigma**2), dim=0)
     x = F.pad(x[:, None], [size // 2] * 4, mode="reflect")
@@ -186,14 +185,14 @@ def gaussian(x: Tensor, size: int, sigma: float) -> Tensor:
 
 
 def veil(r: Tensor, rng: Generator) -> Tensor:
-    """The reflected scene as nothing but 1 to 4 patches of light a side, smoothly joined."""
+    """The reflected scene reduced to 1 to 4 smooth patches of light per side."""
     rows, columns = (int(n) for n in rng.integers(1, 5, 2))
     coarse = F.adaptive_avg_pool2d(r[None], (rows, columns))
     return F.interpolate(coarse, r.shape[1:], mode="bicubic", align_corners=False)[0].clamp(0, 1)
 
 
 def recolour(x: Tensor, rng: Generator) -> Tensor:
-    """Gamma in [.7, 1.4], saturation × U(.6, 1.6), channels in another order in one of five."""
+    """Gamma in [.7, 1.4], saturation × U(.6, 1.6), another channel order in 1 of 5 cases."""
     x = x.clamp(0, 1) ** float(np.exp(rng.uniform(-0.35, 0.35)))
     grey = x.mean(dim=0, keepdim=True)
     x = (grey + rng.uniform(0.6, 1.6) * (x - grey)).clamp(0, 1)
@@ -201,7 +200,7 @@ def recolour(x: Tensor, rng: Generator) -> Tensor:
 
 
 def ghost(r: Tensor, rng: Generator) -> Tensor:
-    """Add what the pane's back surface reflects: shifted by up to 12 pixels, .3 to .8 as strong."""
+    """Add the reflection of the back surface: shifted by up to 12 pixels, strength .3 to .8."""
     dy, dx = (int(d) for d in rng.integers(-12, 13, 2))
     strength = rng.uniform(0.3, 0.8)
     moved = F.pad(r[None], (12, 12, 12, 12), mode="reflect")[0]
@@ -210,7 +209,7 @@ def ghost(r: Tensor, rng: Generator) -> Tensor:
 
 
 def strength_map(h: int, w: int, rng: Generator) -> Tensor:
-    """Smooth factors in [0, 1.2], ``[1 h w]``: a coarse random grid, enlarged; 0 in places."""
+    """Smooth factors in [0, 1.2], ``[1 h w]``: an enlarged coarse random grid; 0 in some places."""
     grid = torch.from_numpy(rng.uniform(-0.4, 1.2, (1, 1, *rng.integers(2, 6, 2)))).float()
     return F.interpolate(grid, (h, w), mode="bicubic", align_corners=False)[0].clamp(0, 1.2)
 
@@ -223,7 +222,7 @@ def add_noise(x: Tensor, rng: Generator) -> Tensor:
 
 
 def compressed(x: Tensor, format: str, quality: int) -> Tensor:
-    """Through a ``JPEG`` or ``WEBP`` file and back: ``[3 h w]`` in [0, 1] in and out."""
+    """Encode as ``JPEG`` or ``WEBP`` and decode: ``[3 h w]`` in [0, 1] in and out."""
     buffer = io.BytesIO()
     array = (x * 255).round().byte().permute(1, 2, 0).numpy()
     Image.fromarray(array).save(buffer, format, quality=quality)

@@ -1,4 +1,4 @@
-"""Training a :class:`DeRefl`: ``derefl train reflection``."""
+"""Train a :class:`DeRefl`: ``derefl train reflection``."""
 
 import itertools
 import os
@@ -40,27 +40,28 @@ from derefl.zoo.checkpoint import save_checkpoint
 
 @dataclass(frozen=True)
 class RunConfig:
-    """The run itself; all defaults are our choice.
+    """Settings of a training run.
 
     Attributes:
         steps: length of the run.
-        minutes: longest time of the run; the learning rate falls accordingly. 0 sets no limit.
-        batch, size: pairs per step and their side in pixels.
-        late_from, late_batch, late_size: the same after this fraction of the run. Sizes that
-            256 divides fill the attention windows at every stride.
-        learning_rate, backbone_rate, weight_decay, warmup: AdamW and its schedule. A
+        minutes: time limit of the run; the learning-rate schedule follows it. 0 means no limit.
+        batch, size: pairs per step, and their side in pixels.
+        late_from, late_batch, late_size: after the fraction ``late_from`` of the run, the batch and
+            size to use. Multiples of 256 fill the attention windows at all strides.
+        learning_rate, backbone_rate, weight_decay, warmup: settings of AdamW and its schedule. A
             ``backbone_rate`` of 0 freezes the backbone.
         clip: largest gradient norm.
-        ema: decay of the averaged weights, which are validated and shipped.
-        seed: of the initial weights and of every pair.
+        ema: decay of the averaged weights, which are validated and saved as the model.
+        seed: seed of the initial weights and of all pairs.
         validation: validation sets, each ``NAME=DIR``: a folder of pairs, or of photographs
             without a reflection.
         validate_every: steps between validations.
-        validate_share: n validates on every n-th picture only.
+        validate_share: n means validation on every n-th picture.
         choose_by: validation sets whose mean gain in dB chooses the checkpoint.
-        clean_floor: PSNR in dB of clean photographs below which a checkpoint loses as much.
+        clean_floor: PSNR in dB for clean photographs. If the PSNR is lower, the difference is
+            subtracted from the checkpoint's score.
         save_every: seconds between resumable states.
-        workers: processes that make pairs for an accelerator; a CPU run has none.
+        workers: processes that make pairs for an accelerator; unused on the CPU.
         keep_memory: see :func:`~derefl.training.memory.keep_freed_memory`.
     """
 
@@ -90,7 +91,7 @@ class RunConfig:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """One TOML file: a table for each part."""
+    """All settings of one TOML file, with a table for each part."""
 
     model: DeReflConfig = field(default_factory=DeReflConfig)
     pairs: PairsConfig = field(default_factory=PairsConfig)
@@ -102,23 +103,23 @@ class TrainConfig:
 def train(
     config: TrainConfig, out: Path, device: torch.device, start: DeRefl | None = None
 ) -> DeRefl:
-    """Train, or go on with the run that ``out`` holds.
+    """Train a model, or resume the run in ``out``.
 
     Args:
         config: all settings.
         out: folder for ``state.safetensors``, ``log.jsonl``, ``validation-*.png`` and
-            ``model.safetensors``, the averaged model of the best validation.
-        device: where to train.
-        start: weights to start from instead of ImageNet's; ignored when resuming.
+            ``model.safetensors``, the averaged model with the best validation.
+        device: device for the training.
+        start: initial weights instead of ImageNet weights; ignored when a run is resumed.
 
     Returns:
         The averaged model, in evaluation mode.
 
     Raises:
-        DataError: a data folder is missing or wrong.
-        ConfigError: ``start`` is of another architecture.
-        CheckpointError: ``out`` holds the state of another architecture.
-        OutputError: ``out`` cannot be written to.
+        DataError: a data folder is missing or invalid.
+        ConfigError: ``start`` has another architecture.
+        CheckpointError: the state in ``out`` has another architecture.
+        OutputError: ``out`` cannot be written.
     """
     check_output(out / "state.safetensors", overwrite=True)
     run = config.run
@@ -193,7 +194,7 @@ def validation_folders(run: RunConfig) -> dict[str, Path]:
 
     Raises:
         ConfigError: a set is not ``NAME=DIR``.
-        DataError: a folder is missing or holds no picture.
+        DataError: a folder is missing or has no pictures.
     """
     folders = {}
     for item in run.validation:
@@ -206,7 +207,7 @@ def validation_folders(run: RunConfig) -> dict[str, Path]:
 
 
 def validate(model: DeRefl, pictures: Iterator[Sample]) -> dict[str, dict[str, float]]:
-    """:func:`~derefl.reflection.learning.validate.scores` of the network as users run it."""
+    """:func:`~derefl.reflection.learning.validate.scores` of the network, run as in use."""
     device = next(model.parameters()).device
 
     def change(x: Tensor) -> Tensor:
@@ -224,9 +225,10 @@ def train_step(
     config: TrainConfig,
     spent: float = 0.0,
 ) -> dict[str, Tensor]:
-    """One step of the optimiser; ``spent`` is the share of ``run.minutes`` that has passed.
+    """One optimiser step; ``spent`` is the passed share of ``run.minutes``.
 
-    Returns loss, gradient norm and the loss terms for the log, all on the device.
+    Returns:
+        Loss, gradient norm and loss terms for the log, all on the device.
     """
     run, image = config.run, batch.image
     with autocast(image.device):
@@ -249,7 +251,7 @@ def plan(run: RunConfig, first: int) -> Iterator[tuple[int, int, int]]:
 
 
 def make_optimiser(model: DeRefl, run: RunConfig) -> torch.optim.AdamW:
-    """AdamW; the backbone learns more slowly, and vectors (norms, biases, scales) do not decay."""
+    """AdamW with a separate rate for the backbone; no weight decay for norms, biases and scales."""
     groups: dict[tuple[bool, bool], list[Tensor]] = {}
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:

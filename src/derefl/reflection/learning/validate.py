@@ -1,4 +1,4 @@
-"""Validation: scores by kind of picture, with standard errors, and a sheet to look at."""
+"""Validation: scores by kind of picture, with standard errors, and a sheet of pictures."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice, pairwise
@@ -17,10 +17,10 @@ from derefl.reflection.learning.pairs import by_scene
 from derefl.reflection.learning.synthesis import clipped, gaussian, linear_light, screen
 
 BLOCK = 16
-"""Side in pixels of the means that are the low band of an error."""
+"""Side in pixels of the blocks whose means are the low band of an error."""
 
 STRENGTHS = (10, 15, 20, 25, 30)
-"""PSNR in dB of a synthetic picture before: limits of its classes."""
+"""Class limits for the PSNR in dB of a synthetic input."""
 
 
 class Sample(NamedTuple):
@@ -38,10 +38,10 @@ def samples(
     """The validation pictures, the same in every run.
 
     Args:
-        folders: by name; folders of pairs, or of photographs without a reflection.
-        photos: photographs that training holds back: the layers of synthetic pairs. They are also
-            the kinds ``clean``, ``blurred_2`` and ``blurred_5`` (σ in pixels), with T = I.
-        every: only every n-th picture of each kind.
+        folders: name to folder; folders of pairs, or of photographs without a reflection.
+        photos: photographs that training does not use, for the layers of synthetic pairs, and for
+            the kinds ``clean``, ``blurred_2`` and ``blurred_5`` (σ in pixels) with T = I.
+        every: use only every n-th picture of each kind.
     """
     for name, folder in folders.items():
         if (folder / "blended").is_dir():
@@ -64,11 +64,11 @@ def samples(
 
 
 def synthetic(photos: Sequence[Path], every: int = 1, side: int = 256) -> Iterator[Sample]:
-    """Textbook mixtures of neighbouring photographs, at full strength, squares of ``side``.
+    """Synthetic mixtures of neighbouring photographs at full strength, squares of ``side`` pixels.
 
     ``screen``: :func:`~derefl.reflection.learning.synthesis.screen` with a blurred reflection, the
-    task of the literature. ``10-15`` … ``25-30``: all recipes, reflections blurred and in focus,
-    by the PSNR of the input.
+    usual task in the literature. ``10-15`` … ``25-30``: all recipes, blurred and sharp reflections,
+    grouped by the PSNR of the input.
     """
     layers = photos[:: 2 * every]
     for i, path in enumerate(layers):
@@ -87,7 +87,7 @@ def synthetic(photos: Sequence[Path], every: int = 1, side: int = 256) -> Iterat
 
 
 def square(path: Path, side: int) -> Tensor:
-    """The middle of a picture, ``[3 side side]``."""
+    """The centre of a picture, ``[3 side side]``."""
     picture = read_rgb(path)
     h, w = picture.shape[:2]
     y, x = (h - min(h, w)) // 2, (w - min(h, w)) // 2
@@ -104,9 +104,9 @@ def measure(estimate: Tensor, image: Tensor, truth: Tensor) -> dict[str, float]:
     """Scores of one picture; all arguments float ``[1 3 h w]`` in [0, 1].
 
     Returns:
-        ``psnr`` and ``input`` in dB, of T̂ and of I; ``gain``, their difference; ``low`` and
-        ``high``, the error in the means of 16 × 16 pixels and in the rest, RMSE in levels of 255;
-        ``strong``, the gain inside the tenth of the pixels where the reflection is strongest.
+        ``psnr`` and ``input``: PSNR of T̂ and of I in dB. ``gain``: their difference. ``low`` and
+        ``high``: RMSE of the means of 16 × 16 pixels and of the rest, in levels of 255.
+        ``strong``: the gain in the 10 % of pixels with the strongest reflection.
     """
     low = F.avg_pool2d(estimate - truth, BLOCK, ceil_mode=True)
     rest = (
@@ -133,12 +133,12 @@ def scores(
     """Mean scores by kind.
 
     Args:
-        estimate: T̂ of I, both float ``[1 3 h w]`` on the CPU.
+        estimate: a function from I to T̂, both float ``[1 3 h w]`` on the CPU.
         pictures: see :func:`samples`.
 
     Returns:
-        By kind: the means over the pictures of what :func:`measure` gives, ``worst`` PSNR, ``n``
-        pictures, and ``error``, the standard error of ``gain`` over scenes.
+        For each kind: the mean values of :func:`measure`; ``worst``, the lowest PSNR; ``n``, the
+        number of pictures; and ``error``, the standard error of ``gain`` over scenes.
     """
     measured: dict[str, list[tuple[str, dict[str, float]]]] = {}
     for kind, scene, image, truth in pictures:
@@ -158,10 +158,10 @@ def scores(
 
 
 def choice(table: Mapping[str, Mapping[str, float]], kinds: Sequence[str], floor: float) -> float:
-    """The number that chooses a checkpoint: the mean gain over ``kinds`` in dB.
+    """The score that chooses a checkpoint: the mean gain over ``kinds`` in dB.
 
-    The gap of clean photographs to ``floor`` dB is subtracted. Without any of ``kinds`` the gain
-    on ``screen`` counts.
+    If clean photographs are below ``floor`` dB, the difference is subtracted. If the table has none
+    of ``kinds``, the gain on ``screen`` is used.
     """
     gains = [table[kind]["gain"] for kind in kinds if kind in table] or [table["screen"]["gain"]]
     harm = max(0.0, floor - table["clean"]["psnr"]) if "clean" in table else 0.0
@@ -184,7 +184,7 @@ def sheet(
     rows: int = 12,
     step: int = 7,
 ) -> None:
-    """Write I | T̂ | T | R̂_low + R̂_high (grey is zero), every ``step``-th picture, to ``path``."""
+    """Write I | T̂ | T | R̂_low + R̂_high (grey is 0) of every ``step``-th picture to ``path``."""
     strips = []
     for _, _, image, truth in islice(pictures, 0, rows * step, step):
         estimate, low, high = (layer.cpu().float() for layer in layers(image))
@@ -199,7 +199,7 @@ def psnr(a: Tensor, b: Tensor, most: float = 60.0) -> float:
 
 
 def strip(pictures: list[Tensor], height: int = 256) -> np.ndarray:
-    """Pictures ``[1 3 h w]`` side by side, uint8 ``[height n·height 3]``, each in a square."""
+    """Pictures ``[1 3 h w]`` in squares side by side, uint8 ``[height n·height 3]``."""
     out = []
     for picture in pictures:
         array = (picture[0] * 255).round().byte().permute(1, 2, 0).numpy()
