@@ -11,7 +11,7 @@ from derefl.commands.options import add_device, add_json, add_model
 DESCRIPTION = """Score a model on pictures whose truth is known (needs derefl[train]).
 
 DIR has blended/ and transmission_layer/ with equal names, or is a folder of SIR² as it comes.
-The scores of the input left as it is are given too: a check that costs nothing."""
+The scores of the input are printed too, as a check."""
 
 EXAMPLES = """examples:
   derefl evaluate reflection --data real20/

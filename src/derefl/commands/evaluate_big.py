@@ -13,7 +13,7 @@ DESCRIPTION = """Put reflections over large photos and take them away again (nee
 
 Each photo of DIR is the scene of one pair and the reflection of another, mixed by the synthesis
 that training uses, every second reflection out of focus. PSNR in dB, against the scene, of the
-photo left as it is, of detail="auto" and of detail="full", and of these two against each other."""
+input, of detail="auto" and of detail="full", and of the last two against each other."""
 
 
 def add_parser(subparsers: Any) -> None:

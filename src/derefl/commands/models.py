@@ -62,7 +62,7 @@ def score(measured: dict[str, Any]) -> str:
     metrics = [f"{measured[k]:.2f} dB" for k in ("psnr",) if k in measured]
     metrics += [f"SSIM {measured[k]:.3f}" for k in ("ssim",) if k in measured]
     if "input_psnr" in measured:
-        metrics.append(f"left as it is {measured['input_psnr']:.2f} dB")
+        metrics.append(f"input {measured['input_psnr']:.2f} dB")
     metrics += [
         f"{name} R@10 {measured[f'{way}_r@10']:.1f} %"
         for way, name in WAYS.items()
