@@ -29,7 +29,7 @@ VARIANTS: dict[str, list[str]] = {
     "plain loss": ["loss.aligned=0", "loss.tone=0"],
     "no alignment": ["loss.aligned=0"],
     "no tone term": ["loss.tone=0"],
-    "log error 0.03": ["loss.log_error=0.03"],
+    "no log error": ["loss.log_error=0"],
     "backbone: frozen": ["run.backbone_rate=0"],
     "real share 0": ["pairs.real_share=0", "pairs.transplant=0", "pairs.real_scene=0"],
     "real share 0.8": ["pairs.real_share=0.8"],

@@ -46,6 +46,12 @@ def both_precisions(request, monkeypatch):
 
 
 @pytest.fixture(autouse=True)
+def small_validation(monkeypatch):
+    """Synthetic validation pictures of 64 pixels a side: networks take long on larger ones."""
+    monkeypatch.setattr("derefl.reflection.learning.validate.SIDE", 64)
+
+
+@pytest.fixture(autouse=True)
 def no_waiting_for_the_disk(monkeypatch):
     """Skip fsync: files of tests need not survive a power cut, and a disk takes long to confirm."""
     monkeypatch.setattr(os, "fsync", lambda handle: None)

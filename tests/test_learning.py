@@ -50,7 +50,7 @@ class TestLosses:
         image, truth = picture(2, 3, 24, 24), picture(2, 3, 24, 24, seed=1)
         low, high = split_residual(image, truth, 11)
         loss, terms = decomposition_loss(
-            Layers(truth, low, high), image, truth, REAL, 11, LossConfig()
+            Layers(truth, low, high), image, truth, REAL, 11, LossConfig(log_error=0)
         )
         assert float(loss) == pytest.approx(0, abs=1e-6)
         assert terms["log_error"] == pytest.approx(np.log(1e-4))
@@ -68,7 +68,9 @@ class TestLosses:
     def test_targets_from_the_estimate_as_in_the_paper(self):
         """For a wrong T̂, the paper's targets give I = T̂ + R_low + R_high."""
         image, truth, guess = (picture(1, 3, 24, 24, seed=s) for s in range(3))
-        config = LossConfig(reconstruction=0, tone=0, gradient=0, estimated_targets=True)
+        config = LossConfig(
+            reconstruction=0, tone=0, log_error=0, gradient=0, estimated_targets=True
+        )
         layers = Layers(guess, *split_residual(image, guess, 11))
         assert float(decomposition_loss(layers, image, truth, REAL[:1], 11, config)[0]) < 1e-6
         config = dataclasses.replace(config, estimated_targets=False)
@@ -487,7 +489,7 @@ class TestRun:
             training.train(other, tmp_path, torch.device("cpu"))
 
     def test_learning_lowers_the_loss(self, config, both_precisions):
-        """Forty steps on one batch lower its loss."""
+        """Twenty steps on one batch lower its loss."""
         torch.manual_seed(0)
         model = training.DeRefl(TINY).train()
         optimiser = training.make_optimiser(model, config.run)
@@ -497,6 +499,6 @@ class TestRun:
         config = dataclasses.replace(config, run=run)
         losses = [
             training.train_step(model, optimiser, batch, 5, config)["reconstruction"]
-            for _ in range(40)
+            for _ in range(20)
         ]
-        assert losses[-1] < 0.85 * losses[0]
+        assert losses[-1] < 0.9 * losses[0]

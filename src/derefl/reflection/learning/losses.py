@@ -31,7 +31,7 @@ class LossConfig:
     reconstruction: Weight = 1.0
     aligned: Weight = 0.5
     tone: Weight = 1.0
-    log_error: Weight = 0.0
+    log_error: Weight = 0.03
     gradient: Weight = 0.5
     low: Weight = 1.5
     high: Weight = 0.5

@@ -19,6 +19,9 @@ from derefl.reflection.learning.synthesis import clipped, gaussian, linear_light
 BLOCK = 16
 """Side in pixels of the blocks whose means are the low band of an error."""
 
+SIDE = 256
+"""Side in pixels of a synthetic picture."""
+
 STRENGTHS = (10, 15, 20, 25, 30)
 """Class limits for the PSNR in dB of a synthetic input."""
 
@@ -63,8 +66,8 @@ def samples(
             yield Sample(f"blurred_{sigma}", path.name, soft, soft)
 
 
-def synthetic(photos: Sequence[Path], every: int = 1, side: int = 256) -> Iterator[Sample]:
-    """Synthetic mixtures of neighbouring photographs at full strength, squares of ``side`` pixels.
+def synthetic(photos: Sequence[Path], every: int = 1) -> Iterator[Sample]:
+    """Synthetic mixtures of neighbouring photographs at full strength, :data:`SIDE` pixels square.
 
     ``screen``: :func:`~derefl.reflection.learning.synthesis.screen` with a blurred reflection, the
     usual task in the literature. ``10-15`` … ``25-30``: all recipes, blurred and sharp reflections,
@@ -72,7 +75,7 @@ def synthetic(photos: Sequence[Path], every: int = 1, side: int = 256) -> Iterat
     """
     layers = photos[:: 2 * every]
     for i, path in enumerate(layers):
-        t, r = (square(p, side) for p in (path, layers[(i + 1) % len(layers)]))
+        t, r = (square(p, SIDE) for p in (path, layers[(i + 1) % len(layers)]))
         for j, (recipe, sigma) in enumerate(
             ((screen, 4.0), (screen, 0.0), (clipped, 2.0), (linear_light, 1.0), (linear_light, 4.0))
         ):
