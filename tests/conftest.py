@@ -97,14 +97,14 @@ def built_once(tiny_file):
     Building a network takes longer than most tests. The files are read and checked as usual.
     """
     folders = {package_folder().resolve() / "weights", tiny_file.parent}
-    build_anew, made = derefl.zoo.checkpoint.built, {}
+    build_again, made = derefl.zoo.checkpoint.built, {}
 
     def built(config, build, tensors, path, *, trusted):
         if path.resolve().parent not in folders:
-            return build_anew(config, build, tensors, path, trusted=trusted)
+            return build_again(config, build, tensors, path, trusted=trusted)
         key = (path.resolve(), build.__code__, *(c.cell_contents for c in build.__closure__ or ()))
         if key not in made:
-            made[key] = build_anew(config, build, tensors, path, trusted=trusted)
+            made[key] = build_again(config, build, tensors, path, trusted=trusted)
         return copy.deepcopy(made[key])
 
     with pytest.MonkeyPatch.context() as patch:

@@ -255,7 +255,8 @@ def test_a_hasher_of_other_codes_is_refused():
     HashIndex(64).require(hasher)  # without a model
     with pytest.raises(HashIndexError, match=r"codes of 64 bits, got a hasher of 32.*bits=64"):
         index.require(FakeHasher(32, "one"))
-    with pytest.raises(HashIndexError, match=r"the model 'one' .*got 'two' .*build the index anew"):
+    message = r"the model 'one' .*got 'two' .*build the index again"
+    with pytest.raises(HashIndexError, match=message):
         index.require(FakeHasher(64, "two"))
 
 

@@ -484,7 +484,7 @@ def test_names_that_are_no_utf8(photos, capfdbinary):
 def test_an_index_of_another_model_is_refused(indexed, hashers, capsys):
     assert main(["search", "photos.lcdh", "red", "--model", "org/other"]) == 1
     (line,) = error_lines(capsys)
-    assert "search with the model of the index, or build the index anew" in line
+    assert "search with the model of the index, or build the index again" in line
 
 
 @pytest.mark.parametrize(

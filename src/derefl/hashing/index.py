@@ -124,14 +124,14 @@ class HashIndex:
             raise HashIndexError(
                 f"the index has codes of {self.bits} bits, got a hasher of {hasher.bits}; load it "
                 f"with load_lcdh_student({self.model or 'lcdh-student'!r}, bits={self.bits}), or "
-                "build the index anew"
+                "build the index again"
             )
         if self.sha256 and hasher.sha256 != self.sha256:
             raise HashIndexError(
                 f"the index has codes of the model {self.model!r} (sha256 {self.sha256[:12]}…), "
                 f"got {hasher.name!r} (sha256 {hasher.sha256[:12] or 'unknown'}…), whose codes do "
                 "not compare with them; search with the model of the index, or build the index "
-                "anew with this one"
+                "again with this one"
             )
 
     # changes

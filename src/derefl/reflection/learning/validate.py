@@ -22,6 +22,9 @@ BLOCK = 16
 SIDE = 256
 """Side in pixels of a synthetic picture."""
 
+PHOTOS = 4
+"""One of so many held-back photographs is a layer of synthetic pictures, and one is ``clean``."""
+
 STRENGTHS = (10, 15, 20, 25, 30)
 """Class limits for the PSNR in dB of a synthetic input."""
 
@@ -58,7 +61,7 @@ def samples(
                 photo = to_tensor(read_rgb(path))
                 yield Sample(name, path.name, photo, photo)
     yield from synthetic(photos, every)
-    for path in photos[1 :: 2 * every]:
+    for path in photos[1 :: PHOTOS * every]:
         photo = to_tensor(read_rgb(path))
         yield Sample("clean", path.name, photo, photo)
         for sigma in (2, 5):
@@ -73,7 +76,7 @@ def synthetic(photos: Sequence[Path], every: int = 1) -> Iterator[Sample]:
     usual task in the literature. ``10-15`` … ``25-30``: all recipes, blurred and sharp reflections,
     grouped by the PSNR of the input.
     """
-    layers = photos[:: 2 * every]
+    layers = photos[:: PHOTOS * every]
     for i, path in enumerate(layers):
         t, r = (square(p, SIDE) for p in (path, layers[(i + 1) % len(layers)]))
         for j, (recipe, sigma) in enumerate(
