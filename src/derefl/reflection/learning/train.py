@@ -207,7 +207,7 @@ def validation_folders(run: RunConfig) -> dict[str, Path]:
 
 
 def validate(model: DeRefl, pictures: Iterator[Sample]) -> dict[str, dict[str, float]]:
-    """:func:`~derefl.reflection.learning.validate.scores` of the network, run as in use."""
+    """:func:`~derefl.reflection.learning.validate.scores` of the network in two sizes."""
     device = next(model.parameters()).device
 
     def change(x: Tensor) -> Tensor:
