@@ -21,7 +21,7 @@ demo: $(VENV)/.installed  ## remove reflections from the example pictures, and s
 	@echo "Look at the before/after pictures and at search.jpg in outputs/"
 
 test: lint  ## everything that has to pass
-	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .
