@@ -9,7 +9,7 @@ from PIL import ExifTags, Image, ImageOps
 
 from derefl.errors import ImageError, MissingExtraError, OutputExistsError
 from derefl.imaging import formats
-from derefl.imaging.compare import side_by_side
+from derefl.imaging.compare import PANEL, side_by_side
 from derefl.imaging.deep import DeepPicture
 from derefl.imaging.files import check_picture, open_picture, save_picture
 from derefl.imaging.formats import FORMATS
@@ -651,3 +651,8 @@ def test_side_by_side():
     assert row.getpixel((312, 80)) == (255, 255, 255)
     assert np.asarray(row)[:32].min() < 100  # the labels
     assert row.info["icc_profile"] == icc_profile()
+
+
+def test_side_by_side_of_tiny_and_huge():
+    row = side_by_side({"a long label": Image.new("L", (1, 1)), "b": Image.new("L", (4000, 10))})
+    assert PANEL < row.width < PANEL + 200

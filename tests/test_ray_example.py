@@ -88,6 +88,16 @@ def test_codes_are_those_of_the_hasher(photos, tmp_path):
     assert np.array_equal(index.codes, codes)
 
 
+def test_nothing_is_overwritten_unless_asked(tmp_path):
+    there = tmp_path / "codes.parquet"
+    there.touch()
+    done = encode(PICTURES[0], "-o", there)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith(f"derefl: {there} is there already; ")
+    assert "--overwrite" in done.stderr and done.stderr.count("\n") == 1
+    assert sorted(tmp_path.iterdir()) == [there]
+
+
 def test_without_ray_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(SystemExit, match=r'pip install "derefl\[ray\]"'):

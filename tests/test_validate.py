@@ -28,6 +28,12 @@ def test_kinds_of_pictures(pictures):
         if kind[0].isdigit():  # by the PSNR of the input
             low, high = map(int, kind.split("-"))
             assert low <= float(-10 * (image - truth).square().mean().log10()) < high
+    edges = {
+        kind: float(image.diff(dim=-1).abs().max())
+        for kind, _, image, _ in pictures()
+        if kind in ("clean", "blurred_2", "blurred_5")
+    }
+    assert edges["clean"] > 2 * edges["blurred_2"] > 3 * edges["blurred_5"]  # softer and softer
     names = [sample.kind for sample in pictures(2)]
     assert (names.count("pairs"), names.count("plain")) == (2, 25)
 
