@@ -45,7 +45,7 @@ def both_precisions(request, monkeypatch):
     monkeypatch.setattr(precision, "autocast_dtype", lambda device: request.param)
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def small_validation(monkeypatch):
     """Synthetic validation pictures of 64 pixels a side: networks take long on larger ones."""
     monkeypatch.setattr("derefl.reflection.learning.validate.SIDE", 64)

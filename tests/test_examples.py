@@ -12,6 +12,8 @@ from safetensors.torch import load_file
 from tests.conftest import REPOSITORY
 from tests.notebook import NOTEBOOK, executed, stored
 
+pytestmark = pytest.mark.usefixtures("small_validation")
+
 EXAMPLES = REPOSITORY / "examples"
 MAKERS = {"make_composites", "make_failures"}
 """These write pictures of the repository, and only run to change the pictures."""

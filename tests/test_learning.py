@@ -30,12 +30,16 @@ from derefl.reflection.learning.pairs import (
     batches,
     held_back_photos,
 )
+from derefl.reflection.learning.validate import estimator
 from derefl.reflection.model import Layers
+from derefl.reflection.pipeline import ReflectionRemover
 from derefl.training.config import read_config
 from derefl.training.ema import EMA
 from derefl.training.schedule import cosine_with_warmup
 from derefl.zoo.manifest import find_model
 from tests.conftest import REPOSITORY, TINY
+
+pytestmark = pytest.mark.usefixtures("small_validation")
 
 
 def picture(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -463,6 +467,25 @@ class TestRun:
         last = training.train(dataclasses.replace(config, run=run), tmp_path, torch.device("cpu"))
         moved = {k for k, v in last.state_dict().items() if not torch.equal(v, first[k])}
         assert moved and not any(k.startswith("backbone.") for k in moved)
+
+    def test_validation_scores_are_those_of_a_remover(self, pair_folder):
+        """Small, large and odd sizes, so the scores of ``derefl evaluate validation``."""
+        torch.manual_seed(0)
+        remover = ReflectionRemover(TINY).eval()
+        network = training.DeRefl(TINY).eval()
+        network.load_state_dict(remover.state_dict())
+        estimate = estimator(network)
+        for h, w in ((64, 96), (131, 150), (640, 832)):  # the last above half a megapixel
+            x = picture(1, 3, h, w)
+            with torch.inference_mode():
+                torch.testing.assert_close(estimate(x), remover.transmission(x))
+
+    def test_a_run_that_could_not_be_validated_is_refused(self, config, tmp_path):
+        run = dataclasses.replace(config.run, validation=())
+        pairs = dataclasses.replace(config.pairs, hold_back=0)
+        config = dataclasses.replace(config, run=run, pairs=pairs)
+        with pytest.raises(ConfigError, match="nothing to validate: give one of rsir2_val"):
+            training.train(config, tmp_path, torch.device("cpu"))
 
     def test_a_validation_set_without_a_name_is_refused(self, config, tmp_path):
         run = dataclasses.replace(config.run, validation=("pairs/",))

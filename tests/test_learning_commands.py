@@ -10,6 +10,8 @@ from derefl.reflection.learning import train as training
 from derefl.zoo import save_checkpoint
 from tests.conftest import TINY
 
+pytestmark = pytest.mark.usefixtures("small_validation")
+
 QUOTES = "a \"b\" 'c' \\d [e]"
 
 
@@ -107,6 +109,7 @@ def test_train_writes_a_model_that_the_others_load(
         (["bench", "--model", "CHECKPOINT", "--size", "8", "8"], "at least 16 16"),
         (["evaluate", "clean", "--data", "nowhere", "--model", "CHECKPOINT"], "is not a folder"),
         (["evaluate", "validation", "--val", "a=nowhere", "--model", "CHECKPOINT"], "not a folder"),
+        (["evaluate", "validation", "--model", "CHECKPOINT"], "give --val NAME=DIR, --photos DIR"),
         (["evaluate", "validation", "--val", "nowhere", "--model", "CHECKPOINT"], "NAME=DIR"),
         (["evaluate", "reflection", "--data", "nowhere", "--model", "CHECKPOINT"], "not a folder"),
     ],

@@ -7,6 +7,8 @@ import torch
 from derefl.reflection.learning.pairs import held_back_photos
 from derefl.reflection.learning.validate import choice, measure, samples, scores
 
+pytestmark = pytest.mark.usefixtures("small_validation")
+
 
 def flat(value: float) -> torch.Tensor:
     return torch.full((1, 3, 32, 32), value)

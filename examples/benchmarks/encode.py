@@ -12,6 +12,7 @@ import torch
 
 from derefl import load_lcdh_student
 from derefl.commands.bench import TEXT, table
+from derefl.commands.options import whole_number
 
 
 def parser():
@@ -19,8 +20,8 @@ def parser():
     result = argparse.ArgumentParser(description=__doc__)
     result.add_argument("--model", metavar="NAME", default="lcdh-student")
     result.add_argument("--clip", metavar="NAME", default="ViT-B-32", help="a model of open_clip")
-    result.add_argument("--threads", type=int, default=1)
-    result.add_argument("--batches", type=int, nargs="+", default=[1, 16])
+    result.add_argument("--threads", type=whole_number(1), default=1)
+    result.add_argument("--batches", type=whole_number(1), nargs="+", default=[1, 16])
     result.add_argument("--seconds", type=float, default=1, help="to measure each number for")
     result.add_argument("--json", action="store_true")
     return result

@@ -13,6 +13,7 @@ from PIL import Image
 
 from derefl import load_derefl
 from derefl.commands.bench import table
+from derefl.commands.options import whole_number
 from derefl.memory import peak_memory_mb
 
 
@@ -22,8 +23,8 @@ def parser():
     result.add_argument("--model", metavar="NAME", default="derefl-small")
     result.add_argument("--size", type=int, nargs=2, metavar=("H", "W"), default=(3000, 4000))
     result.add_argument("--detail", choices=("auto", "full"), default="auto")
-    result.add_argument("--runs", type=int, default=3, help="at least 2")
-    result.add_argument("--threads", type=int, default=2)
+    result.add_argument("--runs", type=whole_number(1), default=3, help="at least 2")
+    result.add_argument("--threads", type=whole_number(1), default=2)
     result.add_argument("--device", default="cpu")
     result.add_argument("--json", action="store_true")
     return result

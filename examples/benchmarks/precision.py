@@ -11,6 +11,7 @@ import torch
 
 from derefl import load_derefl
 from derefl.commands.bench import median_seconds, table
+from derefl.commands.options import whole_number
 from derefl.imaging.files import open_picture
 from derefl.imaging.tensors import to_tensor
 from derefl.reflection.export import graphs
@@ -27,8 +28,8 @@ def parser():
     result.add_argument("--picture", metavar="FILE", help="a photo instead of noise")
     result.add_argument("--size", type=int, nargs=2, metavar=("H", "W"), default=(384, 512))
     result.add_argument("--device", default="cpu")
-    result.add_argument("--threads", type=int, default=2)
-    result.add_argument("--runs", type=int, default=5)
+    result.add_argument("--threads", type=whole_number(1), default=2)
+    result.add_argument("--runs", type=whole_number(1), default=5)
     result.add_argument("--json", action="store_true")
     return result
 

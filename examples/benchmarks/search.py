@@ -16,6 +16,7 @@ import numpy as np
 
 from derefl import HashIndex
 from derefl.commands.bench import table
+from derefl.commands.options import whole_number
 from derefl.hashing.codes import BITS
 from derefl.hashing.faiss_index import KINDS, import_faiss, to_faiss
 
@@ -23,11 +24,15 @@ from derefl.hashing.faiss_index import KINDS, import_faiss, to_faiss
 def parser():
     """The options."""
     result = argparse.ArgumentParser(description=__doc__)
-    result.add_argument("--codes", type=int, nargs="+", default=[1_000_000])
+    result.add_argument("--codes", type=whole_number(1), nargs="+", default=[1_000_000])
     result.add_argument("--bits", type=int, choices=BITS, default=64)
-    result.add_argument("--queries", type=int, nargs="+", default=[1], help="how many at a time")
-    result.add_argument("-k", type=int, nargs="+", default=[10], help="hits for each query")
-    result.add_argument("--runs", type=int, default=20)
+    result.add_argument(
+        "--queries", type=whole_number(1), nargs="+", default=[1], help="how many at a time"
+    )
+    result.add_argument(
+        "-k", type=whole_number(1), nargs="+", default=[10], help="hits for each query"
+    )
+    result.add_argument("--runs", type=whole_number(1), default=20)
     result.add_argument("--clustered", action="store_true", help="clusters of a thousand codes")
     result.add_argument(
         "--faiss",

@@ -16,6 +16,7 @@ from search import recall, some_codes, timed
 
 from derefl import HashIndex
 from derefl.commands.bench import table
+from derefl.commands.options import whole_number
 
 PART = 1_000_000
 """Codes per call of ``add``."""
@@ -27,13 +28,13 @@ def parser():
     where = result.add_mutually_exclusive_group(required=True)
     where.add_argument("--postgres", metavar="URL", help="address of a PostgreSQL with pgvector")
     where.add_argument("--clickhouse", action="store_true", help="ClickHouse in this process")
-    result.add_argument("--codes", type=int, default=1_000_000)
+    result.add_argument("--codes", type=whole_number(1), default=1_000_000)
     result.add_argument("--bits", type=int, default=64)
-    result.add_argument("-k", type=int, default=10, help="hits for each query")
-    result.add_argument("--runs", type=int, default=10, help="queries")
+    result.add_argument("-k", type=whole_number(1), default=10, help="hits for each query")
+    result.add_argument("--runs", type=whole_number(1), default=10, help="queries")
     result.add_argument("--clustered", action="store_true", help="clusters of a thousand codes")
     result.add_argument("--hnsw", action="store_true", help="PostgreSQL: also an HNSW index")
-    result.add_argument("--ef-search", type=int, default=100, help="of HNSW")
+    result.add_argument("--ef-search", type=whole_number(1), default=100, help="of HNSW")
     result.add_argument("--json", action="store_true")
     return result
 

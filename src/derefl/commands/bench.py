@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from typing import Any
 
+from derefl.commands.options import add_device, add_json
 from derefl.errors import ConfigError
 from derefl.memory import peak_memory_mb
 
@@ -29,7 +30,7 @@ def add_parser(subparsers: Any) -> None:
         "bench", help="measure the models on this machine", description=DESCRIPTION
     )
     parser.add_argument("--model", metavar="NAME", nargs="+", help="default: all shipped models")
-    parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, mps (default: cpu)")
+    add_device(parser)
     parser.add_argument("--threads", type=int, default=1, help="CPU threads (default: %(default)s)")
     parser.add_argument(
         "--size",
@@ -40,7 +41,7 @@ def add_parser(subparsers: Any) -> None:
         help="of the picture for models that remove reflections, in pixels (default: 384 512)",
     )
     parser.add_argument("--runs", type=int, default=5, help="default: %(default)s")
-    parser.add_argument("--json", action="store_true", help="print one JSON object, nothing else")
+    add_json(parser)
     parser.set_defaults(run=run)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from derefl.commands import evaluate_big, evaluate_hashing, evaluate_names, evaluate_online
 from derefl.commands.options import add_device, add_json, add_model
+from derefl.errors import ConfigError
 
 DESCRIPTION = """Score a model on pictures whose truth is known (needs derefl[train]).
 
@@ -126,6 +127,7 @@ def run_clean(args: argparse.Namespace) -> int:
 
     paths = list_pictures(args.data)
     if args.held_back:
+        # Every second one: the others are layers of synthetic validation pairs.
         paths = held_back(paths, PairsConfig().hold_back)[1::2]
     report = evaluate_clean(load_derefl(args.model, device=args.device), paths)
     if args.json:
@@ -146,6 +148,8 @@ def run_validation(args: argparse.Namespace) -> int:
     from derefl.reflection.learning.validate import format_table, samples, scores
     from derefl.reflection.pipeline import load_derefl
 
+    if not (args.val or args.photos):
+        raise ConfigError("nothing to validate; give --val NAME=DIR, --photos DIR, or both")
     folders = validation_folders(RunConfig(validation=tuple(args.val)))
     photos = held_back_photos(args.photos, PairsConfig().hold_back)
     tables = {}

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor
 
 from derefl.errors import ConfigError, DataError, MissingExtraError
 from derefl.files import atomic_file, check_output
 from derefl.reflection.learning.folders import Pair, list_pairs, read_pair, read_rgb
 from derefl.reflection.learning.validate import psnr as tensor_psnr
+from derefl.reflection.learning.validate import to_tensor
 from derefl.reflection.pipeline import ReflectionRemover
 
 PROTOCOLS = ("resize32", "native8")
@@ -149,8 +149,7 @@ def evaluate_clean(model: ReflectionRemover, paths: list[Path]) -> dict[str, Any
 @torch.inference_mode()
 def run(model: ReflectionRemover, image: np.ndarray) -> np.ndarray:
     """T̂ of a uint8 ``[h w 3]`` picture: float64 ``[h w 3]`` in [0, 255], clipped, not rounded."""
-    x: Tensor = torch.from_numpy(image.copy()).permute(2, 0, 1)[None].float() / 255
-    output = model.transmission(x).clamp(0, 1)[0].permute(1, 2, 0)
+    output = model.transmission(to_tensor(image)).clamp(0, 1)[0].permute(1, 2, 0)
     return output.double().cpu().numpy() * 255
 
 

@@ -13,13 +13,12 @@ from tqdm import tqdm
 
 from derefl.errors import ConfigError
 from derefl.files import check_output
-from derefl.reflection.big import look_twice
 from derefl.reflection.learning.losses import LossConfig, decomposition_loss
 from derefl.reflection.learning.pairs import Batch, Pairs, PairsConfig, batches, held_back_photos
 from derefl.reflection.learning.synthesis import SynthesisConfig
 from derefl.reflection.learning.validate import (
-    Sample,
     choice,
+    estimator,
     format_table,
     samples,
     scores,
@@ -117,7 +116,7 @@ def train(
 
     Raises:
         DataError: a data folder is missing or invalid.
-        ConfigError: ``start`` has another architecture.
+        ConfigError: ``start`` has another architecture, or there is nothing to validate.
         CheckpointError: the state in ``out`` has another architecture.
         OutputError: ``out`` cannot be written.
     """
@@ -137,6 +136,11 @@ def train(
     model.to(device).to(memory_format=torch.channels_last).train()
     folders = validation_folders(run)
     photos = held_back_photos(config.pairs.photos, config.pairs.hold_back)
+    if not photos and not folders.keys() & set(run.choose_by):
+        raise ConfigError(
+            f"nothing to validate: give one of {', '.join(run.choose_by)} as --val NAME=DIR, or "
+            "set pairs.hold_back above 0"
+        )
     ema = EMA(model, run.ema)
     optimiser = make_optimiser(model, run)
     state, progress = out / "state.safetensors", Progress()
@@ -168,7 +172,8 @@ def train(
                 log.write(event="train", step=done, **means)
                 bar.set_postfix(loss=f"{means['loss']:.4f}", refresh=False)
             if done % run.validate_every == 0 or last:
-                table = validate(ema.model, samples(folders, photos, run.validate_share))
+                pictures = samples(folders, photos, run.validate_share)
+                table = scores(estimator(ema.model), pictures)
                 number = choice(table, run.choose_by, run.clean_floor)
                 log.write(event="validation", step=done, choice=round(number, 3), kinds=table)
                 bar.write(f"step {done}, choice {number:.3f}\n{format_table(table)}")
@@ -204,17 +209,6 @@ def validation_folders(run: RunConfig) -> dict[str, Path]:
         folders[name] = Path(folder)
         next(samples({name: folders[name]}))
     return folders
-
-
-def validate(model: DeRefl, pictures: Iterator[Sample]) -> dict[str, dict[str, float]]:
-    """:func:`~derefl.reflection.learning.validate.scores` of the network in two sizes."""
-    device = next(model.parameters()).device
-
-    def change(x: Tensor) -> Tensor:
-        x = x.to(device)
-        return (model(x).transmission - x).cpu().float()
-
-    return scores(lambda x: x + look_twice(change, x), pictures)
 
 
 def train_step(

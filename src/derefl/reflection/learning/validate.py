@@ -12,9 +12,12 @@ from PIL import Image
 from torch import Tensor
 
 from derefl.files import atomic_file
+from derefl.imaging.strips import Rows
+from derefl.reflection.big import WHOLE, changes
 from derefl.reflection.learning.folders import list_pairs, list_pictures, read_pair, read_rgb
 from derefl.reflection.learning.pairs import by_scene
 from derefl.reflection.learning.synthesis import clipped, gaussian, linear_light, screen
+from derefl.reflection.model import DeRefl
 
 BLOCK = 16
 """Side in pixels of the blocks whose means are the low band of an error."""
@@ -182,18 +185,30 @@ def format_table(table: Mapping[str, Mapping[str, float]]) -> str:
     return "\n".join(lines)
 
 
+def estimator(model: DeRefl) -> Callable[[Tensor], Tensor]:
+    """T̂ of I for :func:`scores`, from a network in training, as users get T̂."""
+    device = next(model.parameters()).device
+
+    def look(pixels: Tensor) -> Tensor:
+        x = pixels.to(device)
+        return (model(x).transmission - x).float().cpu()
+
+    def estimate(image: Tensor) -> Tensor:
+        pieces = changes(look, Rows.of_tensor(image), "auto", side=WHOLE)
+        return image + torch.cat([change for _, change in pieces], dim=2)
+
+    return estimate
+
+
 @torch.inference_mode()
 def sheet(
-    layers: Callable[[Tensor], Sequence[Tensor]],
-    pictures: Iterator[Sample],
-    path: Path,
-    rows: int = 12,
-    step: int = 7,
+    model: DeRefl, pictures: Iterator[Sample], path: Path, rows: int = 12, step: int = 7
 ) -> None:
-    """Write I | T̂ | T | R̂_low + R̂_high (grey is 0) of every ``step``-th picture to ``path``."""
+    """Write I | T̂ | T | R̂_low + R̂_high (grey is zero) to ``path``: every ``step``-th picture."""
+    device = next(model.parameters()).device
     strips = []
     for _, _, image, truth in islice(pictures, 0, rows * step, step):
-        estimate, low, high = (layer.cpu().float() for layer in layers(image))
+        estimate, low, high = (layer.float().cpu() for layer in model(image.to(device)))
         strips.append(strip([image, estimate.clamp(0, 1), truth, (low + high + 0.5).clamp(0, 1)]))
     with atomic_file(path) as file:
         Image.fromarray(np.concatenate(strips)).save(file, "PNG")
