@@ -20,7 +20,8 @@ from PIL.ImageFile import ImageFile
 from derefl.errors import ImageError
 from derefl.imaging.deep import DeepPicture
 from derefl.imaging.metadata import gathered, loaded, tiff_exif
-from derefl.imaging.opening import PLANAR, quiet
+from derefl.imaging.opening import PLANAR
+from derefl.imaging.quiet import quiet
 
 OTHER = {"B": "L", "L": "B"}
 NATIVE = {"little": "L", "big": "B"}[sys.byteorder]

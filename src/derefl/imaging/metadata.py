@@ -12,7 +12,8 @@ from PIL import Image
 from derefl.errors import ImageError
 from derefl.imaging.deep import DeepPicture, Picture
 from derefl.imaging.formats import HEIF, JPEG, PNG, TIFF, Format
-from derefl.imaging.opening import damaged, quiet
+from derefl.imaging.opening import damaged
+from derefl.imaging.quiet import quiet
 from derefl.imaging.xmp import (
     DEPTH,
     GAIN_MAP,

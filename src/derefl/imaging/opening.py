@@ -5,22 +5,19 @@ settings of the process, which other threads and the calling program also use. S
 Pillow's readers directly.
 """
 
-import logging
 import re
 import stat
-import threading
-import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from PIL import Image
 from PIL.ImageFile import ImageFile
-from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from derefl.errors import ImageError, PictureTooLargeError
-from derefl.imaging.formats import FORMATS, RAW_SUFFIXES, need_heif, unsupported
+from derefl.imaging.formats import FORMATS, need_heif, unsupported
+from derefl.imaging.quiet import quiet
+from derefl.imaging.raw import COLOURS, REDUCED, is_raw
 from derefl.imaging.xmp import GAIN_MAP, VIDEO
 
 MAX_MEGAPIXELS = 200.0
@@ -34,45 +31,14 @@ ANIMATED = ("GIF", "PNG", "WEBP", "AVIF")
 """Formats in which several pictures are frames. In other formats, further pictures belong to the
 first picture: previews, depth maps, a burst."""
 
-REDUCED, COMPRESSION, COLOURS, PLANAR = 0x00FE, 0x0103, 0x0106, 0x011C
-"""TIFF tags: smaller copy of another page, compression, colour space, planar configuration."""
-
-SUB_IFDS, DNG_VERSION = 0x014A, 0xC612
-"""TIFF tags: further pictures of a page, and the version of a DNG."""
-
-RAW_STARTS = (
-    *(b"FUJIFILMCCD-RAW", b"FOVb", b"\0MRM", b"II\x1a\0\0\0HEAPCCDR", b"\0\0\0\x18ftypcrx "),
-    *(b"IIRO", b"IIRS", b"MMOR", b"IIU\0", b"II*\0\x10\0\0\0CR", b"II*\0\x08\0\0\0IIII"),
-)
-"""First bytes of raw files: Fujifilm, Sigma, Minolta, Canon, Olympus, Panasonic, Phase One."""
-
-RAW_COLOURS = (32803, 34892)
-"""TIFF's PhotometricInterpretation of sensor values, with one or three colours per pixel."""
+COMPRESSION, PLANAR = 0x0103, 0x011C
+"""TIFF tags: compression and planar configuration."""
 
 MOVIE = re.compile(rb"ftyp(mp4|iso|qt  |avc1|M4V|MSNV|3gp)")
 """The start of a video that follows a photo in the same file."""
 
 COPIES = 32
 """Limit for smaller copies in a TIFF; no picture can be halved more often."""
-
-_filters = threading.Lock()
-
-
-@contextmanager
-def quiet() -> Iterator[list[warnings.WarningMessage]]:
-    """Suppress Pillow's warnings and yield the list that collects them.
-
-    Python has one set of warning filters for all threads, so this uses a lock. Keep the block
-    short.
-    """
-    pillow, nothing = logging.getLogger("PIL"), logging.NullHandler()
-    with _filters, warnings.catch_warnings(record=True) as unsaid:
-        warnings.simplefilter("always")
-        pillow.addHandler(nothing)  # without a handler, Pillow's log goes to stderr
-        try:
-            yield unsaid
-        finally:
-            pillow.removeHandler(nothing)
 
 
 def open_file(path: Path) -> BinaryIO:
@@ -138,8 +104,7 @@ def reader_of(file: BinaryIO, path: Path) -> tuple[str, Callable[..., Any]]:
             break
     else:
         name = ""
-    named = name in ("", "TIFF") and path.suffix.lower() in RAW_SUFFIXES
-    if named or head.startswith(RAW_STARTS) or (name == "TIFF" and is_raw_tiff(file, head)):
+    if is_raw(file, head, path.suffix, name):
         raise ImageError(
             f"{path} is a camera's raw file, and raw files are not supported; export the photo as "
             "a TIFF or JPEG from your raw converter"
@@ -151,26 +116,6 @@ def reader_of(file: BinaryIO, path: Path) -> tuple[str, Callable[..., Any]]:
         )
     assert factory is not None
     return name, factory
-
-
-def is_raw_tiff(file: BinaryIO, head: bytes) -> bool:
-    """Whether a TIFF is a raw file; the first picture of a raw file is often a small preview."""
-
-    def tags_at(place: int | None) -> ImageFileDirectory_v2:
-        tags = ImageFileDirectory_v2(head[: 16 if 43 in head[2:4] else 8])
-        file.seek(tags.next if place is None else place)
-        tags.load(file)
-        return tags
-
-    try:
-        with quiet():
-            first = tags_at(None)
-            parts = [first, *map(tags_at, first.get(SUB_IFDS, ()))]
-            preview = first.get(REDUCED, 0) & 1 and SUB_IFDS in first
-            raw = any(part.get(COLOURS) in RAW_COLOURS for part in parts)
-            return bool(preview or raw or DNG_VERSION in first)
-    except Exception:  # a parser may raise any exception; the reader reports the error later
-        return False
 
 
 def is_heif(head: bytes) -> bool:
