@@ -11,9 +11,10 @@ from derefl.errors import ImageError, MissingExtraError, OutputExistsError
 from derefl.imaging import formats
 from derefl.imaging.compare import PANEL, side_by_side
 from derefl.imaging.deep import DeepPicture
+from derefl.imaging.exif import upright_exif
 from derefl.imaging.files import check_picture, open_picture, save_picture
 from derefl.imaging.formats import FORMATS
-from derefl.imaging.metadata import upright, upright_exif
+from derefl.imaging.metadata import upright
 from derefl.imaging.opening import open_file, read_header
 from derefl.imaging.palette import quantise
 from derefl.imaging.tensors import from_tensor, to_tensor

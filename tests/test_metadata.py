@@ -9,9 +9,10 @@ from PIL import ExifTags, Image, PngImagePlugin
 from pillow_heif import from_pillow
 
 from derefl.cli import main
+from derefl.imaging.exif import upright_exif
 from derefl.imaging.files import open_picture, save_picture
 from derefl.imaging.formats import JPEG
-from derefl.imaging.metadata import left_out, upright, upright_exif
+from derefl.imaging.metadata import left_out, upright
 from derefl.imaging.xmp import true_xmp, xmp_segments
 from tests.pictures import deep_picture, picture
 

@@ -19,7 +19,8 @@ from PIL.ImageFile import ImageFile
 
 from derefl.errors import ImageError
 from derefl.imaging.deep import DeepPicture
-from derefl.imaging.metadata import gathered, loaded, tiff_exif
+from derefl.imaging.exif import tiff_exif
+from derefl.imaging.metadata import gathered, loaded
 from derefl.imaging.opening import PLANAR
 from derefl.imaging.quiet import quiet
 
