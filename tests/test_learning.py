@@ -480,11 +480,21 @@ class TestRun:
             with torch.inference_mode():
                 torch.testing.assert_close(estimate(x), remover.transmission(x))
 
+    def test_the_sets_that_choose_a_checkpoint(self, config, pair_folder, photo_folder):
+        def kinds(choose_by, **folders):
+            run = dataclasses.replace(config.run, choose_by=choose_by)
+            return training.deciding_kinds(run, folders)
+
+        sets = {"mine": pair_folder, "theirs": pair_folder, "clean": photo_folder}
+        assert kinds(("theirs", "other"), **sets) == ["theirs"]
+        assert kinds(("other",), **sets) == ["mine", "theirs"]
+        assert kinds((), clean=photo_folder) == ["screen"]
+
     def test_a_run_that_could_not_be_validated_is_refused(self, config, tmp_path):
         run = dataclasses.replace(config.run, validation=())
         pairs = dataclasses.replace(config.pairs, hold_back=0)
         config = dataclasses.replace(config, run=run, pairs=pairs)
-        with pytest.raises(ConfigError, match="nothing to validate: give one of rsir2_val"):
+        with pytest.raises(ConfigError, match="no pairs to validate on: give --val NAME=DIR"):
             training.train(config, tmp_path, torch.device("cpu"))
 
     def test_a_validation_set_without_a_name_is_refused(self, config, tmp_path):

@@ -90,7 +90,7 @@ def run(args: argparse.Namespace) -> int:
     """Do all checks first, then load the model, encode, and save batch by batch."""
     output: Path = args.output
     check_output(output, overwrite=True)
-    target, index = begun(args)
+    target, index = target_and_index(args)
     home = absolute(output).parent
     closed: list[OSError] = []
     others: set[Path] = set()
@@ -129,7 +129,7 @@ def run(args: argparse.Namespace) -> int:
     return 1 if failures or result.failures else 0
 
 
-def begun(args: argparse.Namespace) -> "tuple[Path, HashIndex | None]":
+def target_and_index(args: argparse.Namespace) -> "tuple[Path, HashIndex | None]":
     """The output file, and the index to continue, if there is one.
 
     A finished index is only replaced when the new index is finished. Until then the new index is in
@@ -153,7 +153,7 @@ def begun(args: argparse.Namespace) -> "tuple[Path, HashIndex | None]":
             )
         target = output.with_name(f"{output.name}.part")
         index = unfinished(target)
-    asked = (args.bits or LENGTH, lasting_name(args.model or MODEL))
+    asked = (args.bits or LENGTH, portable_name(args.model or MODEL))
     if index is not None and args.overwrite and (index.bits, index.model) != asked:
         index = None
     return target, index
@@ -183,7 +183,7 @@ def prepare(args: argparse.Namespace, index: "HashIndex | None") -> "tuple[HashI
     if index is None:
         model = args.model or MODEL
         hasher = load_lcdh_student(model, bits=args.bits or LENGTH, device=args.device)
-        return HashIndex(hasher.bits, lasting_name(model), hasher.sha256), hasher
+        return HashIndex(hasher.bits, portable_name(model), hasher.sha256), hasher
     if args.bits not in (None, index.bits):
         raise ConfigError(
             f"{args.output} has codes of {index.bits} bits, got --bits {args.bits}; leave --bits "
@@ -195,7 +195,7 @@ def prepare(args: argparse.Namespace, index: "HashIndex | None") -> "tuple[HashI
     return index, hasher
 
 
-def lasting_name(model: str) -> str:
+def portable_name(model: str) -> str:
     """A model name with which ``derefl search`` finds the model from any folder."""
     from derefl.zoo import list_models
 

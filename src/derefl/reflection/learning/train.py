@@ -3,7 +3,7 @@
 import itertools
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from derefl.reflection.learning.validate import (
     choice,
     estimator,
     format_table,
+    has_pairs,
     samples,
     scores,
     sheet,
@@ -56,7 +57,8 @@ class RunConfig:
             without a reflection.
         validate_every: steps between validations.
         validate_share: n means validation on every n-th picture.
-        choose_by: validation sets whose mean gain in dB chooses the checkpoint.
+        choose_by: validation sets whose mean gain in dB chooses the checkpoint. Without any of
+            these sets, all pairs of ``validation`` count, and without pairs the kind ``screen``.
         clean_floor: PSNR in dB for clean photographs. If the PSNR is lower, the difference is
             subtracted from the checkpoint's score.
         save_every: seconds between resumable states.
@@ -136,10 +138,10 @@ def train(
     model.to(device).to(memory_format=torch.channels_last).train()
     folders = validation_folders(run)
     photos = held_back_photos(config.pairs.photos, config.pairs.hold_back)
-    if not photos and not folders.keys() & set(run.choose_by):
+    kinds = deciding_kinds(run, folders)
+    if kinds == ["screen"] and not photos:
         raise ConfigError(
-            f"nothing to validate: give one of {', '.join(run.choose_by)} as --val NAME=DIR, or "
-            "set pairs.hold_back above 0"
+            "no pairs to validate on: give --val NAME=DIR, or set pairs.hold_back above 0"
         )
     ema = EMA(model, run.ema)
     optimiser = make_optimiser(model, run)
@@ -174,7 +176,7 @@ def train(
             if done % run.validate_every == 0 or last:
                 pictures = samples(folders, photos, run.validate_share)
                 table = scores(estimator(ema.model), pictures)
-                number = choice(table, run.choose_by, run.clean_floor)
+                number = choice(table, kinds, run.clean_floor)
                 log.write(event="validation", step=done, choice=round(number, 3), kinds=table)
                 bar.write(f"step {done}, choice {number:.3f}\n{format_table(table)}")
                 sheet(ema.model, samples(folders, photos), out / f"validation-{done:06d}.png")
@@ -209,6 +211,12 @@ def validation_folders(run: RunConfig) -> dict[str, Path]:
         folders[name] = Path(folder)
         next(samples({name: folders[name]}))
     return folders
+
+
+def deciding_kinds(run: RunConfig, folders: Mapping[str, Path]) -> list[str]:
+    """The kinds of pictures that choose the checkpoint, see ``RunConfig.choose_by``."""
+    pairs = [name for name, folder in folders.items() if has_pairs(folder)]
+    return [name for name in run.choose_by if name in folders] or pairs or ["screen"]
 
 
 def train_step(

@@ -53,7 +53,7 @@ def samples(
         every: use only every n-th picture of each kind.
     """
     for name, folder in folders.items():
-        if (folder / "blended").is_dir():
+        if has_pairs(folder):
             scenes = by_scene(list_pairs(folder))
             pairs = [(scene, pair) for scene, some in scenes.items() for pair in some]
             for scene, pair in pairs[::every]:
@@ -70,6 +70,11 @@ def samples(
         for sigma in (2, 5):
             soft = gaussian(photo[0], 33, sigma)[None]
             yield Sample(f"blurred_{sigma}", path.name, soft, soft)
+
+
+def has_pairs(folder: Path) -> bool:
+    """Whether a folder holds pairs; otherwise it holds photographs without a reflection."""
+    return (folder / "blended").is_dir()
 
 
 def synthetic(photos: Sequence[Path], every: int = 1) -> Iterator[Sample]:
@@ -169,10 +174,9 @@ def scores(
 def choice(table: Mapping[str, Mapping[str, float]], kinds: Sequence[str], floor: float) -> float:
     """The score that chooses a checkpoint: the mean gain over ``kinds`` in dB.
 
-    If clean photographs are below ``floor`` dB, the difference is subtracted. If the table has none
-    of ``kinds``, the gain on ``screen`` is used.
+    If clean photographs are below ``floor`` dB, the difference is subtracted.
     """
-    gains = [table[kind]["gain"] for kind in kinds if kind in table] or [table["screen"]["gain"]]
+    gains = [table[kind]["gain"] for kind in kinds]
     harm = max(0.0, floor - table["clean"]["psnr"]) if "clean" in table else 0.0
     return float(np.mean(gains)) - harm
 
