@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from derefl.reflection.learning.pairs import held_back_photos
-from derefl.reflection.learning.validate import choice, measure, samples, scores
+from derefl.reflection.learning.validate import choice, measure, samples, scores, synthetic
 
 pytestmark = pytest.mark.usefixtures("small_validation")
 
@@ -38,6 +39,16 @@ def test_kinds_of_pictures(pictures):
     assert edges["clean"] > 2 * edges["blurred_2"] > 3 * edges["blurred_5"]  # softer and softer
     names = [sample.kind for sample in pictures(2)]
     assert (names.count("pairs"), names.count("plain")) == (2, 25)
+
+
+def test_reflections_are_of_another_photograph(tmp_path):
+    paths = [tmp_path / f"{name}.png" for name in ("red", "blue")]
+    for path in paths:
+        Image.new("RGB", (40, 40), path.stem).save(path)
+    for kind, scene, image, _ in synthetic(paths):
+        other = 2 if scene == "red.png" else 0  # the channel of the reflected photograph
+        assert kind != "screen" or image[:, other].min() > 0.3
+    assert list(synthetic(paths[:1])) == []
 
 
 def test_a_model_that_changes_nothing_gains_nothing(pictures):

@@ -139,9 +139,10 @@ def train(
     folders = validation_folders(run)
     photos = held_back_photos(config.pairs.photos, config.pairs.hold_back)
     kinds = deciding_kinds(run, folders)
-    if kinds == ["screen"] and not photos:
+    if kinds == ["screen"] and len(photos) < 2:
         raise ConfigError(
-            "no pairs to validate on: give --val NAME=DIR, or set pairs.hold_back above 0"
+            f"no pairs to validate on: give --val NAME=DIR, or hold back two photos or more with "
+            f"pairs.hold_back (now {config.pairs.hold_back})"
         )
     ema = EMA(model, run.ema)
     optimiser = make_optimiser(model, run)

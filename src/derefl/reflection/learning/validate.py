@@ -85,6 +85,8 @@ def synthetic(photos: Sequence[Path], every: int = 1) -> Iterator[Sample]:
     grouped by the PSNR of the input.
     """
     layers = photos[:: PHOTOS * every]
+    if len(layers) < 2:  # no photo is a reflection over itself
+        layers = photos if len(photos) > 1 else []
     for i, path in enumerate(layers):
         t, r = (square(p, SIDE) for p in (path, layers[(i + 1) % len(layers)]))
         for j, (recipe, sigma) in enumerate(
