@@ -20,7 +20,7 @@ from derefl import DereflError, load_lcdh_student
 from derefl.errors import ConfigError, MissingExtraError
 from derefl.files import atomic_file, check_output
 from derefl.hashing.codes import BITS
-from derefl.hashing.folder_index import encode
+from derefl.hashing.index.folder import encode
 from derefl.imaging.folders import find_pictures
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # disable usage reports

@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 from derefl import DereflError, load_lcdh_student
-from derefl.stores.clickhouse import ClickHouseIndex, Embedded
+from derefl.hashing.index.clickhouse import ClickHouseIndex, Embedded
 
 words = " ".join(sys.argv[1:]) or "a cup of coffee"
 photos = sorted(Path(__file__).parent.glob("pictures/[ls]*/*.jpg"))

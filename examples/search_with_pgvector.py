@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 
 from derefl import DereflError, load_lcdh_student
-from derefl.stores.postgres import PostgresIndex
+from derefl.hashing.index.postgres import PostgresIndex
 
 
 def own_server() -> str:

@@ -5,7 +5,7 @@ from pathlib import Path
 from derefl import HashIndex, load_lcdh_student, load_lcdh_teacher
 from derefl.hashing.encoders import load_encoder
 from derefl.hashing.learning.online import OnlineConfig, OnlineHasher
-from derefl.hashing.teaching import Teaching
+from derefl.hashing.teacher_pipeline import TeacherPipeline
 
 folder = Path(__file__).parent / "pictures" / "layers"
 chunks = [
@@ -14,7 +14,7 @@ chunks = [
     {"meadow": "a green meadow and autumn trees", "stream": "a brook runs over rocks in a wood"},
 ]
 teacher = load_lcdh_teacher()
-teaching = Teaching(teacher, load_encoder(teacher.config.encoder))
+teaching = TeacherPipeline(teacher, load_encoder(teacher.config.encoder))
 few_steps = OnlineConfig(epochs=5)  # a chunk has only two photos
 learner = OnlineHasher(load_lcdh_student(), teaching, few_steps)
 index = HashIndex(bits=learner.student.bits)

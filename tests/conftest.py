@@ -13,7 +13,7 @@ from PIL import Image
 
 import derefl.zoo.checkpoint
 from derefl.reflection.model import DeReflConfig
-from derefl.reflection.pipeline import ReflectionRemover
+from derefl.reflection.remover import ReflectionRemover
 from derefl.training import precision
 from derefl.zoo import save_checkpoint
 from derefl.zoo.manifest import package_folder

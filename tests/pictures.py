@@ -6,7 +6,7 @@ from functools import cache
 import numpy as np
 from PIL import Image, ImageCms
 
-from derefl.imaging.deep import DeepPicture, Picture
+from derefl.imaging.sixteen_bit import Picture, SixteenBitPicture
 
 ORIENTATION, MAKE, EXIF_IFD, GPS_IFD = 0x0112, 0x010F, 0x8769, 0x8825
 MAKER_NOTE = bytes(range(64))
@@ -56,7 +56,7 @@ def picture(kind: str, size: tuple[int, int] = (24, 18), seed: int = 0) -> Image
     return image
 
 
-def deep_picture(kind: str, size: tuple[int, int] = (24, 18), seed: int = 0) -> DeepPicture:
+def deep_picture(kind: str, size: tuple[int, int] = (24, 18), seed: int = 0) -> SixteenBitPicture:
     """Random pixels of 16 bits: LA, RGB or RGBA, optionally with "transparent colour"."""
     mode, _, transparency = kind.partition(" ")
     shape = (size[1], size[0], len(mode.removesuffix(";16")))
@@ -67,14 +67,14 @@ def deep_picture(kind: str, size: tuple[int, int] = (24, 18), seed: int = 0) -> 
     if transparency:
         info["transparency"] = tuple(map(int, pixels[-1, 0]))
         pixels[: size[1] // 2, : size[0] // 2] = pixels[-1, 0]
-    return DeepPicture(pixels, info)
+    return SixteenBitPicture(pixels, info)
 
 
 def same_pixels(a: Picture, b: Picture) -> bool:
     """Same mode, size and pixels; of palette pictures, the same colours and alpha."""
     if a.mode != b.mode or a.size != b.size:
         return False
-    if isinstance(a, DeepPicture):
+    if isinstance(a, SixteenBitPicture):
         return bool((a.pixels == b.pixels).all())
     if a.mode == "P":
         a, b = a.convert("RGBA"), b.convert("RGBA")

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from derefl.cli import main
-from derefl.reflection import big
+from derefl.reflection.tiling import any_size
 from derefl.zoo import save_checkpoint
 from tests.conftest import TINY
 
@@ -19,7 +19,7 @@ def checkpoint(tiny, tmp_path):
 
 
 def test_evaluate_big(checkpoint, photo_folder, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(big, "WHOLE", 64 * 64)
+    monkeypatch.setattr(any_size, "WHOLE", 64 * 64)
     command = ["evaluate", "big", "--photos", str(photo_folder), "--model", checkpoint, "--json"]
     command += ["--megapixels", "0.01", "--limit", "2", "--save-pictures", str(tmp_path / "out")]
     assert main(command) == 0

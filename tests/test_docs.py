@@ -204,7 +204,7 @@ def test_the_site_describes_every_public_name(site):
     assert names <= anchors
     for name, value in vars(HashIndex).items():
         if not name.startswith("_") and callable(value):
-            assert f'id="derefl.hashing.index.HashIndex.{name}"' in page
+            assert f'id="derefl.hashing.index.hash_index.HashIndex.{name}"' in page
 
 
 def test_the_site_has_the_manifest_s_numbers(site):

@@ -17,7 +17,7 @@ from derefl.cli import main
 from derefl.commands.export import exported
 from derefl.errors import CheckpointError, MissingExtraError
 from derefl.reflection.export import graphs
-from derefl.reflection.pipeline import ReflectionRemover
+from derefl.reflection.remover import ReflectionRemover
 from derefl.zoo import file_sha256, find_model
 from derefl.zoo.export import Graph, cpu_session, to_onnx
 from tests.conftest import REPOSITORY, TINY

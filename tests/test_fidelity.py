@@ -14,8 +14,8 @@ import pytest
 import tifffile
 from PIL import Image, ImageCms, ImageOps
 
-from derefl.imaging.deep import DeepPicture
 from derefl.imaging.files import open_picture, save_picture
+from derefl.imaging.sixteen_bit import SixteenBitPicture
 from derefl.imaging.tensors import to_tensor
 from derefl.reflection.model import Layers
 from tests.pictures import (
@@ -168,7 +168,7 @@ def test_tiff_of_16_bits(through, tmp_path, kind, how, order):
         assert [int(kind) for kind in page.extrasamples] == ([2] if "A" in kind else [])
 
 
-def turned(image: DeepPicture, orientation: int) -> np.ndarray:
+def turned(image: SixteenBitPicture, orientation: int) -> np.ndarray:
     """The second channel, turned by Pillow."""
     flat = Image.frombytes("I;16", image.size, image.pixels[..., 1].astype("<u2").tobytes())
     flat.info["exif"] = exif_block(orientation)
@@ -184,7 +184,7 @@ def test_png_of_16_bits_is_turned_and_carries_what_it_carried(through, tmp_path,
     result = through(tmp_path / "in.png")
     check_carried(result)
     back = open_picture(result)
-    assert isinstance(back, DeepPicture)
+    assert isinstance(back, SixteenBitPicture)
     assert (back.pixels[..., 1] == turned(image, orientation)).all()
     assert back.info["dpi"] == pytest.approx((300, 300), abs=0.01)
     assert b'Orientation="1">hello' in back.info["xmp"]
@@ -206,7 +206,7 @@ def test_16_bits_are_really_processed(tiny, monkeypatch, tmp_path):
     """All values fall into one 8-bit level; after halving, 256 different values must remain."""
     monkeypatch.setattr(tiny, "forward", lambda x: Layers(x * 0.5, x, x))
     values = (np.arange(256, dtype=np.uint16) * 2 + 30000).reshape(16, 16, 1).repeat(3, axis=2)
-    save_picture(tiny.dereflect(DeepPicture(values)), tmp_path / "a.png")
+    save_picture(tiny.dereflect(SixteenBitPicture(values)), tmp_path / "a.png")
     with (tmp_path / "a.png").open("rb") as file:
         rows = png.Reader(file=file).read()[2]
         assert (np.array([list(row) for row in rows]) == (values // 2).reshape(16, -1)).all()
@@ -220,7 +220,7 @@ def test_tiff_with_alpha_multiplied_in(tmp_path):
     stored[..., :3] //= 2
     tifffile.imwrite(tmp_path / "a.tif", stored, photometric="rgb", extrasamples=["assocalpha"])
     back = open_picture(tmp_path / "a.tif")
-    assert isinstance(back, DeepPicture)
+    assert isinstance(back, SixteenBitPicture)
     assert (back.pixels[..., 3] == 32768).all()
     assert np.abs(back.pixels[..., :3].astype(int) - pixels[..., :3]).max() <= 2
 
@@ -337,7 +337,7 @@ def test_sizes(through, tmp_path, size, suffix):
     path = tmp_path / f"in{suffix}"
     image = deep_picture("RGB;16", size) if ".16" in suffix else picture("RGB", size)
     options = {"lossless": True} if suffix == ".webp" else {}
-    if isinstance(image, DeepPicture):
+    if isinstance(image, SixteenBitPicture):
         save_picture(image, path)
     else:
         image.save(path, **options)

@@ -30,11 +30,11 @@ from derefl.errors import (
     ManifestError,
     ModelNotFoundError,
 )
-from derefl.hashing import index_file
+from derefl.hashing.index import database as index_file
 from derefl.hashing.learning.captions import read_captions
 from derefl.hashing.learning.corpus import read_tags
 from derefl.hashing.learning.labelled import read_labelled
-from derefl.reflection.pipeline import ReflectionRemover
+from derefl.reflection.remover import ReflectionRemover
 from derefl.zoo import (
     checkpoint_header,
     file_sha256,

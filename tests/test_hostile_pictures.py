@@ -21,9 +21,9 @@ from PIL import Image
 
 from derefl.cli import main
 from derefl.errors import DereflError, ImageError, OutputError
-from derefl.imaging.deep import DeepPicture
 from derefl.imaging.files import open_picture, save_picture
 from derefl.imaging.opening import MAX_MEGAPIXELS
+from derefl.imaging.sixteen_bit import SixteenBitPicture
 from tests.pictures import deep_picture, exif_block, picture, same_pixels, wide_profile
 
 
@@ -109,7 +109,7 @@ def test_every_specimen_opens(specimens, tmp_path):
     for name, content in specimens.items():
         (tmp_path / name).write_bytes(content)
         opened = open_picture(tmp_path / name)
-        assert isinstance(opened, DeepPicture) == name.startswith("deep")
+        assert isinstance(opened, SixteenBitPicture) == name.startswith("deep")
         assert set(opened.size) in ({24, 18}, {12, 9})
 
 
@@ -385,7 +385,7 @@ def test_damaged_files_give_a_picture_or_an_error(specimens, tmp_path, name):
             except DereflError as error:
                 assert "\n" not in str(error)
             else:
-                assert isinstance(opened, Image.Image | DeepPicture)
+                assert isinstance(opened, Image.Image | SixteenBitPicture)
                 assert 0 < opened.width * opened.height <= 1e6
                 with suppress(DereflError):  # no TIFF has this mode
                     save_picture(opened, tmp_path / "out.tif", overwrite=True)

@@ -10,13 +10,13 @@ from PIL import ExifTags, Image, ImageOps
 from derefl.errors import ImageError, MissingExtraError, OutputExistsError
 from derefl.imaging import formats
 from derefl.imaging.compare import PANEL, side_by_side
-from derefl.imaging.deep import DeepPicture
 from derefl.imaging.exif import upright_exif
 from derefl.imaging.files import check_picture, open_picture, save_picture
 from derefl.imaging.formats import FORMATS
 from derefl.imaging.metadata import upright
 from derefl.imaging.opening import open_file, read_header
 from derefl.imaging.palette import quantise
+from derefl.imaging.sixteen_bit import SixteenBitPicture
 from derefl.imaging.tensors import from_tensor, to_tensor
 from tests.pictures import (
     EXIF_IFD,
@@ -208,7 +208,9 @@ def test_deep_pictures_look_like_pictures():
     assert (image.mode, image.size, image.width, image.height) == ("LA;16", (24, 18), 24, 18)
     assert image.has_transparency_data
     assert not deep_picture("RGB;16").has_transparency_data
-    image = DeepPicture(np.array([[[0, 128, 129], [65535, 257, 300]]], np.uint16), {"dpi": (9, 9)})
+    image = SixteenBitPicture(
+        np.array([[[0, 128, 129], [65535, 257, 300]]], np.uint16), {"dpi": (9, 9)}
+    )
     eight = image.convert("RGB")
     assert np.asarray(eight).tolist() == [[[0, 0, 1], [255, 1, 1]]]
     assert eight.info == {"dpi": (9, 9)}
@@ -220,7 +222,7 @@ def test_deep_pictures_look_like_pictures():
 )
 def test_what_cannot_be_a_deep_picture_is_refused(pixels):
     with pytest.raises(ImageError, match=r"got pixels|got a picture of 4×0"):
-        DeepPicture(pixels)
+        SixteenBitPicture(pixels)
 
 
 @pytest.mark.parametrize(
@@ -450,11 +452,11 @@ OPAQUE = {
     "RGB": ("jpg webp tif", COLOURS.point(lambda level: min(level, 254))),
     "RGBA;16": (
         "png tif",
-        DeepPicture(deep_picture("RGBA;16").pixels | np.uint16([0, 0, 0, 65535])),
+        SixteenBitPicture(deep_picture("RGBA;16").pixels | np.uint16([0, 0, 0, 65535])),
     ),
-    "LA;16": ("tif", DeepPicture(deep_picture("LA;16").pixels | np.uint16([0, 65535]))),
+    "LA;16": ("tif", SixteenBitPicture(deep_picture("LA;16").pixels | np.uint16([0, 65535]))),
     "I;16": ("tif", Image.new("I;16", (24, 18), 7)),
-    "RGB;16": ("tif", DeepPicture(deep_picture("RGB;16").pixels & np.uint16(0xFFFE))),
+    "RGB;16": ("tif", SixteenBitPicture(deep_picture("RGB;16").pixels & np.uint16(0xFFFE))),
 }
 KEYS = {"P": CLEAR, "L": 255, "RGB": (255, 255, 255), "I;16": 8, "RGB;16": (65535, 1, 1)}
 

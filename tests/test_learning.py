@@ -32,7 +32,7 @@ from derefl.reflection.learning.pairs import (
 )
 from derefl.reflection.learning.validate import estimator
 from derefl.reflection.model import Layers
-from derefl.reflection.pipeline import ReflectionRemover
+from derefl.reflection.remover import ReflectionRemover
 from derefl.training.config import read_config
 from derefl.training.ema import EMA
 from derefl.training.schedule import cosine_with_warmup

@@ -5,8 +5,8 @@ import pytest
 from PIL import Image
 
 from derefl.errors import ImageError
-from derefl.imaging.deep import DeepPicture
 from derefl.imaging.rgb import to_rgb
+from derefl.imaging.sixteen_bit import SixteenBitPicture
 from tests.pictures import same_pixels
 
 X = np.arange(48, dtype=np.uint8).reshape(6, 8) * 5
@@ -22,13 +22,15 @@ def wide(mode: str, dtype: str, grey: np.ndarray = G) -> Image.Image:
     return Image.frombytes(mode, (8, 6), (grey.astype(dtype) * 257).tobytes())
 
 
-def with_key(image: Image.Image | DeepPicture, key: object) -> Image.Image | DeepPicture:
+def with_key(
+    image: Image.Image | SixteenBitPicture, key: object
+) -> Image.Image | SixteenBitPicture:
     image.info["transparency"] = key
     return image
 
 
-def deep(*channels: np.ndarray) -> DeepPicture:
-    return DeepPicture(np.dstack(channels).astype(np.uint16) * 257)
+def deep(*channels: np.ndarray) -> SixteenBitPicture:
+    return SixteenBitPicture(np.dstack(channels).astype(np.uint16) * 257)
 
 
 @pytest.mark.parametrize(
@@ -51,7 +53,7 @@ def test_every_mode_gives_the_same_8_bit_colours(image, expected):
     assert same_pixels(to_rgb(image), expected.convert("RGB"))
 
 
-def hidden(kind: str, under: int) -> Image.Image | DeepPicture:
+def hidden(kind: str, under: int) -> Image.Image | SixteenBitPicture:
     """The picture with invisible pixels of the colour ``under``."""
     alpha = np.where(HIDDEN, 0, 255).astype(np.uint8)
     c, g = np.where(HIDDEN[..., None], under, C), np.where(HIDDEN, under, G)

@@ -14,7 +14,7 @@ from derefl import HashIndex, save_picture
 from derefl.cli import main
 from derefl.errors import OutputError, OutputExistsError
 from derefl.files import atomic_file, check_output, write_file
-from derefl.hashing.faiss_index import export_faiss
+from derefl.hashing.index.faiss import export_faiss
 from derefl.hashing.learning.protocol import Round, plot_rounds
 from derefl.imaging.compare import side_by_side
 from derefl.training.ema import EMA

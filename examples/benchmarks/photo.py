@@ -14,7 +14,7 @@ from PIL import Image
 from derefl import load_derefl
 from derefl.commands.bench import table
 from derefl.commands.options import whole_number
-from derefl.memory import peak_memory_mb
+from derefl.training.log import peak_memory_mb
 
 
 def parser():

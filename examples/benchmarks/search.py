@@ -18,7 +18,7 @@ from derefl import HashIndex
 from derefl.commands.bench import table
 from derefl.commands.options import whole_number
 from derefl.hashing.codes import BITS
-from derefl.hashing.faiss_index import KINDS, import_faiss, to_faiss
+from derefl.hashing.index.faiss import KINDS, import_faiss, to_faiss
 
 
 def parser():

@@ -43,14 +43,14 @@ def parser():
 def new_index(args):
     """An empty index that is deleted afterwards."""
     if args.clickhouse:
-        from derefl.stores.clickhouse import ClickHouseIndex, Embedded
+        from derefl.hashing.index.clickhouse import ClickHouseIndex, Embedded
 
         with tempfile.TemporaryDirectory() as folder, closing(Embedded(folder)) as engine:
             yield ClickHouseIndex(engine, "codes", args.bits, ids=int)
         return
     import psycopg
 
-    from derefl.stores.postgres import PostgresIndex
+    from derefl.hashing.index.postgres import PostgresIndex
 
     with psycopg.connect(args.postgres, autocommit=True) as connection:
         connection.execute("CREATE SCHEMA derefl_bench")

@@ -11,10 +11,10 @@ from derefl.errors import DereflError
 
 if TYPE_CHECKING:
     from derefl.hashing.hasher import load_lcdh_student
-    from derefl.hashing.index import HashIndex
-    from derefl.hashing.teaching import load_lcdh_teacher
+    from derefl.hashing.index.hash_index import HashIndex
+    from derefl.hashing.teacher_pipeline import load_lcdh_teacher
     from derefl.imaging.files import open_picture, save_picture
-    from derefl.reflection.pipeline import load_derefl
+    from derefl.reflection.remover import load_derefl
     from derefl.zoo import list_models
 
 __all__ = [
@@ -32,11 +32,11 @@ __all__ = [
 __version__ = version("derefl")
 
 _HOMES = {
-    "HashIndex": "derefl.hashing.index",
+    "HashIndex": "derefl.hashing.index.hash_index",
     "list_models": "derefl.zoo",
-    "load_derefl": "derefl.reflection.pipeline",
+    "load_derefl": "derefl.reflection.remover",
     "load_lcdh_student": "derefl.hashing.hasher",
-    "load_lcdh_teacher": "derefl.hashing.teaching",
+    "load_lcdh_teacher": "derefl.hashing.teacher_pipeline",
     "open_picture": "derefl.imaging.files",
     "save_picture": "derefl.imaging.files",
 }

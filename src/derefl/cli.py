@@ -24,7 +24,7 @@ from derefl.commands import (
     train,
 )
 from derefl.commands.options import Parser
-from derefl.memory import is_out_of_memory
+from derefl.errors import is_out_of_memory
 
 COMMANDS = (
     remove,

@@ -67,3 +67,14 @@ class MissingExtraError(DereflError):
         super().__init__(
             f'{purpose} needs the package {package}; install it with: pip install "derefl[{extra}]"'
         )
+
+
+EXHAUSTED = ("out of memory", "allocate memory", "not enough memory", "could not create a")
+"""Out-of-memory messages of torch, its allocators and oneDNN; the last is oneDNN's."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error means out of memory; torch has a message for it, but no error class."""
+    return isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError) and any(words in str(error) for words in EXHAUSTED)
+    )

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from derefl.errors import ConfigError
 from derefl.hashing.encoders import OpenClipEncoder, StandInEncoder, load_encoder
 from derefl.hashing.teacher import LCDHTeacher, LCDHTeacherConfig
-from derefl.hashing.teaching import Teaching
+from derefl.hashing.teacher_pipeline import TeacherPipeline
 from tests.hashing.tiny import TEACHER
 
 TINY_CLIP = {
@@ -63,7 +63,7 @@ def test_a_teacher_over_open_clip(clip_file):
     name = f"tiny-for-tests/{clip_file}"
     torch.manual_seed(0)
     teacher = LCDHTeacher(LCDHTeacherConfig(encoder=name, image_dim=24, text_dim=24, dim=64))
-    teaching = Teaching(teacher, load_encoder(name))
+    teaching = TeacherPipeline(teacher, load_encoder(name))
     images, texts = teaching.images(photos()), teaching.texts(["a", "b", "c"])
     codes = teacher(images, texts)
     assert codes.shape == (3, 128) and (codes[0] - codes[1]).abs().max() > 1e-3

@@ -10,7 +10,7 @@ from torch.nn.functional import interpolate
 from derefl.errors import CheckpointError, ConfigError, ImageError
 from derefl.hashing.codes import hamming, unpack
 from derefl.hashing.hasher import load_lcdh_student
-from derefl.imaging.deep import DeepPicture
+from derefl.imaging.sixteen_bit import SixteenBitPicture
 from derefl.zoo import save_checkpoint
 from tests.hashing.tiny import STUDENT, tiny_hasher
 
@@ -148,7 +148,7 @@ class TestPictures:
             ("16-bit grey", wide, grey),
             ("mode I", wide.convert("I"), grey),
             ("16-bit file", tmp_path / "16.png", grey),
-            ("48-bit colour", DeepPicture(deep, {}), colour),
+            ("48-bit colour", SixteenBitPicture(deep, {}), colour),
             ("palette", palette, palette.convert("RGB")),
             ("bilevel", grey.convert("1"), grey.convert("1").convert("RGB")),
             ("inks", colour.convert("CMYK"), colour),

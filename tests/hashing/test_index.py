@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from derefl.errors import DereflError, HashIndexError
-from derefl.hashing import scan
 from derefl.hashing.codes import BITS
-from derefl.hashing.index import HashIndex, Hit
+from derefl.hashing.index import scan
+from derefl.hashing.index.hash_index import HashIndex, Hit
 from tests.hashing.fake import FakeHasher
 
 INTEGERS = st.integers(-3, 30) | st.sampled_from([2**63 - 1, -(2**63), 2**64, 10**30])

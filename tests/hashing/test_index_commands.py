@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from derefl.cli import main
-from derefl.hashing import folder_index
-from derefl.hashing.index import HashIndex
+from derefl.hashing.index import folder as folder_index
+from derefl.hashing.index.hash_index import HashIndex
 from derefl.imaging.compare import MARGIN
 from derefl.imaging.contact_sheet import BLANK, TILE
 from derefl.imaging.files import open_picture

@@ -9,12 +9,12 @@ from PIL import Image
 
 from derefl.errors import ConfigError, DataError, HashIndexError
 from derefl.hashing.codes import hamming
-from derefl.hashing.index import HashIndex
+from derefl.hashing.index.hash_index import HashIndex
 from derefl.hashing.learning import online
 from derefl.hashing.learning.distil import DistilConfig
 from derefl.hashing.learning.distiller import views
 from derefl.hashing.learning.online import OnlineConfig, OnlineHasher, positives
-from derefl.hashing.teaching import Teaching
+from derefl.hashing.teacher_pipeline import TeacherPipeline
 from tests.hashing.fake import COLOURS
 from tests.hashing.tiny import tiny_hasher, tiny_teacher
 
@@ -61,7 +61,7 @@ def chunk(names, seed):
 
 
 def learner(config=CONFIG, teaching=True):
-    taught = Teaching(tiny_teacher(), ColourEncoder()) if teaching else None
+    taught = TeacherPipeline(tiny_teacher(), ColourEncoder()) if teaching else None
     return OnlineHasher(tiny_hasher(64), taught, config)
 
 

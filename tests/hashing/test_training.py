@@ -29,7 +29,7 @@ from derefl.hashing.learning.distiller import Distiller, views
 from derefl.hashing.learning.evaluate import evaluate_captions
 from derefl.hashing.learning.phrases import loose_phrases
 from derefl.hashing.teacher import similarity
-from derefl.hashing.teaching import TeacherHasher, Teaching
+from derefl.hashing.teacher_pipeline import TeacherHasher, TeacherPipeline
 from derefl.training import loop
 from derefl.training.config import read_config
 from derefl.training.imagenet import load_imagenet_weights
@@ -198,7 +198,7 @@ def test_teacher_then_student(data, tmp_path, capsys):
     assert right + 3 < distance[~np.eye(len(COLOURS), dtype=bool)].mean()
 
     captions = read_captions(data / "images", data / "captions.csv")
-    hasher = TeacherHasher(Teaching(runs["whole"], ColourEncoder()), bits=128)
+    hasher = TeacherHasher(TeacherPipeline(runs["whole"], ColourEncoder()), bits=128)
     report = evaluate_captions(hasher, captions)
     assert report["codes"]["128"]["text_to_image"]["r@10"] > 70
 

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from derefl.imaging.files import open_picture
-from derefl.reflection.pipeline import ReflectionRemover
+from derefl.reflection.remover import ReflectionRemover
 from tests.pictures import picture
 from tests.remove.tools import error_lines, report, save, written
 from tests.test_imaging import bad_files
@@ -173,7 +173,7 @@ def test_resume_with_nothing_left_loads_no_model(remove, monkeypatch, capsys):
     save("photos/a.png")
     save("photos/b.png")
     assert remove("photos", "-o", "cleaned") == 0
-    monkeypatch.setattr("derefl.reflection.pipeline.load_derefl", None)
+    monkeypatch.setattr("derefl.reflection.remover.load_derefl", None)
     capsys.readouterr()
     assert remove("photos", "-o", "cleaned", "--resume") == 0
     assert capsys.readouterr().out == "0 of 2 pictures written to cleaned, 2 there already\n"
@@ -203,7 +203,7 @@ def test_dry_run_says_what_would_be_written(remove, monkeypatch, capsys):
     save("photos/a.png")
     save("photos/deep/b.png")
     save("cleaned/a.jpg")
-    monkeypatch.setattr("derefl.reflection.pipeline.load_derefl", None)
+    monkeypatch.setattr("derefl.reflection.remover.load_derefl", None)
     before = written()
     arguments = ["photos", "-o", "cleaned", "--format", "jpg", "--dry-run"]
     assert remove(*arguments, "--resume", "--compare") == 0

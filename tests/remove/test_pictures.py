@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from derefl.imaging.files import open_picture
-from derefl.reflection.pipeline import ReflectionRemover, load_derefl
+from derefl.reflection.remover import ReflectionRemover, load_derefl
 from tests.pictures import picture, same_pixels
 from tests.remove.tools import error_lines, save, written
 from tests.test_imaging import bad_files

@@ -14,7 +14,7 @@ from PIL import Image
 
 from derefl.cli import main
 from derefl.imaging.files import open_picture
-from derefl.reflection.pipeline import ReflectionRemover, load_derefl
+from derefl.reflection.remover import ReflectionRemover, load_derefl
 from tests.pictures import MAKE, exif_block, icc_profile, picture, same_pixels
 from tests.remove.tools import error_lines, save, written
 

@@ -7,7 +7,7 @@ import pytest
 
 from derefl.cli import main
 from derefl.imaging.files import open_picture
-from derefl.reflection.pipeline import ReflectionRemover
+from derefl.reflection.remover import ReflectionRemover
 from tests.remove.tools import error_lines, report, save, usage_error, written
 from tests.test_imaging import bad_files
 

@@ -6,7 +6,7 @@ from PIL import Image
 
 from derefl.imaging import compare
 from derefl.imaging.compare import LABEL, MARGIN, PANEL, panel, side_by_side
-from derefl.imaging.deep import DeepPicture
+from derefl.imaging.sixteen_bit import SixteenBitPicture
 from derefl.imaging.strips import STRIP
 from derefl.imaging.tensors import colours, to_bytes
 from tests.pictures import KINDS, picture
@@ -69,7 +69,7 @@ def test_modes_may_be_mixed(kind):
 
 def test_sixteen_bits_are_shown_in_eight():
     ramp = np.arange(0, 65536, 257, dtype=np.uint16).reshape(16, 16, 1).repeat(3, axis=2)
-    assert (np.asarray(panel(DeepPicture(ramp))) == ramp // 257).all()
+    assert (np.asarray(panel(SixteenBitPicture(ramp))) == ramp // 257).all()
 
 
 @pytest.mark.parametrize("kind", ["RGB", "P", "I;16"])

@@ -12,7 +12,7 @@ import pytest
 from playwright.sync_api import expect, sync_playwright
 
 from derefl.hashing.hasher import load_lcdh_student
-from derefl.reflection.pipeline import load_derefl
+from derefl.reflection.remover import load_derefl
 from derefl.web import server as serving
 from derefl.web.local import address, listen, visitors_folder
 from derefl.web.page import build

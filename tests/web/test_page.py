@@ -9,7 +9,7 @@ from PIL import Image
 from playwright.sync_api import expect
 
 from derefl.cli import main
-from derefl.hashing.index import HashIndex
+from derefl.hashing.index.hash_index import HashIndex
 from derefl.imaging.compare import panel
 from derefl.imaging.files import open_picture
 from tests.conftest import REPOSITORY

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from derefl.hashing.index import HashIndex
+from derefl.hashing.index.hash_index import HashIndex
 from derefl.imaging.contact_sheet import BLANK
 from derefl.imaging.files import open_picture
 from derefl.web.page import build

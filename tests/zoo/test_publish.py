@@ -20,7 +20,7 @@ from PIL import Image
 from derefl import HashIndex, load_derefl, load_lcdh_student, load_lcdh_teacher
 from derefl.cli import main
 from derefl.errors import CheckpointError, OutputError, OutputExistsError, PublishError
-from derefl.reflection.pipeline import ReflectionRemover
+from derefl.reflection.remover import ReflectionRemover
 from derefl.zoo import manifest, save_checkpoint
 from derefl.zoo.publish import FILES, prepare, write_folder
 from tests.conftest import TINY

@@ -10,7 +10,6 @@ from typing import Any
 
 from derefl.commands.options import add_device, add_json
 from derefl.errors import ConfigError
-from derefl.memory import peak_memory_mb
 
 DESCRIPTION = """Measure models in float32 on noise and on a caption of 14 words: the median time of
 one picture or text, the parameters, and the multiply-adds of convolutions and matrix products. Each
@@ -76,7 +75,7 @@ def kind_of(name: str) -> str:
         ModelNotFoundError: the model does not exist.
         ConfigError: the model is a teacher.
     """
-    from derefl.reflection.pipeline import sources
+    from derefl.reflection.remover import sources
     from derefl.zoo import list_models, locate, read_header
 
     first = sources(name)[0]
@@ -97,6 +96,8 @@ def measure(
     """One row for each kind of input of a model."""
     import torch
     from torch.utils.flop_counter import FlopCounterMode
+
+    from derefl.training.log import peak_memory_mb
 
     torch.set_num_threads(threads)
     rows: list[dict[str, Any]] = []
@@ -141,7 +142,7 @@ def median_seconds(work: Callable[[], Any], runs: int) -> float:
 
 
 def table(rows: Sequence[dict[str, Any]]) -> str:
-    """Rows with equal keys as aligned columns below the keys; numbers have four digits."""
+    """RowReader with equal keys as aligned columns below the keys; numbers have four digits."""
 
     def cell(value: Any) -> str:
         if isinstance(value, float):

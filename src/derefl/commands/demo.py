@@ -92,7 +92,7 @@ def serve(args: argparse.Namespace, bound: socket.socket, folder: Path) -> None:
     except ImportError as error:
         raise MissingExtraError("gradio", "demo", "the web page") from error
     from derefl.hashing.hasher import load_lcdh_student
-    from derefl.reflection.pipeline import load_derefl
+    from derefl.reflection.remover import load_derefl
     from derefl.web.page import build
     from derefl.web.server import server
 

@@ -98,7 +98,7 @@ def run_reflection(args: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     from derefl.reflection.learning.evaluate import evaluate
-    from derefl.reflection.pipeline import load_derefl
+    from derefl.reflection.remover import load_derefl
 
     report = evaluate(
         load_derefl(args.model, device=args.device),
@@ -123,7 +123,7 @@ def run_clean(args: argparse.Namespace) -> int:
     from derefl.reflection.learning.evaluate import evaluate_clean
     from derefl.reflection.learning.folders import list_pictures
     from derefl.reflection.learning.pairs import PairsConfig, held_back
-    from derefl.reflection.pipeline import load_derefl
+    from derefl.reflection.remover import load_derefl
 
     paths = list_pictures(args.data)
     if args.held_back:
@@ -146,7 +146,7 @@ def run_validation(args: argparse.Namespace) -> int:
     from derefl.reflection.learning.pairs import PairsConfig, held_back_photos
     from derefl.reflection.learning.train import RunConfig, validation_folders
     from derefl.reflection.learning.validate import format_table, samples, scores
-    from derefl.reflection.pipeline import load_derefl
+    from derefl.reflection.remover import load_derefl
 
     if not (args.val or args.photos):
         raise ConfigError("nothing to validate; give --val NAME=DIR, --photos DIR, or both")

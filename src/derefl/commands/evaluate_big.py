@@ -55,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
     if args.save_pictures:
         check_output(args.save_pictures / "NAME.png", overwrite=True)
     from derefl.reflection.learning.large import large_pairs, score, seams
-    from derefl.reflection.pipeline import load_derefl
+    from derefl.reflection.remover import load_derefl
 
     model = load_derefl(args.model, device=args.device)
     pairs = large_pairs(args.photos, args.megapixels, args.limit)

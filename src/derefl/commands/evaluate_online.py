@@ -140,11 +140,11 @@ def make_learner(args: argparse.Namespace) -> "Learner":
     from derefl.hashing.encoders import load_encoder
     from derefl.hashing.hasher import load_lcdh_student
     from derefl.hashing.learning.online import OnlineConfig, OnlineHasher
-    from derefl.hashing.teaching import Teaching, load_lcdh_teacher
+    from derefl.hashing.teacher_pipeline import TeacherPipeline, load_lcdh_teacher
 
     student = load_lcdh_student(args.model, bits=args.bits, device=args.device)
     teacher = load_lcdh_teacher(args.teacher, device=args.device)
-    teaching = Teaching(teacher, load_encoder(teacher.config.encoder, args.device))
+    teaching = TeacherPipeline(teacher, load_encoder(teacher.config.encoder, args.device))
     return OnlineHasher(student, teaching, OnlineConfig(seed=args.seed, anchors=args.anchors))
 
 

@@ -51,8 +51,8 @@ def add_parser(subparsers: Any) -> None:
 
 def run_export(args: argparse.Namespace) -> int:
     """Load the index and write the FAISS file."""
-    from derefl.hashing.faiss_index import export_faiss, side_file
-    from derefl.hashing.index import HashIndex
+    from derefl.hashing.index.faiss import export_faiss, side_file
+    from derefl.hashing.index.hash_index import HashIndex
 
     for path in (args.output, side_file(args.output)):
         check_output(path, args.overwrite)
@@ -66,7 +66,7 @@ def run_export(args: argparse.Namespace) -> int:
 
 def run_import(args: argparse.Namespace) -> int:
     """Read the FAISS file and write the index."""
-    from derefl.hashing.faiss_index import import_faiss_file
+    from derefl.hashing.index.faiss import import_faiss_file
 
     check_output(args.output, args.overwrite)
     index = import_faiss_file(args.input)

@@ -11,7 +11,8 @@ from derefl.commands.options import add_device, add_model, add_overwrite
 from derefl.errors import ConfigError, HashIndexError, OutputExistsError
 from derefl.files import check_output
 from derefl.hashing.codes import BITS
-from derefl.hashing.folder_index import (
+from derefl.hashing.index.database import replace
+from derefl.hashing.index.folder import (
     MODEL,
     absolute,
     missing,
@@ -20,13 +21,12 @@ from derefl.hashing.folder_index import (
     unsearchable,
     update,
 )
-from derefl.hashing.index_file import replace
 from derefl.imaging.folders import find_pictures, passed_over_note
 from derefl.imaging.formats import FORMATS
 
 if TYPE_CHECKING:
     from derefl.hashing.hasher import Hasher
-    from derefl.hashing.index import HashIndex
+    from derefl.hashing.index.hash_index import HashIndex
 
 DESCRIPTION = f"""Make photos searchable by words and by pictures.
 
@@ -139,7 +139,7 @@ def target_and_index(args: argparse.Namespace) -> "tuple[Path, HashIndex | None]
         OutputExistsError: the file exists and must not be changed.
         HashIndexError: the index to update is damaged.
     """
-    from derefl.hashing.index import HashIndex
+    from derefl.hashing.index.hash_index import HashIndex
 
     output: Path = args.output
     if args.update and output.exists():
@@ -161,7 +161,7 @@ def target_and_index(args: argparse.Namespace) -> "tuple[Path, HashIndex | None]
 
 def unfinished(path: Path) -> "HashIndex | None":
     """The index of an interrupted command in a file."""
-    from derefl.hashing.index import HashIndex
+    from derefl.hashing.index.hash_index import HashIndex
 
     try:
         index = HashIndex.load(path, verify=True)
@@ -178,7 +178,7 @@ def prepare(args: argparse.Namespace, index: "HashIndex | None") -> "tuple[HashI
         HashIndexError: the index is of another model than requested.
     """
     from derefl.hashing.hasher import load_lcdh_student  # importing torch takes seconds
-    from derefl.hashing.index import HashIndex
+    from derefl.hashing.index.hash_index import HashIndex
 
     if index is None:
         model = args.model or MODEL

@@ -101,7 +101,7 @@ def remove(args: argparse.Namespace, inputs: list[Path], output: Path | None) ->
 
 def go_through(jobs: list[Job], args: argparse.Namespace, report: Report) -> None:
     """Load the model and do the jobs. Ctrl-C stops early, and the report states this."""
-    from derefl.reflection.pipeline import load_derefl  # after the checks: torch takes seconds
+    from derefl.reflection.remover import load_derefl  # after the checks: torch takes seconds
 
     settings = Settings(
         detail=args.detail,

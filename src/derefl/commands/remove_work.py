@@ -10,13 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from derefl.commands.remove_plan import CLEAN, COMPARE, REFLECTION, Job
-from derefl.errors import DereflError, PictureTooLargeError
-from derefl.imaging.deep import Picture
+from derefl.errors import DereflError, PictureTooLargeError, is_out_of_memory
 from derefl.imaging.files import check_picture, open_picture, save_picture
-from derefl.memory import is_out_of_memory
+from derefl.imaging.sixteen_bit import Picture
 
 if TYPE_CHECKING:
-    from derefl.reflection.pipeline import ReflectionRemover, Separation
+    from derefl.reflection.remover import ReflectionRemover, Separation
 
 
 @dataclass(frozen=True)

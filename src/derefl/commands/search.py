@@ -10,7 +10,7 @@ from derefl.commands.index import UNFINISHED
 from derefl.commands.options import add_device, add_json, add_overwrite, words
 from derefl.errors import HashIndexError, ImageError
 from derefl.files import check_output
-from derefl.hashing.folder_index import absolute, model_of, photo_path
+from derefl.hashing.index.folder import absolute, model_of, photo_path
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -63,7 +63,7 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Do all checks first, then load the model, search, and print."""
-    from derefl.hashing.index import HashIndex
+    from derefl.hashing.index.hash_index import HashIndex
 
     if args.k < 1:
         raise HashIndexError(f"got -k {args.k}, expected at least 1")

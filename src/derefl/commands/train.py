@@ -125,7 +125,7 @@ def run_reflection(args: argparse.Namespace) -> int:
     import torch
 
     from derefl.reflection.learning.train import TrainConfig, train
-    from derefl.reflection.pipeline import load_derefl
+    from derefl.reflection.remover import load_derefl
     from derefl.training.config import read_config
     from derefl.zoo import check_device
 
@@ -161,7 +161,7 @@ def run_student(args: argparse.Namespace) -> int:
 
     from derefl.hashing.hasher import load_lcdh_student
     from derefl.hashing.learning.train_student import StudentTrainConfig, train_student
-    from derefl.hashing.teaching import load_lcdh_teacher
+    from derefl.hashing.teacher_pipeline import load_lcdh_teacher
     from derefl.training.config import read_config
     from derefl.zoo import check_device
 

@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from derefl.errors import ConfigError, MissingExtraError
-from derefl.hashing.folding import folded
+from derefl.hashing.fuse_batchnorm import folded
 from derefl.hashing.pictures import batches, square, tensor
 from derefl.training.imagenet import load_imagenet_weights
 

@@ -7,7 +7,7 @@ from einops import rearrange
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 
-from derefl.hashing.folding import folded
+from derefl.hashing.fuse_batchnorm import folded
 from derefl.hashing.student import HashHead, LCDHStudent
 from derefl.hashing.tokenizer import PAD, padded, tokenize, tokenizer
 from derefl.zoo.export import Export, Graph

@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from derefl.errors import ConfigError
 from derefl.hashing.codes import check_bits, pack
-from derefl.hashing.folding import Folded
+from derefl.hashing.fuse_batchnorm import Folded
 from derefl.hashing.pictures import Picture, batches, listed, read, square, tensor
 from derefl.hashing.student import HashHead, ImageTower, LCDHStudent, LCDHStudentConfig
 from derefl.hashing.tokenizer import padded, strings, tokenize

@@ -12,12 +12,12 @@ from torch import Tensor
 
 from derefl.errors import ConfigError
 from derefl.imaging.checks import not_a_picture
-from derefl.imaging.deep import DeepPicture
 from derefl.imaging.files import open_picture
 from derefl.imaging.metadata import upright
 from derefl.imaging.rgb import to_rgb
+from derefl.imaging.sixteen_bit import SixteenBitPicture
 
-Picture: TypeAlias = Image.Image | DeepPicture | str | os.PathLike[str]
+Picture: TypeAlias = Image.Image | SixteenBitPicture | str | os.PathLike[str]
 
 
 def read(picture: Any) -> Image.Image:
@@ -28,7 +28,7 @@ def read(picture: Any) -> Image.Image:
     """
     if isinstance(picture, str | os.PathLike):
         return to_rgb(open_picture(os.fsdecode(picture), first_frame=True))
-    if not isinstance(picture, Image.Image | DeepPicture):
+    if not isinstance(picture, Image.Image | SixteenBitPicture):
         raise not_a_picture(
             picture,
             "a PIL picture or a path",

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from derefl.hashing.attention import AttentionBlock, pooled
-from derefl.zoo.limits import check_backbone, check_numbers
+from derefl.zoo.config_checks import check_backbone, check_numbers
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from derefl.hashing.attention import AttentionBlock
-from derefl.zoo.limits import check_numbers
+from derefl.zoo.config_checks import check_numbers
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 import numpy as np
 from PIL import Image
 
-from derefl.imaging.deep import DeepPicture, Picture
+from derefl.imaging.sixteen_bit import Picture, SixteenBitPicture
 
 PLAIN = {"RGBA": "RGB", "LA": "L", "PA": "RGB"}
 """Mode with alpha to mode without alpha."""
@@ -17,13 +17,13 @@ def without_alpha(image: Picture) -> Picture:
     if not image.has_transparency_data or not is_opaque(image):
         return image
     info = {key: value for key, value in image.info.items() if key != "transparency"}
-    if isinstance(image, DeepPicture):
+    if isinstance(image, SixteenBitPicture):
         if image.mode == "LA;16":
             grey = image.pixels[..., 0].astype("<u2")
             plain = Image.frombytes("I;16", image.size, grey.tobytes())
             plain.info = info
             return plain
-        return DeepPicture(image.pixels[..., :3], info)
+        return SixteenBitPicture(image.pixels[..., :3], info)
     plain = image.copy()
     plain.info = info
     if plain.has_transparency_data:  # in the mode or in the palette
@@ -33,10 +33,12 @@ def without_alpha(image: Picture) -> Picture:
 
 def is_opaque(image: Picture) -> bool:
     """Whether all pixels of a picture with transparency data are opaque."""
-    if isinstance(image, DeepPicture) and "A" in image.mode:
+    if isinstance(image, SixteenBitPicture) and "A" in image.mode:
         return bool(image.pixels[..., -1].min() == 65535)
-    if isinstance(image, DeepPicture) or image.mode.startswith("I"):  # a transparent colour
-        pixels = image.pixels if isinstance(image, DeepPicture) else np.asarray(image)[..., None]
+    if isinstance(image, SixteenBitPicture) or image.mode.startswith("I"):  # a transparent colour
+        pixels = (
+            image.pixels if isinstance(image, SixteenBitPicture) else np.asarray(image)[..., None]
+        )
         return not (pixels == image.info["transparency"]).all(axis=2).any()
     if "A" not in image.getbands():
         image = image.convert("RGBA")

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from derefl.imaging.deep import Picture
+from derefl.imaging.sixteen_bit import Picture
 from derefl.imaging.strips import STRIP, cut
 from derefl.imaging.tensors import colours, to_bytes
 

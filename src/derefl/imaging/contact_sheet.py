@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from PIL import Image, ImageDraw, ImageFont
 
 from derefl.imaging.compare import LABEL, MARGIN, panel
-from derefl.imaging.deep import Picture
+from derefl.imaging.sixteen_bit import Picture
 
 TILE = 240
 """Side in pixels of the square tile for a picture."""

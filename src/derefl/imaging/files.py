@@ -11,8 +11,6 @@ from PIL.ImageFile import ImageFile
 from derefl.errors import DereflError, ImageError
 from derefl.files import atomic_file, check_output
 from derefl.imaging.alpha import without_alpha
-from derefl.imaging.deep import DeepPicture, Picture
-from derefl.imaging.deep_files import is_deep, read_deep, write_png, write_tiff
 from derefl.imaging.formats import HEIF, JPEG, PNG, TIFF, WEBP, Format, format_for, holds
 from derefl.imaging.metadata import jpeg_segments, left_out, texts, tiff_block, upright, xmp_of
 from derefl.imaging.opening import (
@@ -26,6 +24,8 @@ from derefl.imaging.opening import (
     open_file,
     read_header,
 )
+from derefl.imaging.sixteen_bit import Picture, SixteenBitPicture
+from derefl.imaging.sixteen_bit_files import is_sixteen_bit, read_sixteen_bit, write_png, write_tiff
 from derefl.imaging.xmp import SEGMENT
 
 CORNER = 16
@@ -50,8 +50,8 @@ def open_picture(
             default these files are refused.
 
     Returns:
-        A PIL picture, or a :class:`~derefl.imaging.deep.DeepPicture` for several channels of 16
-        bits.
+        A PIL picture, or a :class:`~derefl.imaging.sixteen_bit.SixteenBitPicture` for several
+        channels of 16 bits.
 
     Raises:
         ImageError: no such file, a folder, not a picture, damaged, truncated, too large, or
@@ -71,8 +71,8 @@ def open_picture(
                 check_sums(image)
                 image = read_header(file, path)
             image.info.update(found)
-            if is_deep(image):
-                return upright(read_deep(image, read_header(file, path)))
+            if is_sixteen_bit(image):
+                return upright(read_sixteen_bit(image, read_header(file, path)))
             return upright(image)
         except DereflError:
             raise
@@ -96,8 +96,8 @@ def save_picture(
     The file is written atomically: after an error, an existing file is unchanged.
 
     Args:
-        image: a PIL picture or a :class:`~derefl.imaging.deep.DeepPicture`, for example from
-            :meth:`~derefl.reflection.pipeline.ReflectionRemover.dereflect`.
+        image: a PIL picture or a :class:`~derefl.imaging.sixteen_bit.SixteenBitPicture`, for
+            example from :meth:`~derefl.reflection.remover.ReflectionRemover.dereflect`.
         path: ``.jpg``, ``.png``, ``.tif``, ``.webp``, ``.avif`` or ``.heic``; missing folders are
             created.
         overwrite: replace an existing file and keep its permissions.
@@ -116,7 +116,7 @@ def save_picture(
     """
     path = Path(path)
     check_output(path, overwrite)
-    if not isinstance(image, Image.Image | DeepPicture):
+    if not isinstance(image, Image.Image | SixteenBitPicture):
         raise ImageError(
             f"got a {type(image).__name__}, expected a picture; an array of 8 bits is one as "
             "Image.fromarray(array)"
@@ -140,8 +140,8 @@ def check_picture(image: Picture, path: str | Path) -> None:
     path = Path(path)
     form = format_for(image, path)
     width, height = (min(side, CORNER) for side in image.size)
-    if isinstance(image, DeepPicture):
-        corner: Picture = DeepPicture(image.pixels[:height, :width], image.info)
+    if isinstance(image, SixteenBitPicture):
+        corner: Picture = SixteenBitPicture(image.pixels[:height, :width], image.info)
     else:
         corner = image.crop((0, 0, width, height))
     write(corner, path, form, io.BytesIO())
@@ -162,7 +162,7 @@ def write(
     if quality is not None and "quality" in options:
         options["quality"] = quality
     try:
-        if isinstance(image, DeepPicture):
+        if isinstance(image, SixteenBitPicture):
             (write_png if form is PNG else write_tiff)(image, file, options)
             return
         if image.mode in form.stand_ins:

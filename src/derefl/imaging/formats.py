@@ -9,7 +9,7 @@ from PIL import Image, __version__
 
 from derefl.errors import ImageError, MissingExtraError
 from derefl.imaging.alpha import without_alpha
-from derefl.imaging.deep import Picture
+from derefl.imaging.sixteen_bit import Picture
 
 
 @dataclass(frozen=True)

@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from derefl.errors import ImageError
-from derefl.imaging.deep import DeepPicture, Picture
 from derefl.imaging.exif import ORIENTATION, descriptive_exif, tiff_exif, upright_exif
 from derefl.imaging.formats import HEIF, JPEG, PNG, TIFF, Format
 from derefl.imaging.opening import damaged
 from derefl.imaging.quiet import quiet
+from derefl.imaging.sixteen_bit import Picture, SixteenBitPicture
 from derefl.imaging.xmp import (
     DEPTH,
     GAIN_MAP,
@@ -55,7 +55,7 @@ UNREADABLE = (SyntaxError, ValueError, TypeError, KeyError, AttributeError, stru
 @overload
 def upright(image: Image.Image) -> Image.Image: ...
 @overload
-def upright(image: DeepPicture) -> DeepPicture: ...
+def upright(image: SixteenBitPicture) -> SixteenBitPicture: ...
 
 
 def upright(image: Picture) -> Picture:
@@ -72,11 +72,11 @@ def upright(image: Picture) -> Picture:
     Raises:
         ImageError: the file is damaged or truncated, or the picture has no pixels.
     """
-    if isinstance(image, DeepPicture):
+    if isinstance(image, SixteenBitPicture):
         carrier = Image.new("L", (1, 1))
         carrier.info = image.info
         turn, info = upright_info(carrier, image.size)
-        return DeepPicture(turned(image.pixels, turn), info)
+        return SixteenBitPicture(turned(image.pixels, turn), info)
     loaded(image)
     if 0 in image.size:
         raise ImageError(f"got a picture of {image.width}×{image.height} pixels, expected some")

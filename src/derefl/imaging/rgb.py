@@ -3,8 +3,8 @@
 import numpy as np
 from PIL import Image
 
-from derefl.imaging.deep import DeepPicture, Picture
 from derefl.imaging.formats import unsupported
+from derefl.imaging.sixteen_bit import Picture, SixteenBitPicture
 from derefl.imaging.tensors import FROM_COLOURS, WIDE, sixteen_bits
 
 CONVERTIBLE = ("PA", "RGBX", "RGBa", "YCbCr", "HSV")
@@ -28,12 +28,12 @@ def to_rgb(image: Picture) -> Image.Image:
     Raises:
         ImageError: the mode is not supported, or a picture of mode I has values above 16 bits.
     """
-    if isinstance(image, DeepPicture):
+    if isinstance(image, SixteenBitPicture):
         image = image.convert("RGBA")
     elif image.mode in WIDE:
         grey = sixteen_bits(image)
         shown = grey != image.info.get("transparency")
-        image = DeepPicture(np.dstack([grey, shown * np.uint16(65535)])).convert("RGBA")
+        image = SixteenBitPicture(np.dstack([grey, shown * np.uint16(65535)])).convert("RGBA")
     elif image.mode not in (*FROM_COLOURS, *CONVERTIBLE):
         raise unsupported(image.mode)
     if not image.has_transparency_data:

@@ -1,16 +1,11 @@
-"""Process large pictures in strips of rows, without a float copy of the whole picture."""
+"""Cut large pictures into strips of rows, and join the strips again."""
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import numpy as np
-import torch
-import torch.nn.functional as F
 from PIL import Image
-from torch import Tensor
 
-from derefl.imaging.deep import DeepPicture, Picture
-from derefl.imaging.tensors import to_tensor
+from derefl.imaging.sixteen_bit import Picture, SixteenBitPicture
 
 STRIP = 2**19
 """Pixels per strip: about 50 MB of float32 with all intermediate results."""
@@ -20,82 +15,12 @@ POINTWISE = ("1", "L", "LA", "RGB", "RGBA", "CMYK", "LA;16", "RGB;16", "RGBA;16"
 of Pillow cannot join pieces of 16-bit grey."""
 
 
-@dataclass(frozen=True)
-class Rows:
-    """The colours of a picture, read on demand.
-
-    Attributes:
-        read: from ``top, bottom`` to these rows, float32 ``[b 3 n w]`` in [0, 1].
-        height, width: size of the picture in pixels.
-        step: rows per strip.
-    """
-
-    read: Callable[[int, int], Tensor]
-    height: int
-    width: int
-    step: int
-
-    @classmethod
-    def of_tensor(cls, pixels: Tensor) -> "Rows":
-        """Rows of pixels ``[b 3 h w]``."""
-        h, w = pixels.shape[2:]
-        return cls(lambda top, bottom: pixels[:, :, top:bottom], h, w, max(1, STRIP // w))
-
-    @classmethod
-    def of_picture(cls, image: Picture) -> "Rows":
-        """Rows of a picture; a single strip if the mode is not in :data:`POINTWISE`."""
-        w, h = image.size
-        step = max(1, STRIP // w) if image.mode in POINTWISE else h
-        return cls(lambda top, bottom: to_tensor(cut(image, top, bottom)), h, w, step)
-
-    def strips(self, top: int = 0, bottom: int | None = None) -> Iterator[tuple[int, int]]:
-        """Yield top and bottom of each strip."""
-        end = self.height if bottom is None else bottom
-        for y in range(top, end, self.step):
-            yield y, min(y + self.step, end)
-
-    def shrunk(self, height: int, width: int) -> Tensor:
-        """The picture scaled down to ``[b 3 height width]``.
-
-        The result is that of ``F.interpolate(…, mode="bilinear", antialias=True)``.
-        """
-        narrow = [
-            F.interpolate(
-                self.read(top, bottom), (bottom - top, width), mode="bilinear", antialias=True
-            )
-            for top, bottom in self.strips()
-        ]
-        return F.interpolate(
-            torch.cat(narrow, dim=2), (height, width), mode="bilinear", antialias=True
-        )
-
-
-def enlarged(small: Tensor, height: int, width: int, top: int, bottom: int, mode: str) -> Tensor:
-    """Rows ``top`` to ``bottom`` of ``F.interpolate(small, (height, width), mode=mode)``.
-
-    Args:
-        small: float32 ``[b c h w]``.
-        height, width: size of the whole enlarged picture.
-        top, bottom: the requested rows.
-        mode: ``bilinear`` or ``bicubic``.
-
-    Returns:
-        ``[b c bottom−top width]``.
-    """
-    y = (torch.arange(top, bottom) + 0.5) * (2 / height) - 1
-    # First interpolate the few requested rows at the old column centres, then the columns.
-    x = (torch.arange(small.shape[3]) + 0.5) * (2 / small.shape[3]) - 1
-    grid = torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1).expand(len(small), -1, -1, -1)
-    rows = F.grid_sample(small, grid, mode=mode, padding_mode="border", align_corners=False)
-    return F.interpolate(rows, (bottom - top, width), mode=mode)
-
-
 def cut(image: Picture, top: int, bottom: int) -> Picture:
     """The rows ``top`` to ``bottom`` of a picture, with the same mode and ``info``."""
     if (top, bottom) == (0, image.height):
         return image
-    if isinstance(image, DeepPicture):
-        return DeepPicture(image.pixels[top:bottom], image.info)
+    if isinstance(image, SixteenBitPicture):
+        return SixteenBitPicture(image.pixels[top:bottom], image.info)
     return image.crop((0, top, image.width, bottom))
 
 
@@ -104,9 +29,9 @@ def joined(pieces: Sequence[Picture]) -> Picture:
     first = pieces[0]
     if len(pieces) == 1:
         return first
-    if isinstance(first, DeepPicture):
-        arrays = [piece.pixels for piece in pieces if isinstance(piece, DeepPicture)]
-        return DeepPicture(np.concatenate(arrays), first.info)
+    if isinstance(first, SixteenBitPicture):
+        arrays = [piece.pixels for piece in pieces if isinstance(piece, SixteenBitPicture)]
+        return SixteenBitPicture(np.concatenate(arrays), first.info)
     result = Image.new(first.mode, (first.width, sum(piece.height for piece in pieces)))
     top = 0
     for piece in pieces:

@@ -10,9 +10,9 @@ from PIL import Image
 from torch import Tensor
 
 from derefl.errors import ImageError
-from derefl.imaging.deep import DeepPicture, Picture
 from derefl.imaging.formats import unsupported
 from derefl.imaging.palette import quantise
+from derefl.imaging.sixteen_bit import Picture, SixteenBitPicture
 
 Array = NDArray[np.float32]
 
@@ -28,7 +28,7 @@ def to_tensor(image: Picture) -> Tensor:
 
     Args:
         image: mode 1, L, LA, P, RGB, RGBA, CMYK, I;16 or I (as 16 bits), or a
-            :class:`~derefl.imaging.deep.DeepPicture`.
+            :class:`~derefl.imaging.sixteen_bit.SixteenBitPicture`.
 
     Returns:
         float32 ``[1 3 h w]`` in [0, 1]; a grey picture has three equal channels.
@@ -42,7 +42,7 @@ def to_tensor(image: Picture) -> Tensor:
 @overload
 def from_tensor(tensor: Tensor, like: Image.Image) -> Image.Image: ...
 @overload
-def from_tensor(tensor: Tensor, like: DeepPicture) -> DeepPicture: ...
+def from_tensor(tensor: Tensor, like: SixteenBitPicture) -> SixteenBitPicture: ...
 
 
 def from_tensor(tensor: Tensor, like: Picture) -> Picture:
@@ -53,7 +53,7 @@ def from_tensor(tensor: Tensor, like: Picture) -> Picture:
     - RGBA, LA: alpha and the colour of fully transparent pixels are exactly those of ``like``.
     - L, LA, I;16, I: the luminance; 16 bits for I;16 and I. Mode 1: black below one half.
     - P: a new palette of at most 256 colours, unchanged alpha.
-    - :class:`~derefl.imaging.deep.DeepPicture`: as RGB, RGBA or LA, in 16 bits.
+    - :class:`~derefl.imaging.sixteen_bit.SixteenBitPicture`: as RGB, RGBA or LA, in 16 bits.
     - CMYK: black is kept as far as the new colour allows; the other inks are computed.
     - A fully transparent colour (PNG's tRNS) marks the same pixels as in ``like``.
 
@@ -62,8 +62,8 @@ def from_tensor(tensor: Tensor, like: Picture) -> Picture:
         like: the argument of :func:`to_tensor`; the source of mode, size, alpha and ``info``.
     """
     values = tensor[0].permute(1, 2, 0).float().cpu().clamp(0, 1).numpy()
-    if isinstance(like, DeepPicture):
-        return DeepPicture(to_deep(values, like), dict(like.info))
+    if isinstance(like, SixteenBitPicture):
+        return SixteenBitPicture(to_sixteen_bit(values, like), dict(like.info))
     result = FROM_COLOURS[like.mode](values, like)
     if like.mode == "P":
         # These two entries refer to the old palette.
@@ -76,7 +76,7 @@ def from_tensor(tensor: Tensor, like: Picture) -> Picture:
 
 def colours(image: Picture) -> Array:
     """:func:`to_tensor` as an array ``[h w 3]``."""
-    if isinstance(image, DeepPicture):
+    if isinstance(image, SixteenBitPicture):
         return as_rgb(image.pixels.astype(np.float32) / np.float32(65535))
     mode = image.mode
     if mode not in FROM_COLOURS:
@@ -133,7 +133,7 @@ def to_grey(values: Array, like: Image.Image) -> Image.Image:
     return Image.fromarray(keep_transparency(grey, np.asarray(like), like))
 
 
-def to_deep(values: Array, like: DeepPicture) -> NDArray[np.uint16]:
+def to_sixteen_bit(values: Array, like: SixteenBitPicture) -> NDArray[np.uint16]:
     """To 16 bits per channel."""
     if like.mode == "LA;16":
         values = values @ LUMINANCE

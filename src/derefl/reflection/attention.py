@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from einops import rearrange, repeat
 from torch import Tensor, nn
 
-from derefl.reflection.pooling import picture_mean
+from derefl.reflection.channel_means import picture_mean
 
 REORGANISE = ("half", "interleave", "none")
 

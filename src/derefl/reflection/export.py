@@ -6,8 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from derefl.reflection.big import HALVED_FROM
 from derefl.reflection.model import SMALLEST, DeRefl
+from derefl.reflection.tiling.any_size import HALVED_FROM
 from derefl.zoo.export import Export, Graph
 
 OUTPUTS = ("clean", "transmission", "residual_low", "residual_high")

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from derefl.errors import ConfigError
 from derefl.reflection.attention import REORGANISE, DualStreamBlock
 from derefl.reflection.frequency import HighFrequencyBlock, pixels_from_tokens
-from derefl.zoo.limits import check_backbone, check_numbers
+from derefl.zoo.config_checks import check_backbone, check_numbers
 
 MULTIPLE = 32
 """Height and width are padded to a multiple of this number, the stride of the deepest feature."""

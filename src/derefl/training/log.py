@@ -1,6 +1,7 @@
-"""The log of a training run: one JSON object per line, and running means."""
+"""The log of a training run: one JSON object per line, running means, and peak memory."""
 
 import json
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -47,3 +48,13 @@ class Meter:
         self.values.clear()
         self.pictures, self.since = 0, time.monotonic()
         return record
+
+
+def peak_memory_mb() -> float | None:
+    """Peak memory of this process in MB (10⁶ bytes); None on Windows."""
+    try:
+        import resource
+    except ImportError:  # Windows does not have this module
+        return None
+    unit = 1 if sys.platform == "darwin" else 1024  # bytes there, KiB elsewhere
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6

@@ -6,7 +6,7 @@ import gradio as gr
 
 from derefl.hashing.hasher import Hasher
 from derefl.imaging.opening import MAX_MEGAPIXELS
-from derefl.reflection.pipeline import ReflectionRemover
+from derefl.reflection.remover import ReflectionRemover
 from derefl.web.remove_tab import remove_tab
 from derefl.web.search_tab import search_tab
 

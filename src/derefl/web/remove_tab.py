@@ -8,10 +8,10 @@ from typing import Any
 import gradio as gr
 
 from derefl.errors import ImageError
-from derefl.imaging.deep import Picture
 from derefl.imaging.files import check_picture, open_picture, save_picture
 from derefl.imaging.formats import FORMATS
-from derefl.reflection.pipeline import ReflectionRemover
+from derefl.imaging.sixteen_bit import Picture
+from derefl.reflection.remover import ReflectionRemover
 from derefl.web.shown import preview, sentences
 
 HELP = (

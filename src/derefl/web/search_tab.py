@@ -11,14 +11,14 @@ from PIL import Image
 
 from derefl.errors import DereflError, HashIndexError, ImageError
 from derefl.hashing.codes import Codes
-from derefl.hashing.folder_index import absolute, photo_id, update
 from derefl.hashing.hasher import Hasher
-from derefl.hashing.index import HashIndex
+from derefl.hashing.index.folder import absolute, photo_id, update
+from derefl.hashing.index.hash_index import HashIndex
 from derefl.imaging.contact_sheet import BLANK
-from derefl.imaging.deep import Picture
 from derefl.imaging.files import open_picture
 from derefl.imaging.folders import find_pictures, passed_over_note
 from derefl.imaging.formats import FORMATS
+from derefl.imaging.sixteen_bit import Picture
 from derefl.web.shown import preview, printable, sentences
 
 HELP = (

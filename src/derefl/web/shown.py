@@ -10,8 +10,8 @@ import gradio as gr
 
 from derefl.errors import DereflError
 from derefl.imaging.compare import RGB_MODES, panel
-from derefl.imaging.deep import Picture
 from derefl.imaging.files import save_picture
+from derefl.imaging.sixteen_bit import Picture
 
 
 def preview(image: Picture, path: Path, side: int | None = None) -> str:

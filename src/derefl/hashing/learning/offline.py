@@ -31,7 +31,7 @@ from derefl.hashing.learning.losses import (
 )
 from derefl.hashing.pictures import batches, read
 from derefl.hashing.teacher import LCDHTeacher, LCDHTeacherConfig
-from derefl.hashing.teaching import KIND
+from derefl.hashing.teacher_pipeline import KIND
 from derefl.training.config import Count, Rate, Share, Weight, Whole
 from derefl.training.loop import Loop, run_loop
 from derefl.training.precision import autocast

@@ -26,7 +26,7 @@ from derefl.hashing.learning.distiller import (
 )
 from derefl.hashing.learning.losses import LENGTHS, straight_through_sign
 from derefl.hashing.pictures import listed
-from derefl.hashing.teaching import Teaching
+from derefl.hashing.teacher_pipeline import TeacherPipeline
 from derefl.hashing.tokenizer import strings
 from derefl.training.config import Count, Rate, Weight, Whole, check
 
@@ -78,7 +78,7 @@ class OnlineHasher:
     """
 
     def __init__(
-        self, student: Hasher, teaching: Teaching | None, config: OnlineConfig | None = None
+        self, student: Hasher, teaching: TeacherPipeline | None, config: OnlineConfig | None = None
     ) -> None:
         """
         Args:

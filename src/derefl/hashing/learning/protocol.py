@@ -25,7 +25,7 @@ from derefl.errors import ConfigError, MissingExtraError
 from derefl.files import atomic_file, check_output
 from derefl.hashing.learning.ranking import average_precisions
 from derefl.hashing.learning.streams import Stream
-from derefl.memory import peak_memory_mb
+from derefl.training.log import peak_memory_mb
 
 DIRECTIONS = ("text_to_image", "image_to_text")
 

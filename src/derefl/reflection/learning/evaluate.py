@@ -14,7 +14,7 @@ from derefl.files import atomic_file, check_output
 from derefl.reflection.learning.folders import Pair, list_pairs, read_pair, read_rgb
 from derefl.reflection.learning.validate import psnr as tensor_psnr
 from derefl.reflection.learning.validate import to_tensor
-from derefl.reflection.pipeline import ReflectionRemover
+from derefl.reflection.remover import ReflectionRemover
 
 PROTOCOLS = ("resize32", "native8")
 

@@ -13,13 +13,13 @@ from torch import Tensor
 from derefl.errors import DataError
 from derefl.imaging.files import save_picture
 from derefl.imaging.rgb import to_rgb
-from derefl.imaging.strips import Rows
 from derefl.imaging.tensors import from_tensor, to_tensor
-from derefl.reflection.big import changes
 from derefl.reflection.learning.folders import list_pictures
 from derefl.reflection.learning.synthesis import SynthesisConfig, synthesise
 from derefl.reflection.learning.validate import psnr
-from derefl.reflection.pipeline import ReflectionRemover
+from derefl.reflection.remover import ReflectionRemover
+from derefl.reflection.tiling.any_size import changes
+from derefl.reflection.tiling.row_reader import RowReader
 
 DEFOCUS = 8
 """Every second reflected photo loses details smaller than this number of pixels. The synthesis
@@ -102,7 +102,7 @@ def seams(model: ReflectionRemover, pair: LargePair, out: Path | None = None) ->
     Args:
         out: folder for a picture of the difference, amplified 8 times around grey, as PNG.
     """
-    rows = Rows.of_tensor(pair.image)
+    rows = RowReader.of_tensor(pair.image)
     tiled, whole = (
         torch.cat([band for _, band in changes(model.look, rows, "full", side)], dim=2)
         for side in (1024, 2**20)

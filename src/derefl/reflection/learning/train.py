@@ -26,11 +26,11 @@ from derefl.reflection.learning.validate import (
     sheet,
 )
 from derefl.reflection.model import DeRefl, DeReflConfig, Layers
+from derefl.training.allocator import keep_freed_memory
 from derefl.training.config import Count, Rate, Share, Weight, Whole
 from derefl.training.ema import EMA
 from derefl.training.imagenet import load_imagenet_weights
 from derefl.training.log import JsonLog, Meter
-from derefl.training.memory import keep_freed_memory
 from derefl.training.precision import autocast
 from derefl.training.schedule import cosine_with_warmup
 from derefl.training.state import Progress, load_state, save_state, start_from
@@ -63,7 +63,7 @@ class RunConfig:
             subtracted from the checkpoint's score.
         save_every: seconds between resumable states.
         workers: processes that make pairs for an accelerator; unused on the CPU.
-        keep_memory: see :func:`~derefl.training.memory.keep_freed_memory`.
+        keep_memory: see :func:`~derefl.training.allocator.keep_freed_memory`.
     """
 
     steps: Count = 20_000

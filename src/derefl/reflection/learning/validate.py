@@ -12,12 +12,12 @@ from PIL import Image
 from torch import Tensor
 
 from derefl.files import atomic_file
-from derefl.imaging.strips import Rows
-from derefl.reflection.big import WHOLE, changes
 from derefl.reflection.learning.folders import list_pairs, list_pictures, read_pair, read_rgb
 from derefl.reflection.learning.pairs import by_scene
 from derefl.reflection.learning.synthesis import clipped, gaussian, linear_light, screen
 from derefl.reflection.model import DeRefl
+from derefl.reflection.tiling.any_size import WHOLE, changes
+from derefl.reflection.tiling.row_reader import RowReader
 
 BLOCK = 16
 """Side in pixels of the blocks whose means are the low band of an error."""
@@ -200,7 +200,7 @@ def estimator(model: DeRefl) -> Callable[[Tensor], Tensor]:
         return (model(x).transmission - x).float().cpu()
 
     def estimate(image: Tensor) -> Tensor:
-        pieces = changes(look, Rows.of_tensor(image), "auto", side=WHOLE)
+        pieces = changes(look, RowReader.of_tensor(image), "auto", side=WHOLE)
         return image + torch.cat([change for _, change in pieces], dim=2)
 
     return estimate

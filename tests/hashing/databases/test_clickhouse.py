@@ -9,10 +9,10 @@ import pytest
 import stores
 
 from derefl.errors import HashIndexError, MissingExtraError
-from derefl.hashing.index import HashIndex, Hit
-from derefl.stores.clickhouse import ClickHouseIndex, Embedded
+from derefl.hashing.index.clickhouse import ClickHouseIndex, Embedded
+from derefl.hashing.index.hash_index import HashIndex, Hit
 from tests.conftest import REPOSITORY
-from tests.stores.conftest import clustered
+from tests.hashing.databases.conftest import clustered
 
 
 def test_codes_stay_in_the_folder(tmp_path):

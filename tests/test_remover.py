@@ -16,7 +16,7 @@ from derefl.errors import CheckpointError, ConfigError, ImageError, ModelNotFoun
 from derefl.imaging.files import open_picture
 from derefl.imaging.tensors import from_tensor, to_tensor
 from derefl.reflection.model import DeRefl, Layers
-from derefl.reflection.pipeline import ReflectionRemover, Together, load_derefl
+from derefl.reflection.remover import Ensemble, ReflectionRemover, load_derefl
 from derefl.zoo import save_checkpoint
 from tests.conftest import TINY
 from tests.pictures import (
@@ -293,11 +293,11 @@ def test_together_is_the_mean_of_what_each_sees():
     both = [shifted(0.1), shifted(0.3)]
     x = torch.rand(2, 3, 40, 33)
     with torch.inference_mode():
-        seen, apart = Together(both)(x), [model(x) for model in both]
+        seen, apart = Ensemble(both)(x), [model(x) for model in both]
         for layer, a, b in zip(seen, *apart, strict=True):
             assert torch.allclose(layer, (a + b) / 2, atol=1e-6)
         assert (seen.transmission - x).mean() == pytest.approx(0.2, abs=0.01)
-        change = Together(both).transmission(x) - x  # in two sizes, as in the pipeline
+        change = Ensemble(both).transmission(x) - x  # in two sizes, as in the pipeline
     assert change.mean() == pytest.approx(0.2, abs=0.01)
 
 
@@ -307,9 +307,9 @@ def test_load_derefl_loads_several_together(tmp_path, monkeypatch):
     for name, model in zip("ab", both, strict=True):
         save_checkpoint(model, tmp_path / f"{name}.safetensors", kind="derefl", config=asdict(TINY))
     model = load_derefl("a.safetensors+b.safetensors", dtype="float32")
-    assert isinstance(model, Together) and not model.training
+    assert isinstance(model, Ensemble) and not model.training
     image = picture("RGB")
-    expected = Together(both).dereflect(image)
+    expected = Ensemble(both).dereflect(image)
     difference = np.asarray(model.dereflect(image)).astype(int) - np.asarray(expected)
     assert np.abs(difference).max() <= 1  # saved in half precision
     assert not same_pixels(model.dereflect(image), load_derefl("a.safetensors").dereflect(image))

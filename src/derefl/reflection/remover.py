@@ -10,18 +10,19 @@ from PIL import Image
 from torch import Tensor, nn
 
 from derefl.errors import ConfigError, ImageError, ModelNotFoundError
-from derefl.imaging.deep import DeepPicture, Picture
 from derefl.imaging.metadata import upright
-from derefl.imaging.strips import Rows, cut, joined
+from derefl.imaging.sixteen_bit import Picture, SixteenBitPicture
+from derefl.imaging.strips import cut, joined
 from derefl.imaging.tensors import from_tensor
-from derefl.reflection.big import changes
 from derefl.reflection.checks import check_tensor, not_a_picture
-from derefl.reflection.memory import tile_side, within_memory
 from derefl.reflection.model import SMALLEST, DeRefl, DeReflConfig, Layers
+from derefl.reflection.tiling.any_size import changes
+from derefl.reflection.tiling.row_reader import RowReader
+from derefl.reflection.tiling.tile_size import tile_side, within_memory
 from derefl.zoo import load_model
 from derefl.zoo.locate import REPO_ID, expanded, found, looks_local
 
-P = TypeVar("P", Image.Image, DeepPicture)
+P = TypeVar("P", Image.Image, SixteenBitPicture)
 R = TypeVar("R")
 
 
@@ -80,7 +81,7 @@ class ReflectionRemover(DeRefl):
 
         Args:
             images: a PIL picture or a list of pictures, any size from 1×1, mode 1, L, LA, P, RGB,
-                RGBA, CMYK, I;16 or I; or :class:`~derefl.imaging.deep.DeepPicture`.
+                RGBA, CMYK, I;16 or I; or :class:`~derefl.imaging.sixteen_bit.SixteenBitPicture`.
             detail: mode for photos of more than half a megapixel. ``auto``: the network sees the
                 photo at about this size, and a guided filter transfers the change to full size.
                 ``full``: the network also sees the photo at full size, in tiles; the time grows
@@ -119,10 +120,10 @@ class ReflectionRemover(DeRefl):
 
     def _pictures(self, image: Any, detail: str, *parts: Part) -> list[Any]:
         """The parts of a photo, each a picture with the photo's mode and metadata."""
-        if not isinstance(image, Image.Image | DeepPicture):
+        if not isinstance(image, Image.Image | SixteenBitPicture):
             raise not_a_picture(image)
         image = upright(image)
-        rows = Rows.of_picture(image)
+        rows = RowReader.of_picture(image)
 
         def work(side: int) -> list[Any]:
             pieces: list[list[Any]] = [[] for _ in parts]
@@ -146,19 +147,21 @@ class ReflectionRemover(DeRefl):
             ConfigError: unknown ``detail``.
         """
         check_detail(detail)
-        rows = Rows.of_tensor(pixels)
+        rows = RowReader.of_tensor(pixels)
 
         def work(side: int) -> Tensor:
             return torch.cat([i + d for _, i, d in self._changes(rows, detail, side)], dim=2)
 
         return self._within_memory(work, rows)
 
-    def _within_memory(self, work: Callable[[int], R], rows: Rows) -> R:
+    def _within_memory(self, work: Callable[[int], R], rows: RowReader) -> R:
         side = tile_side(next(self.parameters()).device, self.config.dims[0])
         with torch.inference_mode():
             return within_memory(work, side, rows.width, rows.height)
 
-    def _changes(self, rows: Rows, detail: str, side: int) -> Iterator[tuple[int, Tensor, Tensor]]:
+    def _changes(
+        self, rows: RowReader, detail: str, side: int
+    ) -> Iterator[tuple[int, Tensor, Tensor]]:
         """Yield top, I and T̂ − I of each strip."""
         for band, change in changes(self.look, rows, detail, side):
             for top, bottom in rows.strips(band, band + change.shape[2]):
@@ -183,7 +186,7 @@ class ReflectionRemover(DeRefl):
         return change
 
 
-class Together(ReflectionRemover):
+class Ensemble(ReflectionRemover):
     """An ensemble: the mean of the outputs of several removers."""
 
     def __init__(self, removers: Sequence[ReflectionRemover]) -> None:
@@ -242,7 +245,7 @@ def load_derefl(
         "dtype": dtype,
     }
     removers = [load_one(name, **options) for name in sources(source)]
-    return removers[0] if len(removers) == 1 else Together(removers).eval()
+    return removers[0] if len(removers) == 1 else Ensemble(removers).eval()
 
 
 def load_one(source: str | Path, **options: Any) -> ReflectionRemover:

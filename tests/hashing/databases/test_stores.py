@@ -5,9 +5,9 @@ import pytest
 
 from derefl.errors import ConfigError, HashIndexError
 from derefl.hashing.codes import BITS
-from derefl.hashing.index import HashIndex, Hit
+from derefl.hashing.index.hash_index import HashIndex, Hit
+from tests.hashing.databases.conftest import clustered
 from tests.hashing.fake import FakeHasher
-from tests.stores.conftest import clustered
 
 HOSTILE = [
     'codes"; DROP TABLE victim; --',

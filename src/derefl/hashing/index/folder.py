@@ -11,7 +11,7 @@ import numpy as np
 
 from derefl.errors import DereflError, HashIndexError
 from derefl.hashing.codes import Codes
-from derefl.hashing.index import HashIndex
+from derefl.hashing.index.hash_index import HashIndex
 
 if TYPE_CHECKING:
     from derefl.hashing.hasher import Hasher  # importing torch takes seconds

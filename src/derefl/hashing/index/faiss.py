@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from derefl.errors import ConfigError, HashIndexError, MissingExtraError
 from derefl.files import atomic_file, write_file
 from derefl.hashing.codes import Codes
-from derefl.hashing.index import HashIndex
+from derefl.hashing.index.hash_index import HashIndex
 
 if TYPE_CHECKING:
     import faiss
@@ -100,7 +100,7 @@ def from_faiss(
     Args:
         faiss_index: an ``IndexBinary`` of FAISS.
         ids: one id per code, in the order of the codes; None: the ids of FAISS, or the row numbers.
-        model, sha256: the model of the codes, as in :class:`~derefl.hashing.index.HashIndex`. FAISS
+        model, sha256: the model of the codes, as in :class:`~derefl.HashIndex`. FAISS
             does not store the model.
 
     Returns:

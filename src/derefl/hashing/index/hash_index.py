@@ -10,9 +10,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from derefl.errors import HashIndexError
-from derefl.hashing import index_file, scan
 from derefl.hashing.codes import Codes, check_bits, check_codes
-from derefl.hashing.ids import Column, Id, Rows, StoredIds, as_column, plain_id, rises, to_file
+from derefl.hashing.index import database, scan
+from derefl.hashing.index.ids import (
+    Column,
+    Id,
+    Rows,
+    StoredIds,
+    as_column,
+    plain_id,
+    rises,
+    to_file,
+)
 
 Where = Container[Any] | Callable[[Id], bool]
 
@@ -72,7 +81,7 @@ class HashIndex:
         self._stamps: NDArray[np.int64] | None = None
         # The file of the index, and the unsaved changes.
         self._path: Path | None = None
-        self._about: index_file.About = {}
+        self._about: database.About = {}
         self._bounds = np.zeros(1, np.int64)  # the first row of each block of the file
         self._stale: set[int] = set()  # blocks that have changed
         self._touched: list[Column] = []  # ids that were added, replaced or removed
@@ -346,27 +355,27 @@ class HashIndex:
         if path.absolute() != self._path or not path.exists() or not self._save_changes(path):
             self._bounds, self._stale = np.zeros(1, np.int64), set()
             blocks, bounds = self._blocks()
-            self._about = index_file.create(path, self._meta(), blocks)
+            self._about = database.create(path, self._meta(), blocks)
             self._path, self._bounds = path.absolute(), bounds
         self._stale, self._touched = set(), []
 
     def _save_changes(self, path: Path) -> bool:
         """Update the file; False if another file now has this name."""
-        with index_file.transaction(path, "BEGIN IMMEDIATE") as database:
-            there = index_file.read_meta(path, database)
+        with database.transaction(path, "BEGIN IMMEDIATE") as connection:
+            there = database.read_meta(path, connection)
             if there["token"] != self._about["token"]:
                 return False
             if there["version"] != self._about["version"]:
-                self._merge(index_file.read(path, database))
+                self._merge(database.read(path, connection))
             blocks, bounds = self._blocks()
             about = {**self._about, **self._meta()}
             if blocks or about != self._about:
                 about["version"] += 1
-                index_file.write(database, about, blocks)
+                database.write(connection, about, blocks)
         self._about, self._bounds = about, bounds
         return True
 
-    def _merge(self, theirs: index_file.Contents) -> None:
+    def _merge(self, theirs: database.Contents) -> None:
         """Apply the changes of this index to the contents that another program saved."""
         merged = HashIndex._of(self._path, theirs)
         ids = as_column(dict.fromkeys(id for ids in self._touched for id in ids.tolist()))
@@ -380,20 +389,20 @@ class HashIndex:
             merged.extra = self.extra
         self.__dict__ = merged.__dict__
 
-    def _meta(self) -> index_file.About:
+    def _meta(self) -> database.About:
         about = {"bits": self.bits, "model": self.model, "sha256": self.sha256}
         return {**about, "extra": json.dumps(self.extra), "count": len(self)}
 
-    def _blocks(self) -> tuple[dict[int, index_file.Block], NDArray[np.int64]]:
+    def _blocks(self) -> tuple[dict[int, database.Block], NDArray[np.int64]]:
         """The changed and new blocks by number, and the bounds of all blocks."""
         n, kept = len(self), self._bounds
-        if len(kept) > 1 and kept[-1] < n and kept[-1] - kept[-2] < index_file.ROWS:
+        if len(kept) > 1 and kept[-1] < n and kept[-1] - kept[-2] < database.ROWS:
             kept = kept[:-1]  # the last block has room
-        bounds = np.array([*kept[:-1], *range(kept[-1], n, index_file.ROWS), n], np.int64)
+        bounds = np.array([*kept[:-1], *range(kept[-1], n, database.ROWS), n], np.int64)
         changed = sorted(self._stale | set(range(len(kept) - 1, len(bounds) - 1)))
         return {k: self._block(bounds[k], bounds[k + 1]) for k in changed}, bounds
 
-    def _block(self, start: int, end: int) -> index_file.Block:
+    def _block(self, start: int, end: int) -> database.Block:
         stamps = None if self._stamps is None else self._stamps[start:end].astype("<i8").tobytes()
         return self.codes[start:end].tobytes(), to_file(self._column()[start:end]), stamps
 
@@ -409,10 +418,10 @@ class HashIndex:
         Raises:
             HashIndexError: no such file, another kind or version, damaged or cut short.
         """
-        return cls._of(Path(path).absolute(), index_file.load(Path(path), verify))
+        return cls._of(Path(path).absolute(), database.load(Path(path), verify))
 
     @classmethod
-    def _of(cls, path: Path | None, contents: index_file.Contents) -> "HashIndex":
+    def _of(cls, path: Path | None, contents: database.Contents) -> "HashIndex":
         about = contents.about
         index = cls(about["bits"], about["model"], about["sha256"])
         index.extra = json.loads(about["extra"])

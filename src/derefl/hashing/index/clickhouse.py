@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from derefl.errors import MissingExtraError
 from derefl.hashing.codes import Codes
-from derefl.hashing.ids import Id
-from derefl.hashing.index import HashIndex, Hit
-from derefl.stores.base import DatabaseIndex, IdType, not_there, there_already
+from derefl.hashing.index.hash_index import HashIndex, Hit
+from derefl.hashing.index.ids import Id
+from derefl.hashing.index.server import DatabaseIndex, IdType, not_there, there_already
 
 if TYPE_CHECKING:
     import pyarrow

@@ -14,11 +14,11 @@ MODES = {2: "LA;16", 3: "RGB;16", 4: "RGBA;16"}
 
 
 @dataclass(frozen=True, eq=False)
-class DeepPicture:
+class SixteenBitPicture:
     """A picture with 16 bits per channel: RGB, RGBA, or grey with alpha.
 
-    derefl opens, processes and saves a DeepPicture like a PIL picture. 16-bit grey without alpha is
-    PIL's mode ``I;16``.
+    derefl opens, processes and saves a SixteenBitPicture like a PIL picture. 16-bit grey without
+    alpha is PIL's mode ``I;16``.
 
     Attributes:
         pixels: uint16 ``[h w c]``; grey and alpha, RGB, or RGBA (alpha not premultiplied).
@@ -79,5 +79,5 @@ class DeepPicture:
         return image.convert(mode)
 
 
-Picture: TypeAlias = Image.Image | DeepPicture
+Picture: TypeAlias = Image.Image | SixteenBitPicture
 """What :func:`~derefl.imaging.files.open_picture` returns."""

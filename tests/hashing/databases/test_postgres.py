@@ -11,10 +11,10 @@ from psycopg.pq import TransactionStatus
 from psycopg.rows import dict_row
 
 from derefl.errors import HashIndexError, MissingExtraError
-from derefl.hashing.index import HashIndex
-from derefl.stores.postgres import PostgresIndex
+from derefl.hashing.index.hash_index import HashIndex
+from derefl.hashing.index.postgres import PostgresIndex
 from tests.conftest import REPOSITORY
-from tests.stores.conftest import clustered
+from tests.hashing.databases.conftest import clustered
 
 N = 4_000
 

@@ -1,4 +1,4 @@
-"""The file of a :class:`~derefl.hashing.index.HashIndex`: an SQLite database with two tables.
+"""The file of a :class:`~derefl.HashIndex`: an SQLite database with two tables.
 
 ``meta`` describes the codes. ``block`` holds the codes, up to :data:`ROWS` per row of the table:
 

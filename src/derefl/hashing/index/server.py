@@ -8,8 +8,8 @@ from typing import Any
 
 from derefl.errors import HashIndexError
 from derefl.hashing.codes import Codes, check_bits, check_codes
-from derefl.hashing.ids import Id, plain_ids
-from derefl.hashing.index import Coder, HashIndex, Hit
+from derefl.hashing.index.hash_index import Coder, HashIndex, Hit
+from derefl.hashing.index.ids import Id, plain_ids
 
 IdType = type[int] | type[str]
 

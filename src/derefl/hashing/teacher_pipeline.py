@@ -19,7 +19,7 @@ from derefl.zoo import load_model
 KIND = "lcdh-teacher"
 
 
-class Teaching:
+class TeacherPipeline:
     """A teacher and its encoder: from pictures and texts to unit vectors."""
 
     def __init__(self, teacher: LCDHTeacher, encoder: Encoder) -> None:
@@ -51,7 +51,7 @@ class TeacherHasher:
     For the evaluation of a teacher, and for codes on machines with the encoder.
     """
 
-    def __init__(self, teaching: Teaching, *, bits: int, name: str = "") -> None:
+    def __init__(self, teaching: TeacherPipeline, *, bits: int, name: str = "") -> None:
         check_bits(bits)
         self.teaching, self.bits, self.name = teaching, bits, name
 
@@ -106,7 +106,7 @@ def load_lcdh_teacher(
     """Load a teacher, for training a student or for joint codes of pairs.
 
     The teacher takes an encoder's features. For pictures and texts, use
-    ``Teaching(teacher, load_encoder(teacher.config.encoder))``.
+    ``TeacherPipeline(teacher, load_encoder(teacher.config.encoder))``.
 
     Args:
         source: a name from ``derefl models``, a ``.safetensors`` file, a folder, or a Hub repo id

@@ -10,11 +10,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from derefl.imaging.guided import gain_and_offset
-from derefl.imaging.strips import Rows, enlarged
-from derefl.imaging.tiles import Span, spans
+from derefl.reflection.channel_means import recording, replaying
 from derefl.reflection.model import MULTIPLE, SMALLEST
-from derefl.reflection.pooling import recording, replaying
+from derefl.reflection.tiling.guided_filter import gain_and_offset
+from derefl.reflection.tiling.row_reader import RowReader, enlarged
+from derefl.reflection.tiling.spans import Span, spans
 
 Look = Callable[[Tensor], Tensor]
 
@@ -33,7 +33,7 @@ RADIUS, EPS = 2, 1e-4
 """Parameters of the guided filter."""
 
 
-def changes(look: Look, rows: Rows, detail: str, side: int) -> Iterator[tuple[int, Tensor]]:
+def changes(look: Look, rows: RowReader, detail: str, side: int) -> Iterator[tuple[int, Tensor]]:
     """Compute the change of a picture in bands from top to bottom.
 
     Args:
@@ -78,7 +78,7 @@ def look_twice(look: Look, pixels: Tensor) -> Tensor:
     return (change + small) / 2
 
 
-def carried(look: Look, rows: Rows) -> Callable[[int, int], Tensor]:
+def carried(look: Look, rows: RowReader) -> Callable[[int, int], Tensor]:
     """The change of the scaled-down picture, transferred to full size by the guided filter.
 
     Returns:
@@ -96,7 +96,7 @@ def carried(look: Look, rows: Rows) -> Callable[[int, int], Tensor]:
     return of_rows
 
 
-def in_full(look: Look, rows: Rows, side: int) -> Iterator[tuple[int, Tensor]]:
+def in_full(look: Look, rows: RowReader, side: int) -> Iterator[tuple[int, Tensor]]:
     """One look at a picture at full size, in tiles if the picture is larger than a tile."""
     if area(rows.height, rows.width) <= side**2:
         yield 0, look(rows.read(0, rows.height))
@@ -104,7 +104,7 @@ def in_full(look: Look, rows: Rows, side: int) -> Iterator[tuple[int, Tensor]]:
         yield from tiled(look, rows, side)
 
 
-def tiled(look: Look, rows: Rows, side: int) -> Iterator[tuple[int, Tensor]]:
+def tiled(look: Look, rows: RowReader, side: int) -> Iterator[tuple[int, Tensor]]:
     """One look at a picture in blended tiles that share the channel means of the picture."""
     means = picture_means(look, rows, side)
     h, w = rows.height, rows.width
@@ -125,7 +125,7 @@ def tiled(look: Look, rows: Rows, side: int) -> Iterator[tuple[int, Tensor]]:
             yield top, change[:, :, inside, left : left + w]
 
 
-def picture_means(look: Look, rows: Rows, side: int) -> list[Tensor]:
+def picture_means(look: Look, rows: RowReader, side: int) -> list[Tensor]:
     """Estimate the network's channel means over a picture that is larger than a tile.
 
     First compute the means of the scaled-down picture. Then process the tiles with these means, and
@@ -146,7 +146,7 @@ def picture_means(look: Look, rows: Rows, side: int) -> list[Tensor]:
     return [sum_ / (height * width) for sum_ in total]
 
 
-def bands(rows: Rows, side: int) -> Iterator[tuple[Span, Tensor]]:
+def bands(rows: RowReader, side: int) -> Iterator[tuple[Span, Tensor]]:
     """Rows of tiles: the span of each row, and its pixels ``[b 3 n w]``.
 
     The picture is first padded like in the network, so that the attention windows of tiles match

@@ -8,8 +8,7 @@ from typing import TypeVar
 
 import torch
 
-from derefl.errors import ImageError
-from derefl.memory import is_out_of_memory
+from derefl.errors import ImageError, is_out_of_memory
 
 LARGEST_SIDE, SMALLEST_SIDE = 1280, 768
 """Sides of a square tile in pixels, multiples of 256. The large tile needs 0.9 GB."""

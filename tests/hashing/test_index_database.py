@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from derefl.errors import HashIndexError, OutputError
-from derefl.hashing import index_file
-from derefl.hashing.index import HashIndex
+from derefl.hashing.index import database as index_file
+from derefl.hashing.index.hash_index import HashIndex
 
 RNG = np.random.default_rng(0)
 IDS = {"numbers": list(range(3, 403, 2)), "names": [f"photos/{i} é.jpg" for i in range(199)] + [7]}

@@ -1,0 +1,1 @@
+"""Apply the network to pictures of any size."""
