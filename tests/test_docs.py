@@ -30,7 +30,7 @@ else:
 PICTURES = REPOSITORY / "examples" / "pictures"
 
 NOT_RUN = {
-    ("docs/how_to/offline.md", "asks the Hub"): 1,
+    ("docs/offline.md", "asks the Hub"): 1,
     ("docs/publishing.md", "asks the Hub"): 2,
     ("docs/scale_out.md", "needs a ClickHouse server"): 1,
     ("docs/scale_out.md", "needs a PostgreSQL"): 1,
@@ -65,7 +65,7 @@ def given(page):
         return {"x": torch.rand(1, 3, 32, 32), "paths": photos}
     if page == "docs/big_photos.md":
         return {"model": load_derefl(), "photo": Image.open("window.jpg")}
-    if page == "docs/how_to/stream.md":
+    if page == "docs/stream.md":
         return {"chunks": [([photo], [photo.stem]) for photo in photos]}
     return {}
 
