@@ -4,7 +4,7 @@ The normal test run tries a few fixed cases per test. For more and other cases:
 
     DEREFL_FUZZ=5000 pytest tests/test_fuzz.py
 
-docs/robustness.md reports the number of cases and the results.
+docs/limits.md reports the number of cases and the results.
 """
 
 import json
