@@ -31,7 +31,6 @@ PICTURES = REPOSITORY / "examples" / "pictures"
 
 NOT_RUN = {
     ("docs/offline.md", "asks the Hub"): 1,
-    ("docs/publishing.md", "asks the Hub"): 1,
     ("docs/scale_out.md", "needs a PostgreSQL"): 1,
     ("docs/scale_out.md", "reads what the example wrote"): 1,
 }
