@@ -1,10 +1,10 @@
 import io
-import json
 import os
 import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from derefl import DereflError, __version__
@@ -78,7 +78,7 @@ def entry(**changes):
             }
         ],
     }
-    return ModelEntry.from_json(json.loads(json.dumps(fields | changes)))
+    return msgspec.convert(fields | changes, ModelEntry)
 
 
 def test_models_table(monkeypatch, capsys):

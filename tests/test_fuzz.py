@@ -418,52 +418,6 @@ def test_a_forged_manifest_gives_its_models_or_one_line(listing, data):
     outcome(look_up, ManifestError, ModelNotFoundError)
 
 
-@pytest.mark.parametrize(
-    "changed",
-    [
-        {"file": "../outside.safetensors"},
-        {"file": "/etc/passwd"},
-        *(
-            {"where": {"bundled": bundled, "hub": None}}
-            for bundled in (
-                "../outside.safetensors",
-                "weights/../../outside.safetensors",
-                "/etc/hostname",
-                "weights/net.safetensors\0",
-                "weights/net.pt",
-            )
-        ),
-        {"where": {"bundled": None, "hub": {"repo": "../..", "revision": "main"}}},
-        {"sha256": ""},
-        {"scores": [{"dataset": "a", "protocol": "b", "n": 1, "command": "c", "psnr": "high"}]},
-    ],
-)
-def test_a_manifest_whose_paths_lead_elsewhere(listing, changed):
-    path, content = listing
-    path.write_text(json.dumps(content))
-    look_up()
-    content["models"][0].update(changed)
-    path.write_text(json.dumps(content))
-    with pytest.raises(ManifestError, match="is damaged: "):
-        list_models()
-    path.write_text(DEEP)
-    with pytest.raises(ManifestError, match="cannot be read"):
-        list_models()
-
-
-def test_the_checks_of_a_manifest_are_those_of_its_schema():
-    schema = json.loads(Path(manifest.__file__).with_name("manifest.schema.json").read_text())
-    fields = schema["$defs"]["model"]["properties"]
-    where = fields["where"]["properties"]
-    (_, bundled), (_, hub) = manifest.ENTRY["where"]["bundled"], manifest.ENTRY["where"]["hub"]
-    pairs = [(manifest.ENTRY[name], fields[name]) for name in ("name", "file", "sha256")]
-    pairs += [(bundled, where["bundled"])]
-    pairs += [(hub[name], where["hub"]["properties"][name]) for name in hub]
-    assert [f"^{pattern}$" for pattern, _ in pairs] == [field["pattern"] for _, field in pairs]
-    assert manifest.ENTRY.keys() == fields.keys()
-    assert manifest.SCORE.keys() == set(schema["$defs"]["score"]["required"])
-
-
 # tables
 
 

@@ -1,55 +1,62 @@
 """Put a trained checkpoint into the wheel: ``python examples/tools/bundle.py FILE NAME``.
 
 For maintainers, in an editable install: copy the file to ``src/derefl/weights/`` and write the
-facts of the file into its entry of the manifest. Training and scores of the entry are emptied,
-because they belong to other weights: write the new ones by hand.
+facts of the file into its entry of the manifest. Training, scores and licence of an old entry
+are removed, because they belong to other weights: write the new ones by hand.
 """
 
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
+import msgspec
 from safetensors import safe_open
 
 from derefl.files import write_file
 from derefl.zoo.checkpoint import file_sha256
 from derefl.zoo.header import read_header
-from derefl.zoo.manifest import manifest_file, package_folder, read_manifest, write_manifest
+from derefl.zoo.manifest import (
+    ModelEntry,
+    Where,
+    manifest_file,
+    package_folder,
+    read_manifest,
+    write_manifest,
+)
 
 STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 """Ends of the names of batch-norm buffers, which are not parameters."""
 
 
-def bundle(checkpoint: Path, name: str) -> dict[str, Any]:
+def bundle(checkpoint: Path, name: str) -> ModelEntry:
     """Copy the weights, replace or add the entry ``name``, and return it.
 
     Raises:
         CheckpointError: the file is not a checkpoint of derefl.
     """
     header = read_header(checkpoint)
-    dtypes, parameters = contents(checkpoint)
+    dtype, parameters = contents(checkpoint)
     target = package_folder() / "weights" / f"{name}.safetensors"
     write_file(target, checkpoint.read_bytes())
-    entry = {
-        "name": name,
-        "kind": header["kind"],
-        "config": header["config"],
-        "file": target.name,
-        "bytes": target.stat().st_size,
-        "sha256": file_sha256(target),
-        "dtype": dtypes,
-        "parameters": parameters,
-        "where": {"bundled": f"weights/{target.name}", "hub": None},
-        "licence": "",
-        "training": {},
-        "scores": [],
-    }
-    path = manifest_file()
-    manifest = read_manifest(path)
-    entries = {other["name"]: other for other in manifest["models"]}
+    entry = ModelEntry(
+        name=name,
+        kind=header["kind"],
+        config=header["config"],
+        file=target.name,
+        bytes=target.stat().st_size,
+        sha256=file_sha256(target),
+        dtype=dtype,
+        parameters=parameters,
+        where=Where(bundled=f"weights/{target.name}", hub=None),
+        licence="not stated",
+        training={},
+        scores=[],
+    )
+    manifest = read_manifest(manifest_file())
+    entries = {other.name: other for other in manifest.models}
     entries[name] = entry  # in the old place, if there is an old entry
-    write_manifest(path, {**manifest, "models": list(entries.values())})
+    models = list(entries.values())
+    write_manifest(manifest_file(), msgspec.structs.replace(manifest, models=models))
     return entry
 
 

@@ -1,154 +1,134 @@
 """The list of models: ``weights_manifest.json``."""
 
 import difflib
-import json
-import re
-from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta, Struct
 
 from derefl.errors import ManifestError, ModelNotFoundError
 from derefl.files import write_file
 
 MANIFEST = "weights_manifest.json"
 
-ENTRY: dict[str, Any] = {
-    "name": r"[a-z0-9]+([.-][a-z0-9]+)*",
-    "kind": r"[a-z]+(-[a-z]+)*",
-    "config": dict,
-    "file": r"[\w.-]+\.safetensors",
-    "bytes": int,
-    "sha256": r"[0-9a-f]{64}",
-    "dtype": r"float16|bfloat16|float32",
-    "parameters": int,
-    "where": {
-        "bundled": (None, r"weights/[\w.-]+\.safetensors"),
-        "hub": (None, {"repo": r"[\w.-]+/[\w.-]+", "revision": r"[0-9a-f]{40}"}),
-    },
-    "licence": str,
-    "training": dict,
-    "scores": [dict],
-}
-"""The shape of an entry for :func:`misfit`: the part of ``manifest.schema.json`` that the reader
-needs, and that keeps paths inside the package's folder."""
-
-SCORE: dict[str, Any] = {"dataset": str, "protocol": str, "n": int, "command": str}
+Text = Annotated[str, Meta(min_length=1)]
+Count = Annotated[int, Meta(ge=1)]
 
 
-@dataclass(frozen=True)
-class HubCommit:
-    """A model repository on the Hub, pinned to one commit."""
+class HubCommit(Struct, frozen=True, forbid_unknown_fields=True):
+    """A model repository on the Hub at one commit; branches and tags can move."""
 
-    repo: str
-    revision: str
+    repo: Annotated[str, Meta(pattern=r"^\w[\w.-]*/\w[\w.-]*$")]
+    revision: Annotated[str, Meta(pattern=r"^[0-9a-f]{40}$")]
 
 
-@dataclass(frozen=True)
-class Where:
-    """Location of a model's weights; both None if unpublished.
+class Where(Struct, frozen=True, forbid_unknown_fields=True):
+    """Location of a model's weights; both are None if the model is unpublished.
 
     Attributes:
         bundled: path relative to the package, ``weights/derefl-small.safetensors``.
         hub: repository and commit.
     """
 
-    bundled: str | None
+    bundled: Annotated[str, Meta(pattern=r"^weights/[\w.-]+\.safetensors$")] | None
     hub: HubCommit | None
 
 
-@dataclass(frozen=True)
-class ModelEntry:
-    """A model of ``weights_manifest.json``; ``manifest.schema.json`` documents the fields."""
+class Training(Struct):
+    """The required fields of an entry's ``training``; more fields are allowed."""
 
-    name: str
-    kind: str
+    data: Annotated[list[str | dict[str, Any]], Meta(min_length=1)]
+    steps: Count
+    pictures: Count
+    hours: Annotated[float, Meta(gt=0)]
+    hardware: Text
+
+
+class Score(Struct):
+    """The required fields of a score; all other fields are metrics."""
+
+    dataset: Text
+    protocol: Text
+    n: Count
+    command: Text
+
+
+class ModelEntry(Struct, frozen=True, forbid_unknown_fields=True):
+    """A model of ``weights_manifest.json``.
+
+    Attributes:
+        name: the name for ``load_*``; it cannot look like a path or a Hub repo id.
+        kind: the kind of model.
+        config: the fields of the kind's config dataclass.
+        file: file name of the weights.
+        bytes: size of the file.
+        sha256: of the file.
+        dtype: of the stored floating-point tensors.
+        parameters: number of parameters, without buffers.
+        where: location of the weights.
+        licence: licence of the weights.
+        training: data and budget, with the fields of :class:`Training`; empty if unknown.
+        scores: measurements, with the fields of :class:`Score` and metrics: ``psnr``, ``ssim``, …
+    """
+
+    name: Annotated[str, Meta(pattern=r"^[a-z0-9]+([.-][a-z0-9]+)*$")]
+    kind: Literal["derefl", "lcdh-student", "lcdh-teacher"]
     config: dict[str, Any]
-    file: str
-    bytes: int
-    sha256: str
-    dtype: str
-    parameters: int
+    file: Annotated[str, Meta(pattern=r"^[\w.-]+\.safetensors$")]
+    bytes: Count
+    sha256: Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
+    dtype: Literal["float16", "bfloat16", "float32"]
+    parameters: Count
     where: Where
-    licence: str
+    licence: Text
     training: dict[str, Any]
     scores: list[dict[str, Any]]
 
-    @classmethod
-    def from_json(cls, entry: dict[str, Any]) -> "ModelEntry":
-        """From an element of the manifest's ``models``, checked by :func:`read_manifest`."""
-        hub = entry["where"]["hub"]
-        where = Where(entry["where"]["bundled"], HubCommit(**hub) if hub else None)
-        return cls(**{**entry, "where": where})
+    def __post_init__(self) -> None:
+        """Check ``training`` and ``scores``, which may have more fields than a struct."""
+        try:
+            if self.training:
+                msgspec.convert(self.training, Training)
+            for score in self.scores:
+                msgspec.convert(score, Score)
+                metrics = {k: v for k, v in score.items() if k not in Score.__struct_fields__}
+                msgspec.convert(metrics, Annotated[dict[str, int | float], Meta(min_length=1)])
+        except msgspec.ValidationError as error:
+            raise ValueError(f"training or scores of {self.name}: {error}") from error
+
+
+class Manifest(Struct, frozen=True, forbid_unknown_fields=True):
+    """The content of ``weights_manifest.json``; ``msgspec.json.schema(Manifest)`` is its schema."""
+
+    format_version: Literal[1]
+    models: list[ModelEntry]
 
 
 def list_models(kind: str | None = None) -> list[ModelEntry]:
     """All models of the manifest, or all of one kind, in the manifest's order."""
-    entries = [ModelEntry.from_json(entry) for entry in read_manifest(manifest_file())["models"]]
+    entries = read_manifest(manifest_file()).models
     return [entry for entry in entries if kind in (None, entry.kind)]
 
 
-def read_manifest(path: Path) -> dict[str, Any]:
-    """The JSON of a manifest.
+def read_manifest(path: Path) -> Manifest:
+    """Read a manifest.
 
     Raises:
         ManifestError: the file cannot be read, or an entry is invalid.
     """
     try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        return msgspec.json.decode(path.read_bytes(), type=Manifest)
+    except (OSError, ValueError, msgspec.DecodeError, RecursionError) as error:
         raise ManifestError(
-            f"{path} cannot be read as a manifest ({error}); reinstall derefl, or name another file"
+            f"{path} is not a valid manifest: {error}. Reinstall derefl, or correct the file"
         ) from error
-    problem = misfit(manifest, {"format_version": int, "models": [ENTRY]})
-    for entry in [] if problem else manifest["models"]:
-        for score in entry["scores"]:
-            metrics = dict.fromkeys(score.keys() - SCORE.keys(), (int, float))
-            problem = problem or misfit(score, SCORE | metrics, f"a score of {entry['name']}")
-    if problem:
-        raise ManifestError(
-            f"{path} is damaged: {problem}; reinstall derefl, or hold the file against "
-            "derefl/zoo/manifest.schema.json"
-        )
-    return manifest
 
 
-def write_manifest(path: Path, manifest: dict[str, Any]) -> None:
+def write_manifest(path: Path, manifest: Manifest) -> None:
     """Write a manifest atomically."""
-    text = json.dumps(manifest, indent=2, ensure_ascii=False) + "\n"
-    write_file(path, text.encode())
-
-
-def misfit(value: Any, shape: Any, where: str = "it") -> str | None:
-    """The first problem of a JSON value, None if the value is valid.
-
-    Args:
-        value: the JSON.
-        shape: a type; the pattern of a string; a tuple of alternatives; a list with the shape of
-            each element; or an object with exactly these keys.
-        where: name of the value in the message.
-    """
-    if isinstance(shape, tuple):
-        problems = [misfit(value, one, where) for one in shape]
-        return None if None in problems else problems[-1]
-    if isinstance(shape, dict) and isinstance(value, dict):
-        if value.keys() != shape.keys():
-            return f"{where} has the keys {sorted(value)}, expected {sorted(shape)}"
-        found = (misfit(value[key], shape[key], f"{key!r} of {where}") for key in shape)
-        return next(filter(None, found), None)
-    if isinstance(shape, list) and isinstance(value, list):
-        found = (misfit(item, shape[0], f"element {i} of {where}") for i, item in enumerate(value))
-        return next(filter(None, found), None)
-    if isinstance(shape, str):
-        fits = isinstance(value, str) and re.fullmatch(shape, value) is not None
-    else:
-        fits = value is shape or type(value) is shape
-    if fits:
-        return None
-    names = {dict: "an object", list: "a list", int: "a whole number", str: "text"}
-    kind = shape if isinstance(shape, type) else type(shape)
-    expected = f"text like {shape}" if isinstance(shape, str) else names.get(kind, "null")
-    return f"{where} is {repr(value)[:60]}, expected {expected}"
+    write_file(path, msgspec.json.format(msgspec.json.encode(manifest)) + b"\n")
 
 
 def find_model(name: str, kind: str | None = None) -> ModelEntry:

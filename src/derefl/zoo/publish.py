@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from huggingface_hub.utils import validate_repo_id
+from msgspec.structs import asdict, replace
 
 from derefl.errors import (
     CheckpointError,
@@ -23,7 +24,14 @@ from derefl.zoo.checkpoint import file_sha256
 from derefl.zoo.header import read_header
 from derefl.zoo.hub import download
 from derefl.zoo.locate import CONFIG_FILE, WEIGHTS_FILE, Located, locate
-from derefl.zoo.manifest import HubCommit, find_model, list_models, read_manifest, write_manifest
+from derefl.zoo.manifest import (
+    HubCommit,
+    Manifest,
+    find_model,
+    list_models,
+    read_manifest,
+    write_manifest,
+)
 from derefl.zoo.upload import upload
 
 CARD_FILE = "README.md"
@@ -189,14 +197,14 @@ def verify(
         raise PublishError(f"what was uploaded cannot be loaded back: {error}. {state}") from error
 
 
-def listed(manifest: Path, release: Release) -> dict[str, Any]:
+def listed(manifest: Path, release: Release) -> Manifest:
     """Read a manifest and check that it lists the release's name and weights.
 
     Raises:
         ManifestError: there is no such entry, or the file is not a manifest.
     """
     content = read_manifest(manifest)
-    known = {(entry["name"], entry["sha256"]) for entry in content["models"]}
+    known = {(entry.name, entry.sha256) for entry in content.models}
     if release.found.entry is not None and (release.name, release.sha256) in known:
         return content
     raise ManifestError(
@@ -211,15 +219,15 @@ def write_commit(manifest: Path, release: Release, published: HubCommit) -> None
     Raises:
         ManifestError: the manifest cannot be written; the message contains the text to add by hand.
     """
-    where = {"repo": published.repo, "revision": published.revision}
     try:
         content = listed(manifest, release)
-        for entry in content["models"]:
-            if entry["name"] == release.name:
-                entry["where"]["hub"] = where
+        for at, entry in enumerate(content.models):
+            if entry.name == release.name:
+                where = replace(entry.where, hub=published)
+                content.models[at] = replace(entry, where=where)
         write_manifest(manifest, content)
     except (OutputError, ManifestError) as error:
         raise ManifestError(
             f"{published.repo} is published and was loaded back, but {manifest} could not be "
-            f'written ({error}); write "hub": {json.dumps(where)} into its entry by hand'
+            f'written ({error}). Add "hub": {json.dumps(asdict(published))} to its entry by hand'
         ) from error
