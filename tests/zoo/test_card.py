@@ -8,7 +8,7 @@ from huggingface_hub import ModelCard
 
 from derefl.errors import CheckpointError
 from derefl.zoo import list_models
-from derefl.zoo.card import model_card, table
+from derefl.zoo.card import model_card
 
 
 def card_of(entry, name="net", repo="org/net"):
@@ -88,8 +88,3 @@ def test_the_card_of_somebodys_own_weights_claims_nothing(kind):
 def test_a_kind_without_a_card():
     with pytest.raises(CheckpointError, match=r"'\.\./derefl', expected one of derefl, lcdh-s"):
         model_card({"kind": "../derefl", "config": {}}, None, "a", "a/b")
-
-
-def test_a_bar_in_a_cell_does_not_end_it():
-    score = {"dataset": "a|b", "protocol": "p", "n": 1, "command": "c", "psnr": 1.5}
-    assert table(("psnr",), [score]).splitlines()[-1] == r"| a\|b | 1 | p | 1.5 | `c` |"

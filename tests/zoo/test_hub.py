@@ -62,24 +62,20 @@ def test_cache_dir(hub, commit, tmp_path):
         load(local_files_only=True)
 
 
-def test_local_files_only_without_a_copy(hub, commit):
-    with pytest.raises(DownloadError, match=r"not in the local cache.*load it once without"):
+def test_no_copy_and_no_hub(hub, commit, monkeypatch):
+    off = r"org/net at revision 'main' is not in the local cache, .* switches the Hub off"
+    with pytest.raises(DownloadError, match=off):
         load(local_files_only=True)
+    with monkeypatch.context() as patch:
+        patch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+        for options in ({}, {"force_download": True}):
+            with pytest.raises(DownloadError, match=off):
+                load(**options)
+    huggingface_hub.close_session()
     assert hub.requests == []
-
-
-def test_offline_mode_without_a_copy(hub, commit, monkeypatch):
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
-    with pytest.raises(DownloadError, match=r"not in the local cache.*HF_HUB_OFFLINE"):
-        load()
-    with pytest.raises(DownloadError, match="downloading is switched off"):
-        load(force_download=True)
-
-
-def test_unreachable_hub_without_a_copy(hub, commit):
     hub.stop()
     for options in ({}, {"force_download": True}):
-        with pytest.raises(DownloadError, match=r"could not be .*ConnectError.*HF_ENDPOINT") as got:
+        with pytest.raises(DownloadError, match=r"failed \(ConnectError.*HF_ENDPOINT") as got:
             load(**options)
         assert got.value.__cause__ is not None
 
@@ -115,26 +111,21 @@ def test_both_files_come_from_one_commit(hub, commit, tmp_path):
 
 
 def test_no_such_repo(hub, package):
-    with pytest.raises(ModelNotFoundError, match=r"no Hub repo org/none .*check the spelling"):
+    with pytest.raises(
+        ModelNotFoundError, match=r"no Hub model repo org/none .*check the spelling"
+    ):
         load("org/none")
-    with pytest.raises(ModelNotFoundError, match="no Hub repo org/none"):
-        load("org/none", force_download=True)
     with pytest.raises(ModelNotFoundError, match="there is no file or folder org/no such name"):
         load("org/no such name")  # no repo id, so a path
 
 
 def test_private_repo(hub, commit):
     hub.repos[REPO].token = "secret"
-    for token in (None, "wrong", False):
+    for token in (None, "wrong"):
         with pytest.raises(DownloadError, match=r"refused org/net \(status 401\).*HF_TOKEN") as got:
             load(token=token)
         assert got.value.__cause__.response.status_code == 401
     assert same(load(token="secret"), make_net(0))
-
-
-def test_asking_for_a_token_that_was_never_stored(hub, commit):
-    with pytest.raises(DownloadError, match="LocalTokenNotFoundError"):
-        load(token=True)
 
 
 @pytest.mark.parametrize(
@@ -143,8 +134,7 @@ def test_asking_for_a_token_that_was_never_stored(hub, commit):
         ((401, ""), r"refused org/net \(status 401\)"),
         ((403, ""), r"refused org/net \(status 403\)"),
         ((401, "GatedRepo"), "is gated: ask for access"),
-        ((403, "GatedRepo"), "is gated: ask for access"),
-        ((500, ""), r"could not be downloaded \(HfHubHTTPError: .*500"),
+        ((500, ""), r"failed \(HfHubHTTPError: .*500"),
     ],
 )
 def test_denied(hub, package, denied, message):
@@ -186,7 +176,7 @@ def test_a_download_cut_in_the_middle_is_taken_up_where_it_stopped(hub, commit, 
 
 def test_a_download_cut_for_good_leaves_nothing_behind(hub, commit, tmp_path):
     hub.cuts = [100] * 20
-    with pytest.raises(DownloadError, match=r"model\.safetensors .*could not be downloaded") as got:
+    with pytest.raises(DownloadError, match=r"transfer of model\.safetensors of .* failed") as got:
         load()
     assert got.value.__cause__ is not None
     with pytest.raises(DownloadError, match="not in the local cache"):
@@ -210,7 +200,7 @@ def test_force_download_repairs_the_cache(hub, published, tmp_path):
 
 
 def test_force_download_without_downloading(hub, commit):
-    with pytest.raises(ConfigError, match="expected one of them at most"):
+    with pytest.raises(ConfigError, match="expected at most one of them"):
         load(force_download=True, local_files_only=True)
 
 

@@ -75,7 +75,7 @@ def run(args: argparse.Namespace) -> int:
         print(f"written: {args.dry_run} ({', '.join(FILES)}); it loads with {load.__name__}")
         print(
             f"would upload it to {args.repo}{' (private)' if args.private else ''}, load it back, "
-            + (f"and write the commit into {manifest}" if manifest else "and change no manifest")
+            + (f"and write the commit to {manifest}" if manifest else "and change no manifest")
         )
         return 0
     published = publish(

@@ -5,18 +5,11 @@ the manifest's entry.
 """
 
 import re
-from collections.abc import Iterable
 from importlib.resources import files
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from derefl.errors import CheckpointError
-from derefl.zoo.manifest import ModelEntry
-
-if TYPE_CHECKING:
-    from huggingface_hub import EvalResult
-
-ABOUT = ("dataset", "protocol", "n", "command")
-"""Fields of a score that are not metrics."""
+from derefl.zoo.manifest import ModelEntry, Score
 
 METRICS = {
     "psnr": "PSNR (dB)",
@@ -57,90 +50,63 @@ def model_card(header: dict[str, Any], entry: ModelEntry | None, name: str, repo
             f"{', '.join(sorted(templates))}: only these can be published"
         )
     card = ModelCard(templates[header["kind"]].read_text(encoding="utf-8"))
-    values = {
-        "name": name,
-        "repo": repo,
-        "encoder": header["config"].get("encoder", ""),
-        "scores": NOT_STATED,
-        "training": NOT_STATED,
-        "licence": NOT_STATED,
-        "file": "Stored as safetensors, loaded strictly.",
-    }
+    values = dict.fromkeys(("scores", "training", "licence"), NOT_STATED)
+    values |= {"name": name, "repo": repo, "encoder": header["config"].get("encoder", "")}
+    values["file"] = "Stored as safetensors, loaded strictly."
     if entry is not None:
-        for field, value in licence_metadata(entry.licence, repo).items():
-            card.data[field] = value
-        if entry.scores:
-            card.data["model_name"] = name
-            card.data["eval_results"] = eval_results(entry, card.data["pipeline_tag"])
+        add_metadata(card.data, entry, name, repo)
+        origin = entry.training.get(LICENCES)
+        data = f" The training data: {origin}." if origin else ""
         values |= {
             "scores": score_tables(entry.scores) or NOT_STATED,
             "training": training_list(entry.training) or NOT_STATED,
-            "licence": licence_text(entry),
+            "licence": f"Weights: **{entry.licence}**.{data} The code of derefl: Apache-2.0.",
             "file": f"{entry.parameters:,} parameters in {entry.dtype}, {entry.bytes:,} bytes, "
-            f"sha256 `{entry.sha256}`. derefl compares it and loads strictly.",
+            f"sha256 `{entry.sha256}`. derefl checks the sha256 and loads strictly.",
         }
-    card.text = re.sub(r"\{(\w+)\}", lambda field: str(values[field[1]]), card.text)
+    card.text = re.sub(r"\{(\w+)\}", lambda field: values[field[1]], card.text)
     return str(card)
 
 
-def licence_metadata(licence: str, repo: str) -> dict[str, str]:
-    """The Hub's licence fields; a licence without an identifier is ``other``."""
-    from huggingface_hub import constants
+def add_metadata(data: Any, entry: ModelEntry, name: str, repo: str) -> None:
+    """Add the licence and all scores to the Hub's metadata."""
+    from huggingface_hub import EvalResult, constants
 
-    if " " not in licence:
-        return {"license": licence.lower()}
-    return {
-        "license": "other",
-        "license_name": slug(licence),
-        "license_link": f"{constants.ENDPOINT}/{repo}#licence",
-    }
-
-
-def licence_text(entry: ModelEntry) -> str:
-    """The licence of the weights and the reason for the licence."""
-    origin = entry.training.get(LICENCES)
-    reason = f" The training data: {origin}." if origin else ""
-    return f"Weights: **{entry.licence}**.{reason} The code of derefl: Apache-2.0."
-
-
-def eval_results(entry: ModelEntry, task: str) -> "list[EvalResult]":
-    """All scores for the metadata's ``model-index``."""
-    from huggingface_hub import EvalResult
-
-    return [
-        EvalResult(
-            task_type=task,
-            # The Hub identifies a data set by type and config, not by name.
-            dataset_type=slug(score["dataset"]),
-            dataset_config=slug(score["protocol"]),
-            dataset_name=f"{score['dataset']} ({score['n']} pictures, {score['protocol']})",
-            metric_type=metric,
-            metric_value=value,
-            metric_name=metric_name(metric),
-        )
-        for score in entry.scores
-        for metric, value in metrics(score).items()
-    ]
+    if " " not in entry.licence:
+        data["license"] = entry.licence.lower()
+    else:  # not an SPDX identifier
+        data["license"], data["license_name"] = "other", slug(entry.licence)
+        data["license_link"] = f"{constants.ENDPOINT}/{repo}#licence"
+    if entry.scores:
+        data["model_name"] = name
+        data["eval_results"] = [
+            EvalResult(
+                task_type=data["pipeline_tag"],
+                # The Hub identifies a data set by type and config, not by name.
+                dataset_type=slug(score["dataset"]),
+                dataset_config=slug(score["protocol"]),
+                dataset_name=f"{score['dataset']} ({score['n']} pictures, {score['protocol']})",
+                metric_type=metric,
+                metric_value=value,
+                metric_name=metric_name(metric),
+            )
+            for score in entry.scores
+            for metric, value in metrics(score).items()
+        ]
 
 
-def score_tables(scores: Iterable[dict[str, Any]]) -> str:
+def score_tables(scores: list[dict[str, Any]]) -> str:
     """Markdown tables; scores with the same metrics share a table."""
-    tables: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+    tables: dict[tuple[str, ...], list[list[str]]] = {}
     for score in scores:
-        tables.setdefault(tuple(metrics(score)), []).append(score)
-    return "\n\n".join(table(names, rows) for names, rows in tables.items())
-
-
-def table(names: tuple[str, ...], scores: list[dict[str, Any]]) -> str:
-    """One Markdown table."""
-    header = ["data set", "pictures", "protocol", *map(metric_name, names), "command"]
-    rows = [header, ["---"] * len(header)]
-    for score in scores:
+        names = tuple(metrics(score))
+        header = ["data set", "pictures", "protocol", *map(metric_name, names), "command"]
+        rows = tables.setdefault(names, [header, ["---"] * len(header)])
         values = [f"{score[name]:g}" for name in names]
-        command = f"`{score['command']}`"
-        rows.append([score["dataset"], str(score["n"]), score["protocol"], *values, command])
-    return "\n".join(
-        f"| {' | '.join(c.replace('|', chr(92) + '|') for c in row)} |" for row in rows
+        about = [score["dataset"], str(score["n"]), score["protocol"]]
+        rows.append([*about, *values, f"`{score['command']}`"])
+    return "\n\n".join(
+        "\n".join(f"| {' | '.join(row)} |" for row in rows) for rows in tables.values()
     )
 
 
@@ -158,17 +124,15 @@ def training_list(training: dict[str, Any]) -> str:
 
 def metrics(score: dict[str, Any]) -> dict[str, float]:
     """The metrics of a score by name."""
-    return {name: value for name, value in score.items() if name not in ABOUT}
+    return {name: value for name, value in score.items() if name not in Score.__struct_fields__}
 
 
 def metric_name(metric: str) -> str:
     """The name for readers: ``text_to_image_r@10`` is text→image R@10 (%)."""
-    if metric in METRICS:
-        return METRICS[metric]
     if "_r@" in metric:
         way, rank = metric.split("_r@")
         return f"{way.replace('_to_', '→')} R@{rank} (%)"
-    return metric.replace("_", " ")
+    return METRICS.get(metric, metric.replace("_", " "))
 
 
 def slug(text: str) -> str:

@@ -1,8 +1,88 @@
-"""Download a file from the Hugging Face Hub, and explain errors."""
+"""Download from and upload to the Hugging Face Hub, and explain the Hub's errors."""
 
 from pathlib import Path
 
-from derefl.errors import ConfigError, DereflError, DownloadError, ModelNotFoundError
+from derefl.errors import (
+    CheckpointError,
+    ConfigError,
+    DereflError,
+    DownloadError,
+    ModelNotFoundError,
+    PublishError,
+)
+from derefl.zoo.header import brief, parse_header, read_config
+
+# huggingface_hub is slow to import, and a bundled model does not need it: import it in functions.
+
+CONFIG_FILE = "config.json"
+
+LOG_IN = "log in with `hf auth login`, or set HF_TOKEN"
+
+ERRORS: dict[str, tuple[type[DereflError], str]] = {
+    "HFValidationError": (
+        ModelNotFoundError,
+        "{repo!r} cannot be a Hub repo id, expected 'org/name': check the spelling",
+    ),
+    "RevisionNotFoundError": (
+        ModelNotFoundError,
+        "the Hub repo {repo} has no revision {revision!r}, expected a branch, tag or commit: leave "
+        "revision out for the latest",
+    ),
+    "RemoteEntryNotFoundError": (
+        ModelNotFoundError,
+        "the Hub repo {repo} has no {file} at revision {revision!r}: choose a repo made by `derefl "
+        "publish`, or another revision",
+    ),
+    "GatedRepoError": (
+        DownloadError,
+        f"the Hub repo {{repo}} is gated: ask for access on its page, then {LOG_IN}",
+    ),
+    "401": (
+        DownloadError,
+        "the Hub refused {repo} (status 401): the repo is private or does not exist, or the token "
+        f"is missing or not valid. Check the spelling; {LOG_IN}",
+    ),
+    "403": (
+        DownloadError,
+        "the Hub refused {repo} (status 403): the token has no permission for it. Use a token that "
+        "has (to publish: write permission), or choose another repo",
+    ),
+    "RepositoryNotFoundError": (
+        ModelNotFoundError,
+        "there is no Hub model repo {repo} that you can see: check the spelling and that it is not "
+        f"a data set or a Space; if it is private, {LOG_IN}",
+    ),
+    **dict.fromkeys(
+        ("LocalEntryNotFoundError", "OfflineModeIsEnabled"),
+        (
+            DownloadError,
+            "{repo} at revision {revision!r} is not in the local cache, and local_files_only or "
+            "HF_HUB_OFFLINE switches the Hub off: unset it and try again",
+        ),
+    ),
+    "Exception": (
+        DownloadError,
+        "the transfer of {file} of the Hub repo {repo} failed ({reason}): check the connection, "
+        "HF_ENDPOINT and the disk, then try again",
+    ),
+}
+"""Class of huggingface_hub's error, or status of the Hub's answer, to our error and its message.
+The first match counts."""
+
+
+def explained(
+    error: Exception, repo: str, file: str = "a file", revision: str | None = None
+) -> DereflError:
+    """The error of :data:`ERRORS` for an error of huggingface_hub."""
+    # These errors only say that a transfer failed; the reason is their cause, if any.
+    vague = type(error) in (ValueError, RuntimeError)
+    if vague or type(error).__name__ == "LocalEntryNotFoundError":
+        error = error.__cause__ if isinstance(error.__cause__, Exception) else error
+    status = getattr(getattr(error, "response", None), "status_code", None)
+    names = {str(status), *(cls.__name__ for cls in type(error).__mro__)}
+    kind, message = next(row for name, row in ERRORS.items() if name in names)
+    reason = f"{type(error).__name__}: {brief(error)}"
+    return kind(message.format(repo=repo, file=file, revision=revision or "main", reason=reason))
 
 
 def download(
@@ -29,10 +109,9 @@ def download(
     """
     if local_files_only and force_download:
         raise ConfigError(
-            "got local_files_only=True and force_download=True, expected one of them at most: "
-            "the first forbids what the second asks for"
+            "got local_files_only=True and force_download=True, expected at most one of them: "
+            "leave one out"
         )
-    # huggingface_hub is slow to import, and a bundled model does not need the package.
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import HTTPError
 
@@ -47,61 +126,60 @@ def download(
             force_download=force_download,
         )
     except (HTTPError, OSError, ValueError) as error:
-        raise explained(error, repo, file, revision or "main") from error
+        raise explained(error, repo, file, revision) from error
     return Path(path)
 
 
-def explained(error: Exception, repo: str, file: str, revision: str) -> DereflError:
-    """The error with a message that states the next step."""
-    from huggingface_hub.errors import (
-        GatedRepoError,
-        HFValidationError,
-        LocalEntryNotFoundError,
-        OfflineModeIsEnabled,
-        RemoteEntryNotFoundError,
-        RepositoryNotFoundError,
-        RevisionNotFoundError,
-    )
+def upload(
+    folder: Path, repo: str, kind: str, message: str, *, private: bool, token: str | None
+) -> str:
+    """Create the repository if necessary, and commit the files of a folder to it.
 
-    # These two errors only report a missing file; the reason is their cause, if any.
-    if type(error) is ValueError or isinstance(error, LocalEntryNotFoundError):
-        error = error.__cause__ if isinstance(error.__cause__, Exception) else error
-    status = getattr(getattr(error, "response", None), "status_code", None)
+    Args:
+        folder: its files are uploaded; other files in the repo are unchanged.
+        repo: a Hub repo id ``org/name``.
+        kind: kind of the model; a repo with another kind is refused.
+        message: commit message.
+        private: create a new repo as private; refuse an existing public repo.
+        token: None uses the token of ``hf auth login`` or ``HF_TOKEN``.
 
-    if isinstance(error, HFValidationError):
-        return ModelNotFoundError(f"{repo!r} cannot be a Hub repo id, expected 'org/name': {error}")
-    if isinstance(error, RevisionNotFoundError):
-        return ModelNotFoundError(
-            f"the Hub repo {repo} has no revision {revision!r}, expected a branch, tag or commit: "
-            "leave revision out for the latest"
-        )
-    if isinstance(error, RemoteEntryNotFoundError):
-        return ModelNotFoundError(
-            f"the Hub repo {repo} has no {file} at revision {revision!r}: choose a repo that was "
-            "made by `derefl publish`, or another revision"
-        )
-    if isinstance(error, GatedRepoError):
-        return DownloadError(
-            f"the Hub repo {repo} is gated: ask for access on its page, then log in with `hf "
-            "auth login`, or set HF_TOKEN"
-        )
-    if status in (401, 403):
-        return DownloadError(
-            f"the Hub refused {repo} (status {status}): the repo is private or does not exist, or "
-            "the token is not valid. Check the spelling; log in with `hf auth login`, or "
-            "set HF_TOKEN"
-        )
-    if isinstance(error, RepositoryNotFoundError):
-        return ModelNotFoundError(
-            f"there is no Hub repo {repo} that you can see: check the spelling; if it is private, "
-            "log in with `hf auth login`, or set HF_TOKEN"
-        )
-    if isinstance(error, (LocalEntryNotFoundError, OfflineModeIsEnabled)):
-        return DownloadError(
-            f"{file} of {repo} at revision {revision!r} is not in the local cache, and downloading "
-            "is switched off: load it once without local_files_only and HF_HUB_OFFLINE"
-        )
-    return DownloadError(
-        f"{file} of the Hub repo {repo} could not be downloaded ({type(error).__name__}: {error}): "
-        "check the connection, HF_ENDPOINT and the disk, then try again"
-    )
+    Returns:
+        The id of the new commit, or of the last commit if the repo has exactly these files already.
+
+    Raises:
+        PublishError: no permission, a repo with another kind, a public repo, or no connection to
+            the Hub. The message states the state of the repo.
+    """
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HTTPError
+
+    api = HfApi(token=token, library_name="derefl")
+    state = "Nothing was uploaded"
+    try:
+        # None uses the organisation's default.
+        api.create_repo(repo, private=private or None, exist_ok=True)
+        state = f"The repo {repo} exists, but no new commit was confirmed"
+        info = api.model_info(repo)
+        if private and not info.private:
+            raise PublishError(
+                f"the Hub repo {repo} is public, got --private; make it private in its settings, "
+                f"leave --private out, or choose another name with --repo. {state}"
+            )
+        if CONFIG_FILE in {file.rfilename for file in info.siblings or ()}:
+            found = kind_of(download(repo, CONFIG_FILE, info.sha, token=token))
+            if found != kind:
+                raise PublishError(
+                    f"the Hub repo {repo} has a model of kind {found!r}, got one of kind {kind!r} "
+                    f"to publish; choose another name with --repo. {state}"
+                )
+        return api.upload_folder(repo_id=repo, folder_path=folder, commit_message=message).oid
+    except (HTTPError, OSError, ValueError, RuntimeError) as error:
+        raise PublishError(f"{explained(error, repo)}. {state}") from error
+
+
+def kind_of(config_file: Path) -> str:
+    """The kind of model in a repo's ``config.json``."""
+    try:
+        return parse_header(read_config(config_file), CONFIG_FILE)["kind"]
+    except CheckpointError:
+        return "unknown to derefl"

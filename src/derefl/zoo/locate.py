@@ -10,10 +10,10 @@ from pathlib import Path
 from derefl.errors import ConfigError, DownloadError, ModelNotFoundError
 from derefl.zoo import hub
 from derefl.zoo.header import PICKLE_SUFFIXES, refuse_pickle
+from derefl.zoo.hub import CONFIG_FILE
 from derefl.zoo.manifest import ModelEntry, bundled_file, find_model, list_models
 
 WEIGHTS_FILE = "model.safetensors"
-CONFIG_FILE = "config.json"
 WEIGHT_SUFFIXES = PICKLE_SUFFIXES | {".safetensors"}
 
 REPO_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+", re.ASCII)

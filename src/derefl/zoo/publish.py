@@ -1,4 +1,4 @@
-"""Publish a checkpoint on the Hub: write a folder, upload, verify, record the commit."""
+"""Publish a checkpoint on the Hub: write a folder, upload, load it back, record the commit."""
 
 import json
 import shutil
@@ -22,8 +22,8 @@ from derefl.errors import (
 from derefl.zoo.card import model_card
 from derefl.zoo.checkpoint import file_sha256
 from derefl.zoo.header import read_header
-from derefl.zoo.hub import download
-from derefl.zoo.locate import CONFIG_FILE, WEIGHTS_FILE, Located, locate
+from derefl.zoo.hub import CONFIG_FILE, download, upload
+from derefl.zoo.locate import WEIGHTS_FILE, Located, locate
 from derefl.zoo.manifest import (
     HubCommit,
     Manifest,
@@ -32,7 +32,6 @@ from derefl.zoo.manifest import (
     read_manifest,
     write_manifest,
 )
-from derefl.zoo.upload import upload
 
 CARD_FILE = "README.md"
 FILES = (WEIGHTS_FILE, CONFIG_FILE, CARD_FILE)
@@ -50,14 +49,12 @@ class Release:
         name: name of the model, for the card.
         found: location of the checkpoint; its entry is None if the model is not in the manifest.
         header: header of the checkpoint.
-        sha256: sha256 of the weights.
         card: text of ``README.md``.
     """
 
     name: str
     found: Located
     header: dict[str, Any]
-    sha256: str
     card: str
 
 
@@ -99,32 +96,24 @@ def prepare(source: str, repo: str) -> Release:
     own_card = Path(source) / CARD_FILE
     if not is_name and own_card.is_file():
         card = own_card.read_text(encoding="utf-8", errors="replace")
-    return Release(name, found, header, sha256, card)
+    return Release(name, found, header, card)
 
 
 def write_folder(release: Release, folder: Path) -> None:
-    """Write :data:`FILES` into a folder, all or none.
+    """Write :data:`FILES` into a folder.
 
     Raises:
-        OutputExistsError: the folder exists and is not empty.
+        OutputExistsError: the folder is not empty.
         PublishError: the folder cannot be written.
     """
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise OutputExistsError(
-            f"{folder} is there already, expected a new or empty folder; choose another"
-        )
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".publish-", dir=folder.parent) as temporary:
-            made = Path(temporary, "release")
-            made.mkdir()
-            shutil.copyfile(release.found.weights, made / WEIGHTS_FILE)
-            config = json.dumps(release.header, indent=2, ensure_ascii=False) + "\n"
-            (made / CONFIG_FILE).write_text(config, encoding="utf-8")
-            (made / CARD_FILE).write_text(release.card, encoding="utf-8")
-            if folder.exists():
-                folder.rmdir()
-            made.rename(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        if any(folder.iterdir()):
+            raise OutputExistsError(f"{folder} is not empty; choose a new or empty folder")
+        shutil.copyfile(release.found.weights, folder / WEIGHTS_FILE)
+        config = json.dumps(release.header, indent=2, ensure_ascii=False) + "\n"
+        (folder / CONFIG_FILE).write_text(config, encoding="utf-8")
+        (folder / CARD_FILE).write_text(release.card, encoding="utf-8")
     except OSError as error:
         raise PublishError(
             f"the folder {folder} cannot be written ({error}); choose another"
@@ -148,53 +137,46 @@ def publish(
         repo: a Hub repo id.
         load: the ``load_*`` function of the release's kind; called with the folder and the repo.
         message: commit message.
-        private: see :func:`~derefl.zoo.upload.upload`.
-        token: see :func:`~derefl.zoo.upload.upload`.
+        private: see :func:`~derefl.zoo.hub.upload`.
+        token: see :func:`~derefl.zoo.hub.upload`.
         manifest: the manifest to update; None for no update.
 
     Raises:
         CheckpointError: the checkpoint cannot be loaded; nothing was uploaded.
-        ManifestError: the manifest does not list these weights; nothing was uploaded.
+        ManifestError: the manifest does not list these weights (nothing was uploaded), or it cannot
+            be written; the message contains the text to add by hand.
         PublishError: the upload failed, or the downloaded files differ from the uploaded files.
     """
-    if manifest is not None:
-        listed(manifest, release)
+    content = listed(manifest, release) if manifest else None
     with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary, "folder")
+        folder, cache = Path(temporary, "folder"), Path(temporary, "cache")
         write_folder(release, folder)
         load(folder)
-        commit = upload(
-            folder, FILES, repo, release.header["kind"], message, private=private, token=token
-        )
-        verify(folder, repo, commit, load, Path(temporary, "cache"), token)
+        commit = upload(folder, repo, release.header["kind"], message, private=private, token=token)
+        try:
+            for name in FILES:
+                copy = download(repo, name, commit, cache_dir=cache, token=token)
+                if file_sha256(copy) != file_sha256(folder / name):
+                    raise CheckpointError(f"its {name} is another file")
+            load(repo, revision=commit, cache_dir=cache, token=token)
+        except DereflError as error:
+            raise PublishError(
+                f"{repo} was uploaded as commit {commit}, but cannot be loaded back: {error}. The "
+                "manifest was not changed; run the same command again, or delete the repo"
+            ) from error
     published = HubCommit(repo, commit)
-    if manifest is not None:
-        write_commit(manifest, release, published)
+    if manifest and content:
+        for at, entry in enumerate(content.models):
+            if entry.name == release.name:
+                content.models[at] = replace(entry, where=replace(entry.where, hub=published))
+        try:
+            write_manifest(manifest, content)
+        except OutputError as error:
+            raise ManifestError(
+                f"{repo} is published and was loaded back, but {error}. Add "
+                f'"hub": {json.dumps(asdict(published))} to the entry in {manifest} by hand'
+            ) from error
     return published
-
-
-def verify(
-    folder: Path, repo: str, commit: str, load: Load, cache_dir: Path, token: str | None
-) -> None:
-    """Download a commit into an empty cache, compare the files with the folder, and load them.
-
-    Raises:
-        PublishError: the files differ or cannot be loaded.
-    """
-    state = (
-        f"{repo} was uploaded as commit {commit}, but no manifest was changed; run the same "
-        "command again, or delete the repo on the Hub"
-    )
-    try:
-        for name in FILES:
-            came = download(repo, name, commit, cache_dir=cache_dir, token=token)
-            if file_sha256(came) != file_sha256(folder / name):
-                raise PublishError(f"{name} came back from the Hub as another file. {state}")
-        load(repo, revision=commit, cache_dir=cache_dir, token=token)
-    except PublishError:
-        raise
-    except DereflError as error:
-        raise PublishError(f"what was uploaded cannot be loaded back: {error}. {state}") from error
 
 
 def listed(manifest: Path, release: Release) -> Manifest:
@@ -204,30 +186,9 @@ def listed(manifest: Path, release: Release) -> Manifest:
         ManifestError: there is no such entry, or the file is not a manifest.
     """
     content = read_manifest(manifest)
-    known = {(entry.name, entry.sha256) for entry in content.models}
-    if release.found.entry is not None and (release.name, release.sha256) in known:
+    if any((e.name, e.sha256) == (release.name, release.found.sha256) for e in content.models):
         return content
     raise ManifestError(
-        f"{manifest} lists no model {release.name!r} with the sha256 {release.sha256}; name "
-        "another manifest, or none"
+        f"{manifest} does not list these weights as {release.name!r}; choose another --manifest, "
+        "or leave it out"
     )
-
-
-def write_commit(manifest: Path, release: Release, published: HubCommit) -> None:
-    """Write the repo and commit of a release into the manifest, atomically.
-
-    Raises:
-        ManifestError: the manifest cannot be written; the message contains the text to add by hand.
-    """
-    try:
-        content = listed(manifest, release)
-        for at, entry in enumerate(content.models):
-            if entry.name == release.name:
-                where = replace(entry.where, hub=published)
-                content.models[at] = replace(entry, where=where)
-        write_manifest(manifest, content)
-    except (OutputError, ManifestError) as error:
-        raise ManifestError(
-            f"{published.repo} is published and was loaded back, but {manifest} could not be "
-            f'written ({error}). Add "hub": {json.dumps(asdict(published))} to its entry by hand'
-        ) from error
