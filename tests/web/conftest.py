@@ -57,9 +57,9 @@ def hasher():
 def url(model, hasher, package_patch):
     """The address of the page."""
     package_patch.setattr(serving, "LARGEST_UPLOAD", "1mb")
-    with visitors_folder() as folder, listen("127.0.0.1", 0) as socket:
+    with visitors_folder() as folder, listen(0) as socket:
         with strangers_refused():
-            server = serving.server(build(model, hasher, folder), "127.0.0.1")
+            server = serving.server(build(model, hasher, folder))
             thread = threading.Thread(target=server.run, kwargs={"sockets": [socket]})
             thread.start()
             urllib.request.urlopen(address(socket)).close()

@@ -11,7 +11,6 @@ from PIL import Image
 from derefl.hashing.index.hash_index import HashIndex
 from derefl.imaging.contact_sheet import BLANK
 from derefl.imaging.files import open_picture
-from derefl.web.page import build
 from derefl.web.remove_tab import separate
 from derefl.web.search_tab import Searchable, hits, index_folder, summary
 from derefl.web.shown import sentences
@@ -105,11 +104,3 @@ def test_sentences_hide_where_an_upload_lies_and_are_no_html(tmp_path):
     assert error.value.message.startswith("&lt;i&gt;.jpg: there is no such file")
     with pytest.raises(ZeroDivisionError), sentences(path):
         _ = 1 / 0  # visitors must not see an internal error
-
-
-def test_without_a_hasher_there_is_no_search(tiny, hasher, tmp_path):
-    def labels(page):
-        return [block.label for block in page.blocks.values() if isinstance(block, gr.Tab)]
-
-    assert labels(build(tiny, hasher, tmp_path)) == ["Remove a reflection", "Search photos"]
-    assert labels(build(tiny, None, tmp_path)) == ["Remove a reflection"]

@@ -1,6 +1,5 @@
 """A temporary folder and a socket for the page. This module does not import gradio."""
 
-import ipaddress
 import os
 import socket
 import tempfile
@@ -9,6 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from derefl.errors import ConfigError
+
+HOST = "127.0.0.1"
+"""Only this machine can reach the page."""
 
 
 @contextmanager
@@ -30,35 +32,20 @@ def visitors_folder() -> Iterator[Path]:
                 os.environ["GRADIO_TEMP_DIR"] = before
 
 
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach a server bound to ``host``."""
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def listen(host: str, port: int) -> socket.socket:
+def listen(port: int) -> socket.socket:
     """A listening socket; port 0 means any free port.
 
     Raises:
-        ConfigError: the port is in use or out of range, or the address is not of this machine.
+        ConfigError: the port is in use or out of range.
     """
-    if not 0 <= port < 1 << 16:
-        raise ConfigError(f"got the port {port}, expected 0 to 65535; choose another --port")
     try:
-        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        return socket.create_server(address[:2], family=family)
-    except (OSError, UnicodeError) as error:  # UnicodeError: the host name is too long for DNS
+        return socket.create_server((HOST, port))
+    except (OSError, OverflowError) as error:
         raise ConfigError(
-            f"cannot listen on {host} port {port} ({error}); choose another --port, or an address "
-            "of this machine as --host"
+            f"cannot listen on port {port} ({error}); choose another --port from 0 to 65535"
         ) from error
 
 
 def address(bound: socket.socket) -> str:
     """The URL of the server on a socket."""
-    host, port = bound.getsockname()[:2]
-    if ipaddress.ip_address(host).is_unspecified:
-        host = socket.gethostname()
-    return f"http://{f'[{host}]' if ':' in host else host}:{port}/"
+    return f"http://{HOST}:{bound.getsockname()[1]}/"

@@ -19,7 +19,7 @@ KEPT = 3600
 
 def build(
     model: ReflectionRemover,
-    hasher: Hasher | None,
+    hasher: Hasher,
     folder: Path,
     max_megapixels: float = MAX_MEGAPIXELS,
 ) -> gr.Blocks:
@@ -27,7 +27,7 @@ def build(
 
     Args:
         model: removes reflections.
-        hasher: finds photos; None omits the search tab, which reads folders of the server.
+        hasher: finds photos.
         folder: folder for the visitors' files. Use gradio's temporary folder, so that gradio
             serves the files without a copy.
         max_megapixels: a larger photo is refused.
@@ -36,7 +36,6 @@ def build(
         gr.Markdown(TITLE)
         with gr.Tab("Remove a reflection"):
             remove_tab(model, folder, max_megapixels)
-        if hasher is not None:
-            with gr.Tab("Search photos"):
-                search_tab(hasher, folder)
+        with gr.Tab("Search photos"):
+            search_tab(hasher, folder)
     return page

@@ -9,29 +9,24 @@ from fastapi import FastAPI
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.routing import Mount
 
-from derefl.web.local import is_loopback
+from derefl.web.local import HOST
 
 LARGEST_UPLOAD = "500mb"
 
-LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1", "[::1]")
+NAMES = ("localhost", HOST)
+"""Requests with another host name are refused, as a protection against DNS rebinding by other web
+pages."""
 
 
-def server(page: gr.Blocks, host: str) -> "PageServer":
-    """A server for the page; start it with ``run(sockets=[…])``. Ctrl-C ends the server.
-
-    Args:
-        page: from :func:`~derefl.web.page.build`.
-        host: address of the socket. On loopback, requests with any other host name are refused, as
-            a protection against DNS rebinding by other web pages.
-    """
+def server(page: gr.Blocks) -> "PageServer":
+    """A server for the page; start it with ``run(sockets=[…])``. Ctrl-C ends the server."""
     app = FastAPI(openapi_url=None)
-    if is_loopback(host):
-        app.add_middleware(TrustedHostMiddleware, allowed_hosts=[*LOOPBACK_NAMES, host])
+    app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(NAMES))
     gr.mount_gradio_app(
         app,
         page,
         path="/",
-        server_name=host,
+        server_name=HOST,
         footer_links=[],
         run_history=False,
         show_error=False,  # hide internal errors; sentences() shows errors that help visitors
