@@ -14,7 +14,7 @@ from derefl.imaging.exif import upright_exif
 from derefl.imaging.files import check_picture, open_picture, save_picture
 from derefl.imaging.formats import FORMATS
 from derefl.imaging.metadata import upright
-from derefl.imaging.opening import open_file, read_header
+from derefl.imaging.opening import open_file, open_undecoded
 from derefl.imaging.palette import quantise
 from derefl.imaging.sixteen_bit import SixteenBitPicture
 from derefl.imaging.tensors import from_tensor, to_tensor
@@ -360,7 +360,7 @@ def test_every_format_carries_what_the_picture_carries(tmp_path, kind, suffix):
     image.info["xmp"] = b"<x:xmpmeta>hello</x:xmpmeta>"
     save_picture(image, tmp_path / f"picture{suffix.upper()}")
     with open_file(tmp_path / f"picture{suffix.upper()}") as file:
-        assert read_header(file, tmp_path).format == FORMATS[suffix].name
+        assert open_undecoded(file, tmp_path).format == FORMATS[suffix].name
     back = open_picture(tmp_path / f"picture{suffix.upper()}")
     assert back.size == image.size
     check_carried(back)

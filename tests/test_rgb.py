@@ -5,8 +5,8 @@ import pytest
 from PIL import Image
 
 from derefl.errors import ImageError
-from derefl.imaging.rgb import to_rgb
 from derefl.imaging.sixteen_bit import SixteenBitPicture
+from derefl.imaging.tensors import to_rgb
 from tests.pictures import same_pixels
 
 X = np.arange(48, dtype=np.uint8).reshape(6, 8) * 5

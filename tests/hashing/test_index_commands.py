@@ -11,8 +11,7 @@ from PIL import Image
 from derefl.cli import main
 from derefl.hashing.index import folder as folder_index
 from derefl.hashing.index.hash_index import HashIndex
-from derefl.imaging.compare import MARGIN
-from derefl.imaging.contact_sheet import BLANK, TILE
+from derefl.imaging.compare import BLANK, MARGIN, TILE
 from derefl.imaging.files import open_picture
 from tests.hashing.fake import COLOURS, FakeHasher
 from tests.test_imaging import bad_files

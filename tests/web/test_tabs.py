@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from derefl.hashing.index.hash_index import HashIndex
-from derefl.imaging.contact_sheet import BLANK
+from derefl.imaging.compare import BLANK
 from derefl.imaging.files import open_picture
 from derefl.web.remove_tab import separate
 from derefl.web.search_tab import Searchable, hits, index_folder, summary

@@ -7,7 +7,7 @@ from pathlib import Path
 from derefl.errors import ImageError
 from derefl.files import atomic_file
 from derefl.imaging.formats import FORMATS
-from derefl.imaging.opening import open_file, read_header
+from derefl.imaging.opening import open_file, open_undecoded
 
 EXAMPLE = "derefl remove - -o - < window.jpg > clean.jpg"
 
@@ -42,7 +42,7 @@ def ending_of(path: Path) -> str:
         MissingExtraError: HEIF, and the package for HEIF is not installed.
     """
     with open_file(path) as file:
-        name = read_header(file, path).format
+        name = open_undecoded(file, path).format
     if name == "MPO":
         return ".jpg"  # a phone's JPEG with more data behind it, for example a depth map
     for ending, form in FORMATS.items():

@@ -119,7 +119,7 @@ def check_sheet(path: Path, overwrite: bool) -> None:
 
 def write_sheet(path: Path, title: str, hits: list[dict[str, Any]], overwrite: bool) -> None:
     """Write a sheet of the photos with rank and distance."""
-    from derefl.imaging.contact_sheet import contact_sheet
+    from derefl.imaging.compare import contact_sheet
     from derefl.imaging.files import save_picture
 
     tiles = [(f"{h['rank']}.  distance {h['distance']}", small_picture(h["path"])) for h in hits]
@@ -128,7 +128,7 @@ def write_sheet(path: Path, title: str, hits: list[dict[str, Any]], overwrite: b
 
 def small_picture(path: str) -> "Image.Image | None":
     """A small copy of a photo; None if the photo cannot be read."""
-    from derefl.imaging.contact_sheet import tile
+    from derefl.imaging.compare import tile
     from derefl.imaging.files import open_picture
 
     try:

@@ -14,14 +14,14 @@ from derefl.errors import ConfigError
 from derefl.imaging.checks import not_a_picture
 from derefl.imaging.files import open_picture
 from derefl.imaging.metadata import upright
-from derefl.imaging.rgb import to_rgb
 from derefl.imaging.sixteen_bit import SixteenBitPicture
+from derefl.imaging.tensors import to_rgb
 
 Picture: TypeAlias = Image.Image | SixteenBitPicture | str | os.PathLike[str]
 
 
 def read(picture: Any) -> Image.Image:
-    """A picture or a picture file, upright, in 8-bit RGB; see :func:`~derefl.imaging.rgb.to_rgb`.
+    """A picture or a picture file, upright, in 8-bit RGB; see :func:`to_rgb`.
 
     Raises:
         ImageError: not a picture or a file, or the file cannot be read.

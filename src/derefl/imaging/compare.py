@@ -1,6 +1,6 @@
-"""Pictures side by side, for comparison."""
+"""Sheets of pictures for people: side by side for comparison, or many small ones."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -12,7 +12,12 @@ from derefl.imaging.tensors import colours, to_bytes
 PANEL = 1600
 """Longest side of a panel in pixels; larger pictures are scaled down."""
 
-MARGIN, LABEL = 8, 16
+TILE, COLUMNS = 240, 5
+"""Side in pixels of a tile of a contact sheet, and tiles per row."""
+
+MARGIN, LABEL, TITLE = 8, 16, 22
+
+BLANK = (200, 200, 200)
 
 WIDE = 3
 """Width / height from which panels are stacked vertically instead of in a row."""
@@ -55,6 +60,40 @@ def side_by_side(pictures: Mapping[str, Picture]) -> Image.Image:
     if original.mode in RGB_MODES and "icc_profile" in original.info:
         sheet.info["icc_profile"] = original.info["icc_profile"]
     return sheet
+
+
+def contact_sheet(tiles: Sequence[tuple[str, Image.Image | None]], title: str) -> Image.Image:
+    """Put pictures of any mode on white, in rows of five, each below its label.
+
+    Args:
+        tiles: label and picture, in reading order; None instead of a picture gives a grey tile.
+        title: text above all pictures, cropped at the right edge.
+
+    Returns:
+        An RGB picture.
+    """
+    columns, rows = max(1, min(COLUMNS, len(tiles))), -(-len(tiles) // COLUMNS)
+    step, top = TILE + MARGIN, TITLE + 2 * MARGIN
+    line = LABEL + MARGIN
+    sheet = Image.new("RGB", (MARGIN + columns * step, top + rows * (line + step)), "white")
+    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(LABEL)
+    draw.text((MARGIN, MARGIN), title, fill="black", font=ImageFont.load_default(TITLE))
+    for place, (label, picture) in enumerate(tiles):
+        x, y = MARGIN + place % COLUMNS * step, top + place // COLUMNS * (line + step)
+        draw.text((x, y), label, fill="black", font=font)
+        sheet.paste(tile(picture), (x, y + line))
+    return sheet
+
+
+def tile(picture: Picture | None) -> Image.Image:
+    """The picture scaled down and centred in a white square, or a grey square for None."""
+    if picture is None:
+        return Image.new("RGB", (TILE, TILE), BLANK)
+    small = panel(picture)
+    small.thumbnail((TILE, TILE))
+    square = Image.new("RGB", (TILE, TILE), "white")
+    square.paste(small, ((TILE - small.width) // 2, (TILE - small.height) // 2))
+    return square
 
 
 def panel(image: Picture) -> Image.Image:

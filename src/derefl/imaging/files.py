@@ -1,4 +1,4 @@
-"""Read and write picture files with their metadata: ICC profile, EXIF, XMP, resolution."""
+"""Read and write picture files with their metadata: ICC profile, EXIF, XMP and resolution."""
 
 import io
 import struct
@@ -10,19 +10,27 @@ from PIL.ImageFile import ImageFile
 
 from derefl.errors import DereflError, ImageError
 from derefl.files import atomic_file, check_output
-from derefl.imaging.alpha import without_alpha
-from derefl.imaging.formats import HEIF, JPEG, PNG, TIFF, WEBP, Format, format_for, holds
+from derefl.imaging.formats import (
+    HEIF,
+    JPEG,
+    PNG,
+    TIFF,
+    WEBP,
+    Format,
+    format_for,
+    holds,
+    without_alpha,
+)
 from derefl.imaging.metadata import jpeg_segments, left_out, texts, tiff_block, upright, xmp_of
 from derefl.imaging.opening import (
     MAX_MEGAPIXELS,
     check_mode,
     check_single,
     check_size,
-    check_sums,
-    damaged,
-    facts,
+    damaged_picture,
+    more_info,
     open_file,
-    read_header,
+    open_undecoded,
 )
 from derefl.imaging.sixteen_bit import Picture, SixteenBitPicture
 from derefl.imaging.sixteen_bit_files import is_sixteen_bit, read_sixteen_bit, write_png, write_tiff
@@ -61,25 +69,25 @@ def open_picture(
     path = Path(path)
     with open_file(path) as file:
         try:
-            image = read_header(file, path)
+            image = open_undecoded(file, path)
             check_size(image, path, max_megapixels)
             check_mode(image, path)
-            found = facts(image, file)
+            info = more_info(image, file)
             if not first_frame:
                 check_single(image, path)
             if image.format == "PNG":
-                check_sums(image)
-                image = read_header(file, path)
-            image.info.update(found)
+                image.verify()  # Pillow does not compare checksums during decoding
+                image = open_undecoded(file, path)  # a verified picture cannot be decoded
+            image.info.update(info)
             if is_sixteen_bit(image):
-                return upright(read_sixteen_bit(image, read_header(file, path)))
+                return upright(read_sixteen_bit(image, open_undecoded(file, path)))
             return upright(image)
         except DereflError:
             raise
         except MemoryError as error:
-            raise ImageError(f"{path} needs more memory than there is to be opened") from error
+            raise ImageError(f"{path} needs more memory than this machine has") from error
         except Exception as error:  # a parser may raise any exception
-            raise damaged(path, error) from error
+            raise damaged_picture(path, error) from error
 
 
 def save_picture(
@@ -118,14 +126,14 @@ def save_picture(
     check_output(path, overwrite)
     if not isinstance(image, Image.Image | SixteenBitPicture):
         raise ImageError(
-            f"got a {type(image).__name__}, expected a picture; an array of 8 bits is one as "
+            f"got a {type(image).__name__}, expected a picture; convert an array of 8 bits with "
             "Image.fromarray(array)"
         )
     if isinstance(image, ImageFile):  # from Image.open
         image = upright(image)
     form = format_for(image, path)
     with atomic_file(path) as file:
-        write(image, path, form, file, quality)
+        write_picture(image, path, form, file, quality)
     return left_out(image, form)
 
 
@@ -144,10 +152,10 @@ def check_picture(image: Picture, path: str | Path) -> None:
         corner: Picture = SixteenBitPicture(image.pixels[:height, :width], image.info)
     else:
         corner = image.crop((0, 0, width, height))
-    write(corner, path, form, io.BytesIO())
+    write_picture(corner, path, form, io.BytesIO())
 
 
-def write(
+def write_picture(
     image: Picture, path: Path, form: Format, file: BinaryIO, quality: int | None = None
 ) -> None:
     """Write the bytes of a picture; ``path`` is for messages.
@@ -158,7 +166,7 @@ def write(
     """
     if not holds(form, image):
         image = without_alpha(image)
-    options = form.options | carried(image, form)
+    options = form.options | metadata_options(image, form)
     if quality is not None and "quality" in options:
         options["quality"] = quality
     try:
@@ -179,7 +187,7 @@ def write(
         raise ImageError(f"{path} cannot be written: {error}") from error
 
 
-def carried(image: Picture, form: Format) -> dict[str, Any]:
+def metadata_options(image: Picture, form: Format) -> dict[str, Any]:
     """Metadata as options for ``Image.save``, which drops all metadata by default.
 
     Pillow before 11 reads and writes XMP only in some formats.

@@ -1,15 +1,15 @@
-"""The file formats that derefl writes, and their features."""
+"""The file formats that derefl writes, and what each can store."""
 
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from PIL import Image, __version__
 
 from derefl.errors import ImageError, MissingExtraError
-from derefl.imaging.alpha import without_alpha
-from derefl.imaging.sixteen_bit import Picture
+from derefl.imaging.sixteen_bit import Picture, SixteenBitPicture
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Format:
 
     name: str
     modes: frozenset[str]
-    transparent: frozenset[str]
+    transparent: frozenset[str] = frozenset()
     stand_ins: dict[str, str] = field(default_factory=dict)
     options: dict[str, Any] = field(default_factory=dict)
     side: int = 2**31 - 1
@@ -38,7 +38,6 @@ DEEP = frozenset({"LA;16", "RGB;16", "RGBA;16"})
 JPEG = Format(
     "JPEG",
     modes=frozenset({"1", "L", "P", "RGB", "CMYK"}),
-    transparent=frozenset(),
     stand_ins={"1": "L", "P": "RGB"},
     options={"quality": 95, "subsampling": 0},
     side=65_500,  # limit of libjpeg
@@ -66,8 +65,7 @@ TIFF = Format(
 )
 AVIF = Format(
     "AVIF",
-    modes=frozenset({"1", "L", "P", "RGB"}),
-    transparent=frozenset(),  # its alpha is lossy
+    modes=frozenset({"1", "L", "P", "RGB"}),  # its alpha is lossy
     stand_ins={"1": "RGB", "L": "RGB", "P": "RGB"},
     options={"quality": 90, "subsampling": "4:4:4"},
     side=32_768,  # libavif writes larger pictures, but cannot read them
@@ -75,24 +73,18 @@ AVIF = Format(
 HEIF = Format(
     "HEIF",
     modes=AVIF.modes,
-    transparent=frozenset(),
     stand_ins=AVIF.stand_ins,
     options={"quality": 90, "subsampling": "4:2:0"},  # phones cannot show 4:4:4
     side=AVIF.side,
 )
 
 FORMATS = {
-    ".jpg": JPEG,
-    ".jpeg": JPEG,
-    ".jpe": JPEG,
-    ".jfif": JPEG,
+    **dict.fromkeys((".jpg", ".jpeg", ".jpe", ".jfif"), JPEG),
     ".png": PNG,
-    ".tif": TIFF,
-    ".tiff": TIFF,
+    **dict.fromkeys((".tif", ".tiff"), TIFF),
     ".webp": WEBP,
     ".avif": AVIF,
-    ".heic": HEIF,
-    ".heif": HEIF,
+    **dict.fromkeys((".heic", ".heif"), HEIF),
 }
 """Suffix in lower case to format."""
 
@@ -109,6 +101,9 @@ VIDEO_SUFFIXES = frozenset(
     [".avi", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".webm", ".wmv"]
 )
 """Suffixes of videos, in lower case."""
+
+OPAQUE = {"RGBA": "RGB", "LA": "L", "PA": "RGB"}
+"""Mode with alpha to mode without alpha."""
 
 
 def is_picture_name(path: Path) -> bool:
@@ -161,6 +156,41 @@ def holds(form: Format, image: Picture) -> bool:
     """Whether the format keeps the picture's size, colours, depth and alpha."""
     modes = form.transparent if image.has_transparency_data else form.modes
     return image.mode in modes and max(image.size) <= form.side
+
+
+def without_alpha(image: Picture) -> Picture:
+    """A copy without transparency data if every pixel is opaque; else the picture itself.
+
+    Transparency data is an alpha channel, a transparent colour, or the alpha of a palette.
+    """
+    if not image.has_transparency_data or not is_opaque(image):
+        return image
+    info = {key: value for key, value in image.info.items() if key != "transparency"}
+    if isinstance(image, SixteenBitPicture):
+        if image.mode != "LA;16":
+            return SixteenBitPicture(image.pixels[..., :3], info)
+        grey = image.pixels[..., 0].astype("<u2")
+        plain = Image.frombytes("I;16", image.size, grey.tobytes())
+    else:
+        plain = image.copy()
+    plain.info = info
+    if plain.has_transparency_data:  # in the mode or in the palette
+        plain = plain.convert(OPAQUE.get(plain.mode, "RGB"))
+    return plain
+
+
+def is_opaque(image: Picture) -> bool:
+    """Whether all pixels of a picture with transparency data are opaque."""
+    if isinstance(image, SixteenBitPicture):
+        pixels = image.pixels
+        if "A" in image.mode:
+            return bool(pixels[..., -1].min() == 65535)
+    elif image.mode.startswith("I"):
+        pixels = np.asarray(image)[..., None]
+    else:
+        alpha = image if "A" in image.getbands() else image.convert("RGBA")
+        return alpha.getchannel("A").getextrema()[0] == 255
+    return not (pixels == image.info["transparency"]).all(axis=2).any()
 
 
 def unsupported(mode: str) -> ImageError:

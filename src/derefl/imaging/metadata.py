@@ -12,8 +12,7 @@ from PIL import Image
 from derefl.errors import ImageError
 from derefl.imaging.exif import ORIENTATION, descriptive_exif, tiff_exif, upright_exif
 from derefl.imaging.formats import HEIF, JPEG, PNG, TIFF, Format
-from derefl.imaging.opening import damaged
-from derefl.imaging.quiet import quiet
+from derefl.imaging.opening import damaged_picture, quiet
 from derefl.imaging.sixteen_bit import Picture, SixteenBitPicture
 from derefl.imaging.xmp import (
     DEPTH,
@@ -98,7 +97,7 @@ def loaded(image: Image.Image) -> Image.Image:
     except MemoryError:
         raise
     except Exception as error:  # a decoder may raise any exception
-        raise damaged(getattr(image, "filename", "") or "the picture", error) from error
+        raise damaged_picture(getattr(image, "filename", "") or "the picture", error) from error
     return image
 
 

@@ -1,23 +1,26 @@
-"""Checks before a picture file is decoded: format, size and damage.
+"""Open picture files and check them before they are decoded: format, size and damage.
 
 Files are not trusted. Pillow's limit against huge pictures and the warning filters are global
 settings of the process, which other threads and the calling program also use. So derefl calls
 Pillow's readers directly.
 """
 
+import logging
 import re
 import stat
-from collections.abc import Callable
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from PIL import Image
 from PIL.ImageFile import ImageFile
+from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from derefl.errors import ImageError, PictureTooLargeError
-from derefl.imaging.formats import FORMATS, need_heif, unsupported
-from derefl.imaging.quiet import quiet
-from derefl.imaging.raw import COLOURS, REDUCED, is_raw
+from derefl.imaging.formats import FORMATS, RAW_SUFFIXES, need_heif, unsupported
 from derefl.imaging.xmp import GAIN_MAP, VIDEO
 
 MAX_MEGAPIXELS = 200.0
@@ -31,14 +34,45 @@ ANIMATED = ("GIF", "PNG", "WEBP", "AVIF")
 """Formats in which several pictures are frames. In other formats, further pictures belong to the
 first picture: previews, depth maps, a burst."""
 
-COMPRESSION, PLANAR = 0x0103, 0x011C
-"""TIFF tags: compression and planar configuration."""
+REDUCED, COMPRESSION, COLOURS, PLANAR = 0x00FE, 0x0103, 0x0106, 0x011C
+"""TIFF tags: smaller copy of another page, compression, colour space, planar configuration."""
+
+SUB_IFDS, DNG_VERSION = 0x014A, 0xC612
+"""TIFF tags: further pictures of a page, and the version of a DNG."""
+
+RAW_STARTS = (
+    *(b"FUJIFILMCCD-RAW", b"FOVb", b"\0MRM", b"II\x1a\0\0\0HEAPCCDR", b"\0\0\0\x18ftypcrx "),
+    *(b"IIRO", b"IIRS", b"MMOR", b"IIU\0", b"II*\0\x10\0\0\0CR", b"II*\0\x08\0\0\0IIII"),
+)
+"""First bytes of raw files: Fujifilm, Sigma, Minolta, Canon, Olympus, Panasonic, Phase One."""
+
+RAW_COLOURS = (32803, 34892)
+"""Colour spaces of sensor values in a TIFF, with one or three colours per pixel."""
 
 MOVIE = re.compile(rb"ftyp(mp4|iso|qt  |avc1|M4V|MSNV|3gp)")
 """The start of a video that follows a photo in the same file."""
 
 COPIES = 32
 """Limit for smaller copies in a TIFF; no picture can be halved more often."""
+
+_filters = threading.Lock()
+
+
+@contextmanager
+def quiet() -> Iterator[list[warnings.WarningMessage]]:
+    """Suppress Pillow's log and warnings, and yield the list that collects the warnings.
+
+    Python has one set of warning filters for all threads, so this uses a lock. Keep the block
+    short.
+    """
+    pillow, nothing = logging.getLogger("PIL"), logging.NullHandler()
+    with _filters, warnings.catch_warnings(record=True) as unsaid:
+        warnings.simplefilter("always")
+        pillow.addHandler(nothing)  # without a handler, Pillow's log goes to stderr
+        try:
+            yield unsaid
+        finally:
+            pillow.removeHandler(nothing)
 
 
 def open_file(path: Path) -> BinaryIO:
@@ -60,10 +94,12 @@ def open_file(path: Path) -> BinaryIO:
         raise ImageError(f"{path}: there is no such file; check the spelling") from error
     except (OSError, ValueError) as error:  # ValueError: a null byte in the name
         reason = getattr(error, "strerror", None) or error
-        raise ImageError(f"{path} cannot be read ({reason}); check its name and rights") from error
+        raise ImageError(
+            f"{path} cannot be read ({reason}); check its name and permissions"
+        ) from error
 
 
-def read_header(file: BinaryIO, path: Path) -> ImageFile:
+def open_undecoded(file: BinaryIO, path: Path) -> ImageFile:
     """The picture in a file, not decoded yet.
 
     Raises:
@@ -78,13 +114,13 @@ def read_header(file: BinaryIO, path: Path) -> ImageFile:
             image = reader(file, str(path))
     except Exception as error:  # a parser may raise any exception
         raise ImageError(
-            f"{path} starts like {name} but cannot be read ({said(error)}); open it in a viewer, "
-            "or convert it to PNG"
+            f"{path} starts like {name} but cannot be read ({one_line(error)}); open it in a "
+            "viewer, or convert it to PNG"
         ) from error
     # Pillow ignores damaged tags, but the ICC profile may be among them.
     lost = [text for w in unsaid if "Skipping tag" in (text := str(w.message)) or "Trunc" in text]
     if image.format == "TIFF" and lost:
-        raise damaged(path, lost[0])
+        raise damaged_picture(path, lost[0])
     return image
 
 
@@ -104,7 +140,11 @@ def reader_of(file: BinaryIO, path: Path) -> tuple[str, Callable[..., Any]]:
             break
     else:
         name = ""
-    if is_raw(file, head, path.suffix, name):
+    if (
+        head.startswith(RAW_STARTS)
+        or (name in ("", "TIFF") and path.suffix.lower() in RAW_SUFFIXES)
+        or (name == "TIFF" and is_raw_tiff(file, head))
+    ):
         raise ImageError(
             f"{path} is a camera's raw file, and raw files are not supported; export the photo as "
             "a TIFF or JPEG from your raw converter"
@@ -127,27 +167,39 @@ def is_heif(head: bytes) -> bool:
     return b"avif" not in brands and not brands.isdisjoint({b"heic", b"heix", b"mif1", b"msf1"})
 
 
-def check_size(image: ImageFile, path: Path, max_megapixels: float) -> None:
-    """Refuse a picture that is too large.
+def is_raw_tiff(file: BinaryIO, head: bytes) -> bool:
+    """Whether a TIFF is a raw file; the first picture of a raw file is often a small preview."""
 
-    Raises:
-        PictureTooLargeError: more than ``max_megapixels`` million pixels.
-    """
+    def tags_at(place: int | None) -> ImageFileDirectory_v2:
+        tags = ImageFileDirectory_v2(head[: 16 if 43 in head[2:4] else 8])
+        file.seek(tags.next if place is None else place)
+        tags.load(file)
+        return tags
+
+    try:
+        with quiet():
+            first = tags_at(None)
+            parts = [first, *map(tags_at, first.get(SUB_IFDS, ()))]
+            preview = first.get(REDUCED, 0) & 1 and SUB_IFDS in first
+            raw = any(part.get(COLOURS) in RAW_COLOURS for part in parts)
+            return bool(preview or raw or DNG_VERSION in first)
+    except Exception:  # a parser may raise any exception; the reader reports the error later
+        return False
+
+
+def check_size(image: ImageFile, path: Path, max_megapixels: float) -> None:
+    """Raise PictureTooLargeError for more than ``max_megapixels`` million pixels."""
     megapixels = image.width * image.height / 1e6
     if megapixels > max_megapixels:
         raise PictureTooLargeError(
-            f"{path} says that it has {image.width}×{image.height} pixels, {megapixels:.1f} "
-            f"megapixels, expected at most {max_megapixels:g}; make a smaller copy of it",
+            f"{path} has {image.width}×{image.height} pixels, {megapixels:.1f} megapixels, "
+            f"expected at most {max_megapixels:g}; make a smaller copy of it",
             int(megapixels) + 1,
         )
 
 
 def check_mode(image: ImageFile, path: Path) -> None:
-    """Refuse a picture with an unsupported colour mode.
-
-    Raises:
-        ImageError: no output format supports the mode.
-    """
+    """Raise ImageError if no output format supports the picture's colour mode."""
     mode, tags = image.mode, getattr(image, "tag_v2", {})
     if tags.get(COLOURS) == 6 and tags.get(COMPRESSION) not in (6, 7):
         mode = "YCbCr"  # Pillow reports RGB, but converts the colours only for JPEG compression
@@ -158,11 +210,7 @@ def check_mode(image: ImageFile, path: Path) -> None:
 
 
 def check_single(image: ImageFile, path: Path) -> None:
-    """Refuse a file with several pictures, because only one picture is processed.
-
-    Raises:
-        ImageError: an animation, or a TIFF with several pages.
-    """
+    """Raise ImageError for an animation or a TIFF with several pages."""
     with quiet():
         if image.format == "TIFF" and has_pages(image):
             what, option = "has several pages", ""
@@ -171,8 +219,8 @@ def check_single(image: ImageFile, path: Path) -> None:
         else:
             return
     raise ImageError(
-        f"{path} {what}, expected a single picture; take out the one you want, for example with "
-        f"ImageMagick: magick {path} {option}{path.stem}-%03d.png"
+        f"{path} {what}, expected a single picture; extract one, for example with ImageMagick: "
+        f"magick {path} {option}{path.stem}-%03d.png"
     )
 
 
@@ -189,18 +237,7 @@ def has_pages(image: ImageFile) -> bool:
     return True
 
 
-def check_sums(image: ImageFile) -> None:
-    """Verify all checksums of a PNG; Pillow does not verify them during decoding.
-
-    Do not use the picture afterwards.
-
-    Raises:
-        SyntaxError, OSError: a checksum is wrong, or the end is missing.
-    """
-    image.verify()
-
-
-def facts(image: ImageFile, file: BinaryIO) -> dict[str, Any]:
+def more_info(image: ImageFile, file: BinaryIO) -> dict[str, Any]:
     """Entries for ``info`` that Pillow does not read.
 
     ``lossless``: the WebP is lossless. ``cicp``: the colour space of a PNG. ``left_out``: a video
@@ -232,18 +269,18 @@ def is_lossless_webp(file: BinaryIO) -> bool:
     return False
 
 
-def damaged(path: Path | str, error: Exception | str) -> ImageError:
+def damaged_picture(path: Path | str, error: Exception | str) -> ImageError:
     """The error for a damaged file."""
     if isinstance(error, Image.DecompressionBombError):
         return ImageError(
-            f"{path} is larger than Pillow reads of its format ({said(error)}); convert it to "
+            f"{path} is larger than Pillow reads of its format ({one_line(error)}); convert it to "
             "PNG, or set PIL.Image.MAX_IMAGE_PIXELS in Python"
         )
     return ImageError(
-        f"{path} is damaged or cut short ({said(error)}); open it in a viewer, or get it again"
+        f"{path} is damaged or cut short ({one_line(error)}); open it in a viewer, or get it again"
     )
 
 
-def said(error: Exception | str) -> str:
+def one_line(error: Exception | str) -> str:
     """The message of an exception in one line, or its class name."""
     return " ".join(str(error).split())[:200] or type(error).__name__

@@ -25,7 +25,7 @@ def quantise(pixels: NDArray[np.uint8]) -> Image.Image:
     flat = np.ascontiguousarray(pixels).reshape(-1, 4)
     levels = np.unique(flat[:, 3])
     places = [flat[:, 3] == level for level in levels]
-    distinct = np.array([len(np.unique(packed(flat[place]))) for place in places])
+    distinct = np.array([len(np.unique(as_numbers(flat[place]))) for place in places])
     shares = distinct
     if distinct.sum() > COLOURS:
         shares = 1 + distinct * (COLOURS - len(levels)) // distinct.sum()
@@ -33,7 +33,7 @@ def quantise(pixels: NDArray[np.uint8]) -> Image.Image:
     palette: list[NDArray[np.uint8]] = []
     alpha = bytearray()
     for level, place, share in zip(levels, places, shares, strict=True):
-        colours, chosen = nearest(flat[place, :3], int(share))
+        colours, chosen = reduce(flat[place, :3], int(share))
         index[place] = chosen + len(alpha)
         palette.append(colours)
         alpha += bytes([level]) * len(colours)
@@ -44,9 +44,9 @@ def quantise(pixels: NDArray[np.uint8]) -> Image.Image:
     return result
 
 
-def nearest(colours: NDArray[np.uint8], count: int) -> tuple[NDArray[np.uint8], NDArray[Any]]:
+def reduce(colours: NDArray[np.uint8], count: int) -> tuple[NDArray[np.uint8], NDArray[Any]]:
     """Reduce ``[n 3]`` to at most ``count`` colours ``[k 3]``; also return each pixel's index."""
-    _, first, inverse = np.unique(packed(colours), return_index=True, return_inverse=True)
+    _, first, inverse = np.unique(as_numbers(colours), return_index=True, return_inverse=True)
     if len(first) <= count:
         return colours[first], inverse
     strip = Image.frombytes("RGB", (len(colours), 1), np.ascontiguousarray(colours).tobytes())
@@ -56,6 +56,6 @@ def nearest(colours: NDArray[np.uint8], count: int) -> tuple[NDArray[np.uint8], 
     return palette[: int(chosen.max()) + 1], chosen
 
 
-def packed(colours: NDArray[np.uint8]) -> NDArray[np.uint32]:
+def as_numbers(colours: NDArray[np.uint8]) -> NDArray[np.uint32]:
     """Each colour as one number, because numpy sorts numbers much faster than rows."""
     return colours[:, :3].astype(np.uint32) @ np.array([1 << 16, 1 << 8, 1], dtype=np.uint32)

@@ -20,8 +20,7 @@ from PIL.ImageFile import ImageFile
 from derefl.errors import ImageError
 from derefl.imaging.exif import tiff_exif
 from derefl.imaging.metadata import gathered, loaded
-from derefl.imaging.opening import PLANAR
-from derefl.imaging.quiet import quiet
+from derefl.imaging.opening import PLANAR, quiet
 from derefl.imaging.sixteen_bit import SixteenBitPicture
 
 OTHER = {"B": "L", "L": "B"}
@@ -133,11 +132,11 @@ def write_png(picture: SixteenBitPicture, file: BinaryIO, options: dict[str, Any
         if name == b"IHDR":
             kind = COLOUR_TYPE[picture.pixels.shape[2]]
             data = struct.pack(">IIBBBBB", *picture.size, 16, kind, 0, 0, 0)
-        for part in packed(picture.pixels) if name == b"IDAT" else [data]:
+        for part in compressed(picture.pixels) if name == b"IDAT" else [data]:
             PngImagePlugin.putchunk(file, name, part)
 
 
-def packed(pixels: NDArray[np.uint16]) -> Iterator[bytes]:
+def compressed(pixels: NDArray[np.uint16]) -> Iterator[bytes]:
     """The compressed pixels of a PNG, in parts."""
     step = 2 * pixels.shape[2]
     packer = zlib.compressobj(6)

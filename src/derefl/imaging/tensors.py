@@ -22,6 +22,9 @@ LUMINANCE = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 WIDE = ("I;16", "I;16L", "I;16B", "I;16N", "I")
 """16-bit grey modes; the mode of a 16-bit PNG depends on the version of Pillow."""
 
+CONVERTIBLE = ("PA", "RGBX", "RGBa", "YCbCr", "HSV")
+"""Further modes that Pillow converts to RGB without clipping."""
+
 
 def to_tensor(image: Picture) -> Tensor:
     """The colours of a picture, without its alpha.
@@ -63,7 +66,7 @@ def from_tensor(tensor: Tensor, like: Picture) -> Picture:
     """
     values = tensor[0].permute(1, 2, 0).float().cpu().clamp(0, 1).numpy()
     if isinstance(like, SixteenBitPicture):
-        return SixteenBitPicture(to_sixteen_bit(values, like), dict(like.info))
+        return SixteenBitPicture(sixteen_bit_like(values, like), dict(like.info))
     result = FROM_COLOURS[like.mode](values, like)
     if like.mode == "P":
         # These two entries refer to the old palette.
@@ -72,6 +75,37 @@ def from_tensor(tensor: Tensor, like: Picture) -> Picture:
     else:
         result.info = dict(like.info)
     return result
+
+
+def to_rgb(image: Picture) -> Image.Image:
+    """Convert a picture to 8-bit RGB, as a viewer shows it on a white page.
+
+    Alpha is composited over white. 16 bits are scaled to 8. The EXIF orientation is ignored: call
+    :func:`~derefl.imaging.metadata.upright` first, or open the file with
+    :func:`~derefl.imaging.files.open_picture`.
+
+    Args:
+        image: a picture with a mode that :func:`to_tensor` accepts, or a mode in
+            :data:`CONVERTIBLE`. The picture is not changed.
+
+    Returns:
+        An RGB picture of the same size.
+
+    Raises:
+        ImageError: another mode, or values above 16 bits in mode I.
+    """
+    if isinstance(image, SixteenBitPicture):
+        image = image.convert("RGBA")
+    elif image.mode in WIDE:
+        grey = sixteen_bits(image)
+        shown = grey != image.info.get("transparency")
+        image = SixteenBitPicture(np.dstack([grey, shown * np.uint16(65535)])).convert("RGBA")
+    elif image.mode not in (*FROM_COLOURS, *CONVERTIBLE):
+        raise unsupported(image.mode)
+    if not image.has_transparency_data:
+        return image.convert("RGB")
+    white = Image.new("RGBA", image.size, "white")
+    return Image.alpha_composite(white, image.convert("RGBA")).convert("RGB")
 
 
 def colours(image: Picture) -> Array:
@@ -122,39 +156,39 @@ def to_bytes(values: Array) -> NDArray[np.uint8]:
     return np.rint(values * 255).astype(np.uint8)
 
 
-def to_rgb(values: Array, like: Image.Image) -> Image.Image:
-    """To RGB or RGBA."""
+def rgb_like(values: Array, like: Image.Image) -> Image.Image:
+    """New colours as RGB or RGBA."""
     return Image.fromarray(keep_transparency(to_bytes(values), np.asarray(like), like))
 
 
-def to_grey(values: Array, like: Image.Image) -> Image.Image:
-    """To L or LA."""
+def grey_like(values: Array, like: Image.Image) -> Image.Image:
+    """New colours as L or LA."""
     grey = to_bytes(values @ LUMINANCE)
     return Image.fromarray(keep_transparency(grey, np.asarray(like), like))
 
 
-def to_sixteen_bit(values: Array, like: SixteenBitPicture) -> NDArray[np.uint16]:
-    """To 16 bits per channel."""
+def sixteen_bit_like(values: Array, like: SixteenBitPicture) -> NDArray[np.uint16]:
+    """New colours with 16 bits per channel."""
     if like.mode == "LA;16":
         values = values @ LUMINANCE
     return keep_transparency(np.rint(values * 65535).astype(np.uint16), like.pixels, like)
 
 
-def to_bilevel(values: Array, like: Image.Image) -> Image.Image:
-    """To black and white."""
+def bilevel_like(values: Array, like: Image.Image) -> Image.Image:
+    """New colours as black and white."""
     return Image.fromarray(to_bytes(values @ LUMINANCE)).convert("1", dither=Image.Dither.NONE)
 
 
-def to_wide_grey(values: Array, like: Image.Image) -> Image.Image:
-    """To 16-bit grey."""
+def wide_grey_like(values: Array, like: Image.Image) -> Image.Image:
+    """New colours as 16-bit grey."""
     old = np.asarray(like)
     grey = np.rint(values @ LUMINANCE * 65535).astype(old.dtype)
     # frombytes, because the mode from fromarray depends on the version of Pillow
     return Image.frombytes(like.mode, like.size, keep_transparency(grey, old, like).tobytes())
 
 
-def to_palette(values: Array, like: Image.Image) -> Image.Image:
-    """To at most 256 colours."""
+def palette_like(values: Array, like: Image.Image) -> Image.Image:
+    """At most 256 new colours."""
     old = np.asarray(like.convert("RGBA"))
     new = np.dstack([to_bytes(values), old[..., 3]])
     invisible = old[..., 3] == 0
@@ -162,8 +196,8 @@ def to_palette(values: Array, like: Image.Image) -> Image.Image:
     return quantise(new)
 
 
-def to_inks(values: Array, like: Image.Image) -> Image.Image:
-    """To CMYK."""
+def inks_like(values: Array, like: Image.Image) -> Image.Image:
+    """New colours as CMYK."""
     old = np.asarray(like)
     black = np.minimum(old[..., 3:].astype(np.float32) / 255, 1 - values.max(2, keepdims=True))
     inks = 1 - values / np.maximum(1 - black, 1e-6)
@@ -201,12 +235,12 @@ def keep_transparency(new: NDArray[Any], old: NDArray[Any], like: Picture) -> ND
 
 
 FROM_COLOURS: dict[str, Callable[[Array, Image.Image], Image.Image]] = {
-    "RGB": to_rgb,
-    "RGBA": to_rgb,
-    "L": to_grey,
-    "LA": to_grey,
-    "P": to_palette,
-    "CMYK": to_inks,
-    "1": to_bilevel,
-    **dict.fromkeys(WIDE, to_wide_grey),
+    "RGB": rgb_like,
+    "RGBA": rgb_like,
+    "L": grey_like,
+    "LA": grey_like,
+    "P": palette_like,
+    "CMYK": inks_like,
+    "1": bilevel_like,
+    **dict.fromkeys(WIDE, wide_grey_like),
 }

@@ -14,7 +14,7 @@ from derefl.hashing.codes import Codes
 from derefl.hashing.hasher import Hasher
 from derefl.hashing.index.folder import absolute, photo_id, update
 from derefl.hashing.index.hash_index import HashIndex
-from derefl.imaging.contact_sheet import BLANK
+from derefl.imaging.compare import BLANK
 from derefl.imaging.files import open_picture
 from derefl.imaging.folders import find_pictures, passed_over_note
 from derefl.imaging.formats import FORMATS

@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image
 
 from derefl.errors import DataError, ImageError
-from derefl.imaging.rgb import to_rgb
+from derefl.imaging.tensors import to_rgb
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
 

@@ -12,8 +12,7 @@ from torch import Tensor
 
 from derefl.errors import DataError
 from derefl.imaging.files import save_picture
-from derefl.imaging.rgb import to_rgb
-from derefl.imaging.tensors import from_tensor, to_tensor
+from derefl.imaging.tensors import from_tensor, to_rgb, to_tensor
 from derefl.reflection.learning.folders import list_pictures
 from derefl.reflection.learning.synthesis import SynthesisConfig, synthesise
 from derefl.reflection.learning.validate import psnr
