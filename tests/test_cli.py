@@ -150,8 +150,8 @@ def test_options_that_commands_share():
     [
         (PermissionError(13, "Permission denied", "a.jpg"), "a.jpg: Permission denied"),
         (OSError("odd"), "odd"),
-        (MemoryError(), "memory ran out; take less at once, or close other programs"),
-        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "memory ran out; take less"),
+        (MemoryError(), "out of memory; process less at once, or close other programs"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "out of memory; process less"),
         (DereflError("two\nlines"), "two lines"),
     ],
 )

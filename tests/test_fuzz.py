@@ -368,7 +368,7 @@ def test_a_config_json_that_is_nested_too_deep_or_too_long(tmp_path, text):
     path = save_net(tmp_path / "model.safetensors", make_net())
     config = tmp_path / "config.json"
     config.write_text(text)
-    with pytest.raises(CheckpointError, match="is no derefl header"):
+    with pytest.raises(CheckpointError, match="is not a derefl header"):
         load(path, config_file=config)
     config.write_text(" " * (1 << 20) + json.dumps(read_header(path)))
     with pytest.raises(CheckpointError, match="more than 1,048,576 bytes"):

@@ -26,19 +26,11 @@ from derefl.commands import (
 from derefl.commands.options import Parser
 from derefl.errors import is_out_of_memory
 
+# fmt: off
 COMMANDS = (
-    remove,
-    index,
-    search,
-    demo,
-    models,
-    evaluate,
-    train,
-    bench,
-    publish,
-    export,
-    faiss,
+    remove, index, search, demo, models, evaluate, train, bench, publish, export, faiss,
 )
+# fmt: on
 """Modules with ``add_parser(subparsers)``, which sets the module's ``run(args) -> int`` as a
 default. They import torch and other slow packages only when they run, so ``--help`` is fast."""
 
@@ -46,8 +38,8 @@ EXAMPLES = """examples:
   derefl remove window.jpg -o clean.jpg        one photo
   derefl remove photos/ -o cleaned/ --compare  a folder, with before/after pictures
   derefl index photos/ -o photos.lcdh          make a folder of photos searchable
-  derefl search photos.lcdh "a dog on a beach" the photos that show it
-  derefl remove --help                         all there is to say about a command
+  derefl search photos.lcdh "a dog on a beach" find the photos that show it
+  derefl remove --help                         all options of a command
 """
 
 
@@ -55,7 +47,7 @@ def parser() -> argparse.ArgumentParser:
     """The parser of the whole command line."""
     result = Parser(
         prog="derefl",
-        description="Remove reflections from photos taken through glass; find photos by words.",
+        description="Remove reflections from photos taken through glass, and find photos by words.",
         epilog=EXAMPLES,
     )
     result.add_argument("--version", action="version", version=f"derefl {__version__}")
@@ -80,21 +72,21 @@ def main(argv: Sequence[str] | None = None) -> int:
             args = parser().parse_args(argv)
             return args.run(args)
         except DereflError as error:
-            return complain(str(error))
+            return print_error(str(error))
         except Exception as error:
             if not is_out_of_memory(error):
                 raise
-            return complain("memory ran out; take less at once, or close other programs")
+            return print_error("out of memory; process less at once, or close other programs")
         finally:
             sys.stdout.flush()  # report a full disk here, not in a traceback at exit
     except KeyboardInterrupt:
-        return complain("interrupted", 130)
+        return print_error("interrupted", 130)
     except OSError as error:
         lost = discard_output()
         if isinstance(error, BrokenPipeError):
             return 141
         where = error.filename or ("standard output" if lost else "")
-        return complain(f"{where}: {error.strerror or error}".removeprefix(": "))
+        return print_error(f"{where}: {error.strerror or error}".removeprefix(": "))
 
 
 def discard_output() -> bool:
@@ -107,7 +99,7 @@ def discard_output() -> bool:
     return False
 
 
-def complain(message: str, status: int = 1) -> int:
+def print_error(message: str, status: int = 1) -> int:
     """Print an error in one line and return the exit status."""
     with suppress(OSError):
         print(f"derefl: {' '.join(message.splitlines())}", file=sys.stderr, flush=True)

@@ -13,9 +13,8 @@ from playwright.sync_api import expect, sync_playwright
 
 from derefl.hashing.hasher import load_lcdh_student
 from derefl.reflection.remover import load_derefl
-from derefl.web import server as serving
+from derefl.web import page as web_page
 from derefl.web.local import address, listen, visitors_folder
-from derefl.web.page import build
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 
@@ -56,10 +55,10 @@ def hasher():
 @pytest.fixture(scope="package")
 def url(model, hasher, package_patch):
     """The address of the page."""
-    package_patch.setattr(serving, "LARGEST_UPLOAD", "1mb")
+    package_patch.setattr(web_page, "LARGEST_UPLOAD", "1mb")
     with visitors_folder() as folder, listen(0) as socket:
         with strangers_refused():
-            server = serving.server(build(model, hasher, folder))
+            server = web_page.PageServer(web_page.build(model, hasher, folder))
             thread = threading.Thread(target=server.run, kwargs={"sockets": [socket]})
             thread.start()
             urllib.request.urlopen(address(socket)).close()

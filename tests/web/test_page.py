@@ -142,14 +142,14 @@ def test_a_folder_is_indexed_and_searched(visit, hasher, folder):
     page.get_by_role("tab", name="Search photos").click()
     page.get_by_label("What the photo shows").fill("a cat")
     page.keyboard.press("Enter")
-    said(page, "no folder is indexed yet; name one above and press Index")
+    said(page, "no folder is indexed yet; enter a folder above and press Index")
     page.get_by_label("Folder").fill("/nowhere/<b>bold</b>")
     page.keyboard.press("Enter")
-    said(page, "/nowhere/<b>bold</b> is no folder; type the path of one")
+    said(page, "/nowhere/<b>bold</b> is not a folder; enter the path of a folder")
 
     page.get_by_label("Folder").fill(str(folder))
     page.get_by_role("button", name="Index").click()
-    report = page.get_by_label("In the index")
+    report = page.get_by_label("Index", exact=True)
     expect(report).to_have_value(
         re.compile(rf"^7 of 8 photos in {folder}\n{folder}/broken.jpg is damaged or cut short .+$")
     )

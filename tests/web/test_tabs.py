@@ -11,8 +11,8 @@ from PIL import Image
 from derefl.hashing.index.hash_index import HashIndex
 from derefl.imaging.compare import BLANK
 from derefl.imaging.files import open_picture
-from derefl.web.remove_tab import separate
-from derefl.web.search_tab import Searchable, hits, index_folder, summary
+from derefl.web.remove_tab import separate_photo
+from derefl.web.search_tab import Searchable, hits, index_folder, index_report
 from derefl.web.shown import sentences
 from tests.pictures import picture, same_pixels
 
@@ -35,7 +35,7 @@ def gradios_folder(tmp_path, monkeypatch):
     ],
 )
 def test_downloads_lose_nothing(tiny, tmp_path, kind, name, written):
-    (before, after), taken, clean, layer = separate(tiny, picture(kind), name, tmp_path)
+    (before, after), taken, clean, layer = separate_photo(tiny, picture(kind), name, tmp_path)
     expected = tiny.separate(picture(kind))
     assert Path(clean.value["path"]).name == written
     assert Path(layer.value["path"]).name == written.replace("clean", "reflection")
@@ -73,7 +73,7 @@ def test_a_folder_with_broken_files_is_indexed(hasher, tmp_path):
     assert (found.folder, found.index.ids) == (tmp_path, ["deep/a.png"])
     code = hasher.encode_image([tmp_path / "deep" / "a.png"])
     assert np.array_equal(found.index.codes, code)
-    first, second = summary(found, failures).splitlines()
+    first, second = index_report(found, failures).splitlines()
     assert first == f"1 of 2 photos in {tmp_path}; 1 passed over (1 raw)"
     assert second.startswith(f"{tmp_path}/b.jpg is not a picture")
 
@@ -81,12 +81,12 @@ def test_a_folder_with_broken_files_is_indexed(hasher, tmp_path):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("", "no folder is named; type the path of one"),
-        ("/nowhere", "/nowhere is no folder"),
-        ("~no-such-user", "~no-such-user is no folder"),
-        (__file__, "test_tabs.py is no folder"),
+        ("", "the folder is missing; enter the path of a folder"),
+        ("/nowhere", "/nowhere is not a folder"),
+        ("~no-such-user", "~no-such-user is not a folder"),
+        (__file__, "test_tabs.py is not a folder"),
         (os.path.dirname(__file__), "has no pictures"),  # noqa: PTH120
-        ("a\0b", "no folder"),
+        ("a\0b", "not a folder"),
         ("x" * 5000, "File name too long"),
     ],
 )

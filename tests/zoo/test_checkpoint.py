@@ -103,13 +103,13 @@ def test_sha256(path):
 def test_truncated_file(path, keep):
     content = path.read_bytes()
     path.write_bytes(content[: int(keep * len(content)) if isinstance(keep, float) else keep])
-    with pytest.raises(CheckpointError, match=r"no complete safetensors file .*Copy it again"):
+    with pytest.raises(CheckpointError, match=r"not a complete safetensors file .*Copy it again"):
         load(path)
 
 
 def test_file_with_more_behind_it(path):
     path.write_bytes(path.read_bytes() + b"more")
-    with pytest.raises(CheckpointError, match="no complete safetensors file"):
+    with pytest.raises(CheckpointError, match="not a complete safetensors file"):
         load(path)
 
 
@@ -202,7 +202,7 @@ def test_config_json_beside_a_file_without_metadata(path, tmp_path):
     assert same(load(path, config_file=config), make_net())
     for broken in ("{", "[]", '{"format_version": 1}', json.dumps(header | {"config": 3})):
         config.write_text(broken)
-        with pytest.raises(CheckpointError, match=r"config\.json is no derefl header"):
+        with pytest.raises(CheckpointError, match=r"config\.json is not a derefl header"):
             load(path, config_file=config)
     config.write_text(json.dumps(header | {"format_version": 2}))
     with pytest.raises(CheckpointError, match=r"config\.json has format version 2"):

@@ -21,7 +21,7 @@ from derefl.cli import main
 from derefl.errors import CheckpointError, OutputError, PublishError
 from derefl.reflection.remover import ReflectionRemover
 from derefl.zoo import manifest, save_checkpoint
-from derefl.zoo.publish import FILES, prepare
+from derefl.zoo.publish import FILES, prepare_release
 from tests.conftest import TINY
 from tests.hashing.tiny import tiny_hasher, tiny_teacher
 from tests.zoo.net import make_net, same, save_net
@@ -224,13 +224,13 @@ def test_what_cannot_be_published(writer, clone, package, tmp_path):
     damaged = package / "weights" / "tiny-derefl.safetensors"
     damaged.write_bytes(damaged.read_bytes()[:-1] + b"\1")
     with pytest.raises(CheckpointError, match=r"but the manifest lists .*tools/bundle\.py"):
-        prepare("tiny-derefl", "org/tiny")
+        prepare_release("tiny-derefl", "org/tiny")
     for repo in ("tiny", "a/b/c", "/tiny", "org/", "a b/c", "caf\udce9/x", 99 * "x" + "/y"):
         with pytest.raises(PublishError, match="expected ORG/NAME"):
-            prepare("tiny-lcdh-teacher", repo)
+            prepare_release("tiny-lcdh-teacher", repo)
     unknown = save_net(tmp_path / "net.safetensors", make_net(), kind="other")
     with pytest.raises(CheckpointError, match=r"kind 'other', expected one of derefl, lcdh-stud"):
-        prepare(str(unknown), "org/tiny")
+        prepare_release(str(unknown), "org/tiny")
     # A known kind, but the weights do not fit: the error comes before any upload.
     wrong = save_net(tmp_path / "wrong.safetensors", make_net())
     assert main(["publish", str(wrong), "--repo", "org/tiny"]) == 1

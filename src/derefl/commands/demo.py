@@ -82,8 +82,7 @@ def serve(args: argparse.Namespace, bound: socket.socket, folder: Path) -> None:
         raise MissingExtraError("gradio", "demo", "the web page") from error
     from derefl.hashing.hasher import load_lcdh_student
     from derefl.reflection.remover import load_derefl
-    from derefl.web.page import build
-    from derefl.web.server import server
+    from derefl.web.page import PageServer, build
 
     model = load_derefl(args.model, device=args.device)
     hasher = load_lcdh_student(args.student, bits=LENGTH, device=args.device)
@@ -93,4 +92,4 @@ def serve(args: argparse.Namespace, bound: socket.socket, folder: Path) -> None:
         webbrowser.open(address(bound))
     # uvicorn raises its signal again at the end; exit cleanly after this second signal too.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    server(page).run(sockets=[bound])
+    PageServer(page).run(sockets=[bound])

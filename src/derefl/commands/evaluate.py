@@ -33,7 +33,7 @@ of 255, and the worst PSNR. Checkpoints are chosen by validation sets, never by 
 
 def add_parser(subparsers: Any) -> None:
     """Add ``evaluate`` and its subcommands."""
-    parser = subparsers.add_parser("evaluate", help="measure a model on pictures with known truth")
+    parser = subparsers.add_parser("evaluate", help="measure a model on test data")
     wings = parser.add_subparsers(title="what to measure", metavar="WHAT", required=True)
     common = {"epilog": EXAMPLES}
 

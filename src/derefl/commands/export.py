@@ -5,18 +5,18 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from derefl.commands.options import add_overwrite
+from derefl.commands.options import MODEL_HELP, add_overwrite
 from derefl.errors import ConfigError
 from derefl.files import check_output, write_file
 
 if TYPE_CHECKING:
     from derefl.zoo.export import Export
 
-DESCRIPTION = """Write a model as ONNX, with any batch and, for reflections, any picture size.
+DESCRIPTION = """Write a model as ONNX, for any batch size and, for reflections, any picture size.
 
-Each graph is run in onnxruntime on several sizes and batches and compared with torch before it is
-written. A model that removes reflections becomes FILE.onnx; one that codes pictures and texts
-FILE-image.onnx, FILE-text.onnx and FILE-tokenizer.json. docs/export.md says how to use them."""
+Before a graph is written, its results in onnxruntime are compared with torch, for several sizes and
+batches. A model for reflections becomes FILE.onnx. A model for search becomes FILE-image.onnx,
+FILE-text.onnx and FILE-tokenizer.json. docs/export.md explains how to use them."""
 
 EXAMPLES = """examples:
   derefl export derefl-small -o derefl-small.onnx
@@ -32,9 +32,7 @@ def add_parser(subparsers: Any) -> None:
         description=DESCRIPTION,
         epilog=EXAMPLES,
     )
-    parser.add_argument(
-        "model", metavar="NAME", help="listed by 'derefl models', or a file, folder or Hub repo id"
-    )
+    parser.add_argument("model", metavar="NAME", help=MODEL_HELP)
     parser.add_argument("-o", "--output", metavar="FILE.onnx", type=Path, required=True)
     add_overwrite(parser)
     parser.set_defaults(run=run)
@@ -53,13 +51,13 @@ def run(args: argparse.Namespace) -> int:
     for suffix in suffixes:
         check_output(beside(output, suffix), args.overwrite)
     files = {suffix: text.encode() for suffix, text in export.texts.items()}
-    said = dict.fromkeys(files, "as the package tokenizers reads it")
+    said = dict.fromkeys(files, "for the package tokenizers")
     for graph in export.graphs:
         data, difference = to_onnx(graph, metadata)
         files[graph.suffix + ".onnx"] = data
         said[graph.suffix + ".onnx"] = (
             f"{len(data) / 1e6:.1f} MB; differs from torch by at most {difference:.1g} on "
-            f"{len(graph.samples)} inputs of other sizes and batches"
+            f"{len(graph.samples)} inputs of several sizes and batches"
         )
     for suffix, content in files.items():
         write_file(beside(output, suffix), content)
@@ -96,14 +94,16 @@ def exported(source: str) -> "tuple[Export, dict[str, str]]":
     else:
         raise ConfigError(
             f"{source} is a model of kind {header['kind']!r}, expected 'derefl' or 'lcdh-student'; "
-            "a teacher needs an encoder that is no part of it: export its student"
+            "a teacher needs an encoder that the file does not contain: export its student"
         )
     metadata = {
         "name": found.entry.name if found.entry else source,
         "kind": header["kind"],
         "config": json.dumps(header["config"]),
         "sha256": file_sha256(found.weights),
-        "licence": found.entry.licence if found.entry else "not known: ask who made the weights",
+        "licence": found.entry.licence
+        if found.entry
+        else "not known: ask the author of the weights",
         "derefl": __version__,
     }
     return export, metadata

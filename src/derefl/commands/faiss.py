@@ -22,7 +22,7 @@ def add_parser(subparsers: Any) -> None:
     """Add ``faiss`` with ``export`` and ``import``."""
     parser = subparsers.add_parser(
         "faiss",
-        help="an index as a file of FAISS, and back",
+        help="convert an index to a FAISS file, or back",
         description=DESCRIPTION,
         epilog=EXAMPLES,
     )

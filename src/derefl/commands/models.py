@@ -10,12 +10,12 @@ HEADER = ("name", "kind", "parameters", "size", "where", "licence")
 
 
 def add_parser(subparsers: Any) -> None:
-    """Add ``models``. It has no options."""
+    """Add ``models``."""
     parser = subparsers.add_parser(
         "models",
         help="list the models",
-        description="List the models: what each is for, how large it is, where its weights lie "
-        "(bundled: works offline) and how well it did.",
+        description="List the models with their kind, size, place of the weights (bundled: works "
+        "offline), licence and scores.",
     )
     parser.set_defaults(run=run)
 
@@ -27,7 +27,7 @@ def run(args: argparse.Namespace) -> int:
     entries = list_models()
     rows = [HEADER, *map(row, entries)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    scores = [[], *(list(map(score, entry.scores)) or ["not measured"] for entry in entries)]
+    scores = [[], *(list(map(score_line, entry.scores)) or ["not measured"] for entry in entries)]
     for cells, measured in zip(rows, scores, strict=True):
         padded = (cell.ljust(width) for cell, width in zip(cells, widths, strict=True))
         print("  ".join(padded).rstrip())
@@ -57,7 +57,7 @@ def row(entry: "ModelEntry") -> tuple[str, ...]:
 WAYS = {"text_to_image": "text→image", "image_to_text": "image→text"}
 
 
-def score(measured: dict[str, Any]) -> str:
+def score_line(measured: dict[str, Any]) -> str:
     """One measurement as a line: ``real20, 20 pictures, resize32: 22.09 dB, SSIM 0.785``."""
     metrics = [f"{measured[k]:.2f} dB" for k in ("psnr",) if k in measured]
     metrics += [f"SSIM {measured[k]:.3f}" for k in ("ssim",) if k in measured]

@@ -82,9 +82,11 @@ def add_model(parser: argparse._ActionsContainer, default: str | None, more: str
 
 def add_json(parser: argparse._ActionsContainer) -> None:
     """Add ``--json``."""
-    parser.add_argument("--json", action="store_true", help="print one JSON object, nothing else")
+    parser.add_argument(
+        "--json", action="store_true", help="print one JSON object and nothing else"
+    )
 
 
 def add_overwrite(parser: argparse._ActionsContainer) -> None:
     """Add ``--overwrite``."""
-    parser.add_argument("--overwrite", action="store_true", help="replace files that are there")
+    parser.add_argument("--overwrite", action="store_true", help="replace existing files")

@@ -1,17 +1,17 @@
 """``derefl publish``: upload a checkpoint and its model card to the Hugging Face Hub."""
 
 import argparse
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 DESCRIPTION = """Upload a checkpoint with its config and model card to the Hugging Face Hub, load it
-back from there, and write the commit into weights_manifest.json.
+back, and write the commit into weights_manifest.json.
 
-MODEL is a name that 'derefl models' lists, or a .safetensors file or folder of your own, whose
-scores, training and licence are not known: write the folder with --dry-run, complete its README.md,
-and publish the folder.
-A token with write permission is taken from 'hf auth login' or from HF_TOKEN."""
+MODEL is a name from 'derefl models', or your own .safetensors file or folder. The card of your own
+model has no scores, training data and licence: write the folder with --dry-run, complete its
+README.md, then publish the folder.
+
+The command uses the token of 'hf auth login' or HF_TOKEN, which needs write permission."""
 
 EXAMPLES = """examples:
   derefl publish derefl-small --repo ORG/derefl-small --dry-run outputs/derefl-small
@@ -30,25 +30,25 @@ def add_parser(subparsers: Any) -> None:
         epilog=EXAMPLES,
     )
     parser.add_argument("model", metavar="MODEL", help="a name, a .safetensors file or a folder")
-    parser.add_argument("--repo", metavar="ORG/NAME", required=True, help="where on the Hub")
+    parser.add_argument("--repo", metavar="ORG/NAME", required=True, help="repository on the Hub")
     parser.add_argument(
-        "--private", action="store_true", help="make a new repo private; refuse a public one"
+        "--private", action="store_true", help="make a new repo private; refuse a public repo"
     )
     parser.add_argument(
         "--dry-run",
         metavar="DIR",
         type=Path,
-        help="write the folder into DIR, which is new or empty, say what would be done, and stop",
+        help="only write the folder to DIR (new or empty) and print the plan",
     )
     parser.add_argument(
         "--manifest",
         metavar="FILE",
         type=Path,
-        help="the manifest that gets the commit, if it has this model (default: "
-        "weights_manifest.json of the clone that derefl is installed from, otherwise none)",
+        help="manifest for the commit; it must list the model (default: weights_manifest.json of "
+        "an editable install, else none)",
     )
     parser.add_argument(
-        "--token", help="instead of the stored one; others on this machine may see it"
+        "--token", help="token for the Hub; other users of this machine may see it here"
     )
     parser.set_defaults(run=run)
 
@@ -57,14 +57,14 @@ def run(args: argparse.Namespace) -> int:
     """Prepare, then only write the folder or publish; print a report."""
     from derefl import __version__, load_derefl, load_lcdh_student, load_lcdh_teacher
     from derefl.zoo.manifest import editable_manifest
-    from derefl.zoo.publish import FILES, prepare, publish, write_folder
+    from derefl.zoo.publish import FILES, prepare_release, publish, write_folder
 
-    loaders: dict[str, Callable[..., Any]] = {
+    loaders: Any = {
         "derefl": load_derefl,
         "lcdh-student": load_lcdh_student,
         "lcdh-teacher": load_lcdh_teacher,
     }
-    release = prepare(args.model, args.repo)
+    release = prepare_release(args.model, args.repo)
     load = loaders[release.header["kind"]]
     manifest = args.manifest
     if manifest is None and release.found.entry is not None:
@@ -72,11 +72,10 @@ def run(args: argparse.Namespace) -> int:
     if args.dry_run:
         write_folder(release, args.dry_run)
         load(args.dry_run)
+        private = " (private)" if args.private else ""
+        last = f"write the commit to {manifest}" if manifest else "change no manifest"
         print(f"written: {args.dry_run} ({', '.join(FILES)}); it loads with {load.__name__}")
-        print(
-            f"would upload it to {args.repo}{' (private)' if args.private else ''}, load it back, "
-            + (f"and write the commit to {manifest}" if manifest else "and change no manifest")
-        )
+        print(f"would upload it to {args.repo}{private}, load it back, and {last}")
         return 0
     published = publish(
         release,

@@ -84,7 +84,7 @@ def passed_over_note(paths: Iterable[Path]) -> str:
 def nothing_found(entry: Path, base: Path, others: list[Path]) -> ImageError:
     """The error for a folder or a pattern without pictures."""
     if not os.access(base, os.R_OK | os.X_OK):
-        return ImageError(f"{entry} cannot be searched: you have no right to; ask for it")
+        return ImageError(f"{entry} cannot be searched: no permission to read it")
     return ImageError(
         f"{entry} has no pictures, expected files ending in {', '.join(FORMATS)}; "
         f"name another folder{passed_over_note(others)}"

@@ -78,7 +78,9 @@ def upright(image: Picture) -> Picture:
         return SixteenBitPicture(turned(image.pixels, turn), info)
     loaded(image)
     if 0 in image.size:
-        raise ImageError(f"got a picture of {image.width}×{image.height} pixels, expected some")
+        raise ImageError(
+            f"got a picture of {image.width}×{image.height} pixels, expected at least 1×1"
+        )
     turn, info = upright_info(image, image.size)
     result = image.copy() if turn is None else image.transpose(turn)
     result.info = info

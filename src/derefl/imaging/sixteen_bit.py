@@ -40,7 +40,9 @@ class SixteenBitPicture:
                 "or 4 channels; pass 8 bits as Image.fromarray(array)"
             )
         if array.size == 0:
-            raise ImageError(f"got a picture of {self.width}×{self.height} pixels, expected some")
+            raise ImageError(
+                f"got a picture of {self.width}×{self.height} pixels, expected at least 1×1"
+            )
 
     @property
     def mode(self) -> str:

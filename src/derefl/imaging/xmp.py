@@ -86,22 +86,22 @@ def true_xmp(xmp: bytes, size: tuple[int, int], turned: bool) -> tuple[bytes, li
             text.nodeValue = facts[space, name]
         elif space in BEHIND:
             lost.append(ITEMS.get(value, "") if name == "Semantic" else BEHIND[space])
-            remove(node)
+            remove_node(node)
         elif match := MOTION.fullmatch(name):
             lost.append("" if match[2] or value == "0" else VIDEO)
-            remove(node)
+            remove_node(node)
         elif turned and node.nodeName in REGIONS:
             lost.append("the places of faces")
-            remove(node)
+            remove_node(node)
         elif node.nodeName in STALE:
             lost.append("")
-            remove(node)
+            remove_node(node)
     if not lost and not changed:
         return xmp, []
     used = {n.nodeName.partition(":")[0] for n in nodes(document)}
     for node in nodes(document):
         if lost and is_declaration(node) and node.nodeName[6:] not in used:
-            remove(node)
+            remove_node(node)
     return written(document), [what for what in lost if what]
 
 
@@ -179,7 +179,7 @@ def is_declaration(node: Any) -> bool:
     return isinstance(node, Attr) and node.nodeName.startswith("xmlns:")
 
 
-def remove(node: Any) -> None:
+def remove_node(node: Any) -> None:
     """Remove an element or an attribute from its tree."""
     if isinstance(node, Attr):
         node.ownerElement.removeAttribute(node.nodeName)  # type: ignore[union-attr]

@@ -1,12 +1,19 @@
-"""The page: title and tabs."""
+"""The page, its two tabs, and its web server."""
 
+import socket
 from pathlib import Path
+from typing import Any
 
 import gradio as gr
+import uvicorn
+from fastapi import FastAPI
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.routing import Mount
 
 from derefl.hashing.hasher import Hasher
 from derefl.imaging.opening import MAX_MEGAPIXELS
 from derefl.reflection.remover import ReflectionRemover
+from derefl.web.local import HOST
 from derefl.web.remove_tab import remove_tab
 from derefl.web.search_tab import search_tab
 
@@ -15,6 +22,12 @@ Remove the reflections from photos taken through glass, and find photos by what 
 
 KEPT = 3600
 """Seconds that a visitor's files stay on the server; all are deleted when the server ends."""
+
+LARGEST_UPLOAD = "500mb"
+
+NAMES = ("localhost", HOST)
+"""Requests with another host name are refused, as a protection against DNS rebinding by other web
+pages."""
 
 
 def build(
@@ -39,3 +52,37 @@ def build(
         with gr.Tab("Search photos"):
             search_tab(hasher, folder)
     return page
+
+
+class PageServer(uvicorn.Server):
+    """A server for the page; start it with ``run(sockets=[…])``. Ctrl-C ends the server.
+
+    It also ends while pages are open, although each open page holds a response without end.
+    """
+
+    def __init__(self, page: gr.Blocks) -> None:
+        app = FastAPI(openapi_url=None)
+        app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(NAMES))
+        gr.mount_gradio_app(
+            app,
+            page,
+            path="/",
+            server_name=HOST,
+            footer_links=[],
+            run_history=False,
+            show_error=False,  # hide internal errors; sentences() shows errors that help visitors
+            max_file_size=LARGEST_UPLOAD,
+            ssr_mode=False,
+            enable_monitoring=False,
+            pwa=False,
+            mcp_server=False,
+        )
+        super().__init__(uvicorn.Config(app, log_level="error", timeout_graceful_shutdown=5))
+        self.page = page
+        self.mounted: Any = next(route.app for route in app.routes if isinstance(route, Mount))
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """End the open responses, as gradio's server does, then shut down."""
+        self.page.close(verbose=False)
+        self.mounted.stop_event.set()
+        await super().shutdown(sockets)

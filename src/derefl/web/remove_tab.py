@@ -15,8 +15,8 @@ from derefl.reflection.remover import ReflectionRemover
 from derefl.web.shown import preview, sentences
 
 HELP = (
-    "Drop a photo that was taken through glass. What you download has the size, format, colour "
-    "profile and EXIF of your file; the pictures on this page are smaller copies."
+    "Drop a photo that was taken through glass. The downloads keep the size, format, colour "
+    "profile and EXIF of your file; this page shows smaller copies."
 )
 
 
@@ -39,7 +39,7 @@ def remove_tab(model: ReflectionRemover, folder: Path, max_megapixels: float) ->
                 label="Before and after", buttons=["fullscreen"], interactive=False
             )
             reflection = gr.Image(
-                label="What was taken away", buttons=["fullscreen"], interactive=False
+                label="Removed reflection", buttons=["fullscreen"], interactive=False
             )
 
     def remove(path: str | None) -> tuple[Any, ...]:
@@ -47,7 +47,7 @@ def remove_tab(model: ReflectionRemover, folder: Path, max_megapixels: float) ->
             return nothing()
         with sentences(path):
             image = open_picture(path, max_megapixels=max_megapixels)
-            return separate(model, image, Path(path).name, Path(tempfile.mkdtemp(dir=folder)))
+            return separate_photo(model, image, Path(path).name, Path(tempfile.mkdtemp(dir=folder)))
 
     outputs = [slider, reflection, clean, layer]
     # Clear the outputs of the previous photo first, because an error does not change the outputs.
@@ -71,7 +71,9 @@ def remove_tab(model: ReflectionRemover, folder: Path, max_megapixels: float) ->
     )
 
 
-def separate(model: ReflectionRemover, image: Picture, name: str, folder: Path) -> tuple[Any, ...]:
+def separate_photo(
+    model: ReflectionRemover, image: Picture, name: str, folder: Path
+) -> tuple[Any, ...]:
     """Separate a photo, write the visitor's files, and return the outputs of the tab.
 
     Args:

@@ -22,8 +22,8 @@ from derefl.imaging.sixteen_bit import Picture
 from derefl.web.shown import preview, printable, sentences
 
 HELP = (
-    "Name a folder of photos on the computer where derefl runs, then say what you are looking for "
-    "or drop a photo that looks like it. Nothing is written to the folder."
+    "Enter a folder of photos on this computer, then describe a photo or drop a similar one. "
+    "Nothing is written to the folder."
 )
 
 HITS = 12
@@ -64,7 +64,7 @@ def search_tab(hasher: Hasher, folder: Path) -> None:
             place = gr.Textbox(label="Folder", placeholder=str(Path.home() / "Pictures"))
             start = gr.Button("Index", variant="primary")
         with gr.Column(scale=2):
-            report = gr.Textbox(label="In the index", lines=4, max_lines=8, interactive=False)
+            report = gr.Textbox(label="Index", lines=4, max_lines=8, interactive=False)
     with gr.Row():
         with gr.Column(scale=3):
             words = gr.Textbox(label="What the photo shows", placeholder="a dog on a beach")
@@ -72,7 +72,7 @@ def search_tab(hasher: Hasher, folder: Path) -> None:
         with gr.Column(scale=2):
             like = gr.File(label="Or a photo like it", file_types=[*FORMATS], height=140)
     gallery = gr.Gallery(
-        label=f"Nearest first; the distance is how many of {hasher.bits} bits differ",
+        label=f"Nearest first; the distance is the number of different bits of {hasher.bits}",
         columns=4,
         height="auto",
         object_fit="contain",
@@ -90,14 +90,13 @@ def search_tab(hasher: Hasher, folder: Path) -> None:
                 hasher,
                 lambda done, total: progress((done, total), desc="Reading photos", unit="photos"),
             )
-        return found, summary(found, failures), []
+        return found, index_report(found, failures), []
 
     def by_words(text: str, within: Searchable | None) -> Gallery:
         with sentences():
             if not text.strip():
                 raise HashIndexError(
-                    "there are no words to search for; type what the photo shows, for example: "
-                    "a dog on a beach"
+                    "there are no words to search for; enter some, for example: a dog on a beach"
                 )
             return hits(within, hasher.encode_text([text]), folder)
 
@@ -137,8 +136,8 @@ def index_folder(
     text = text.strip()
     place = Path(os.path.expanduser(text))  # noqa: PTH111 (Path's raises for unknown users)
     if not text or not place.is_dir():
-        got = f"{place} is no folder" if text else "no folder is named"
-        raise ImageError(f"{got}; type the path of one, for example: {Path.home()}")
+        got = f"{place} is not a folder" if text else "the folder is missing"
+        raise ImageError(f"{got}; enter the path of a folder, for example: {Path.home()}")
     home = absolute(place)
     others: set[Path] = set()
     found = find_pictures([home], passed_over=others.add)
@@ -148,7 +147,7 @@ def index_folder(
     return Searchable(home, index, passed_over_note(others)), failures
 
 
-def summary(found: Searchable, failures: list[DereflError]) -> str:
+def index_report(found: Searchable, failures: list[DereflError]) -> str:
     """The text about a new index for the visitor."""
     count = len(found.index)
     first = f"{count} of {count + len(failures)} photos in {found.folder}{found.note}"
@@ -162,7 +161,7 @@ def hits(within: Searchable | None, code: Codes, folder: Path) -> Gallery:
         HashIndexError: no folder is indexed yet.
     """
     if within is None:
-        raise HashIndexError("no folder is indexed yet; name one above and press Index")
+        raise HashIndexError("no folder is indexed yet; enter a folder above and press Index")
     copies = Path(tempfile.mkdtemp(dir=folder))
     return [
         (

@@ -91,7 +91,7 @@ def add_metadata(data: Any, entry: ModelEntry, name: str, repo: str) -> None:
                 metric_name=metric_name(metric),
             )
             for score in entry.scores
-            for metric, value in metrics(score).items()
+            for metric, value in metrics_of(score).items()
         ]
 
 
@@ -99,7 +99,7 @@ def score_tables(scores: list[dict[str, Any]]) -> str:
     """Markdown tables; scores with the same metrics share a table."""
     tables: dict[tuple[str, ...], list[list[str]]] = {}
     for score in scores:
-        names = tuple(metrics(score))
+        names = tuple(metrics_of(score))
         header = ["data set", "pictures", "protocol", *map(metric_name, names), "command"]
         rows = tables.setdefault(names, [header, ["---"] * len(header)])
         values = [f"{score[name]:g}" for name in names]
@@ -122,7 +122,7 @@ def training_list(training: dict[str, Any]) -> str:
     return "\n".join(f"- {line}" for line in lines)
 
 
-def metrics(score: dict[str, Any]) -> dict[str, float]:
+def metrics_of(score: dict[str, Any]) -> dict[str, float]:
     """The metrics of a score by name."""
     return {name: value for name, value in score.items() if name not in Score.__struct_fields__}
 

@@ -17,7 +17,7 @@ from derefl.zoo.header import (
     METADATA_KEY,
     brief,
     checkpoint_header,
-    damaged,
+    damaged_file,
     read_header,
     refuse_pickle,
     some,
@@ -177,7 +177,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     try:
         return load_file(path)
     except (SafetensorError, OSError, ValueError) as error:
-        raise damaged(path, error) from error
+        raise damaged_file(path, error) from error
 
 
 def file_sha256(path: str | Path) -> str:

@@ -38,7 +38,7 @@ def read_header(path: str | Path, config_file: str | Path | None = None) -> dict
     if (text := read_metadata(Path(path)).get(METADATA_KEY)) is not None:
         headers.append(parse_header(text, f"the metadata of {path}"))
     if config_file is not None:
-        headers.append(parse_header(read_config(Path(config_file)), str(config_file)))
+        headers.append(parse_header(config_bytes(Path(config_file)), str(config_file)))
     if not headers:
         raise CheckpointError(
             f"{path} does not say which model it is: expected derefl metadata in the file or a "
@@ -52,7 +52,7 @@ def read_header(path: str | Path, config_file: str | Path | None = None) -> dict
     return headers[0]
 
 
-def read_config(path: Path) -> bytes:
+def config_bytes(path: Path) -> bytes:
     """The bytes of a ``config.json``; a too long file is refused."""
     try:
         with path.open("rb") as file:
@@ -73,11 +73,11 @@ def parse_header(text: str | bytes, where: str) -> dict[str, Any]:
         header = json.loads(text)
         version, kind, config = header["format_version"], header["kind"], {**header["config"]}
         if not isinstance(kind, str):
-            raise TypeError("kind is no string")
+            raise TypeError("kind is not text")
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise CheckpointError(
-            f"{where} is no derefl header, which is a JSON object with format_version, kind and "
-            f"config ({type(error).__name__}: {brief(error)}). Save it with "
+            f"{where} is not a derefl header ({type(error).__name__}: {brief(error)}), expected a "
+            "JSON object with format_version, kind and config. Save the model with "
             "derefl.zoo.save_checkpoint"
         ) from error
     if version != FORMAT_VERSION:
@@ -101,7 +101,7 @@ def read_metadata(path: Path) -> dict[str, str]:
         with safe_open(path, framework="pt") as file:
             return file.metadata() or {}
     except (SafetensorError, OSError, ValueError) as error:
-        raise damaged(path, error) from error
+        raise damaged_file(path, error) from error
 
 
 def refuse_pickle(path: Path) -> None:
@@ -122,10 +122,10 @@ def refuse_pickle(path: Path) -> None:
         )
 
 
-def damaged(path: Path, error: Exception) -> CheckpointError:
+def damaged_file(path: Path, error: Exception) -> CheckpointError:
     """The error for a file that safetensors cannot read."""
     return CheckpointError(
-        f"{path} is no complete safetensors file ({path.stat().st_size} bytes; {brief(error)}). "
+        f"{path} is not a complete safetensors file ({path.stat().st_size} bytes; {brief(error)}). "
         f"Copy it again; if it was downloaded, delete {path.resolve()} and load the model again"
     )
 

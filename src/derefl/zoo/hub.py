@@ -10,7 +10,7 @@ from derefl.errors import (
     ModelNotFoundError,
     PublishError,
 )
-from derefl.zoo.header import brief, parse_header, read_config
+from derefl.zoo.header import brief, config_bytes, parse_header
 
 # huggingface_hub is slow to import, and a bundled model does not need it: import it in functions.
 
@@ -166,7 +166,7 @@ def upload(
                 f"leave --private out, or choose another name with --repo. {state}"
             )
         if CONFIG_FILE in {file.rfilename for file in info.siblings or ()}:
-            found = kind_of(download(repo, CONFIG_FILE, info.sha, token=token))
+            found = repo_kind(download(repo, CONFIG_FILE, info.sha, token=token))
             if found != kind:
                 raise PublishError(
                     f"the Hub repo {repo} has a model of kind {found!r}, got one of kind {kind!r} "
@@ -177,9 +177,9 @@ def upload(
         raise PublishError(f"{explained(error, repo)}. {state}") from error
 
 
-def kind_of(config_file: Path) -> str:
+def repo_kind(config_file: Path) -> str:
     """The kind of model in a repo's ``config.json``."""
     try:
-        return parse_header(read_config(config_file), CONFIG_FILE)["kind"]
+        return parse_header(config_bytes(config_file), CONFIG_FILE)["kind"]
     except CheckpointError:
         return "unknown to derefl"

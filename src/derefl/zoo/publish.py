@@ -58,7 +58,7 @@ class Release:
     card: str
 
 
-def prepare(source: str, repo: str) -> Release:
+def prepare_release(source: str, repo: str) -> Release:
     """Find a checkpoint and make its card; no file is changed.
 
     Args:
@@ -133,7 +133,7 @@ def publish(
     """Upload a release, load it from the Hub again, and write its commit into a manifest.
 
     Args:
-        release: from :func:`prepare`.
+        release: from :func:`prepare_release`.
         repo: a Hub repo id.
         load: the ``load_*`` function of the release's kind; called with the folder and the repo.
         message: commit message.
@@ -147,7 +147,7 @@ def publish(
             be written; the message contains the text to add by hand.
         PublishError: the upload failed, or the downloaded files differ from the uploaded files.
     """
-    content = listed(manifest, release) if manifest else None
+    content = manifest_with(manifest, release) if manifest else None
     with tempfile.TemporaryDirectory() as temporary:
         folder, cache = Path(temporary, "folder"), Path(temporary, "cache")
         write_folder(release, folder)
@@ -179,7 +179,7 @@ def publish(
     return published
 
 
-def listed(manifest: Path, release: Release) -> Manifest:
+def manifest_with(manifest: Path, release: Release) -> Manifest:
     """Read a manifest and check that it lists the release's name and weights.
 
     Raises:
