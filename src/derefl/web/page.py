@@ -7,8 +7,8 @@ from typing import Any
 import gradio as gr
 import uvicorn
 from fastapi import FastAPI
-from starlette.middleware.trustedhost import TrustedHostMiddleware
-from starlette.routing import Mount
+from fastapi.middleware.trustedhost import TrustedHostMiddleware
+from fastapi.routing import Mount
 
 from derefl.hashing.hasher import Hasher
 from derefl.imaging.opening import MAX_MEGAPIXELS
