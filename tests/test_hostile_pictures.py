@@ -2,6 +2,7 @@
 
 import io
 import os
+import re
 import resource
 import struct
 import subprocess
@@ -88,31 +89,6 @@ def refused(tmp_path):
     return refuse
 
 
-@pytest.fixture
-def remove_fails(checkpoint, tmp_path, capsys):
-    """Run ``derefl remove`` on input that fails, and give the lines of its errors."""
-
-    def run(*inputs: object, output: str = "out") -> list[str]:
-        target = tmp_path / "outputs" / output
-        arguments = [*map(str, inputs), "-o", str(target), "--model", str(checkpoint)]
-        assert main(["remove", *arguments]) == 1
-        errors = capsys.readouterr().err
-        assert "Traceback" not in errors
-        assert not [path for path in target.parent.rglob("*") if path.is_file()]
-        return [line for line in errors.splitlines() if line.startswith("derefl: ")]
-
-    return run
-
-
-def test_every_specimen_opens(specimens, tmp_path):
-    assert set(NAMES) == set(specimens)
-    for name, content in specimens.items():
-        (tmp_path / name).write_bytes(content)
-        opened = open_picture(tmp_path / name)
-        assert isinstance(opened, SixteenBitPicture) == name.startswith("deep")
-        assert set(opened.size) in ({24, 18}, {12, 9})
-
-
 # cut short
 
 
@@ -144,16 +120,13 @@ def test_what_is_cut_off_without_loss_is_the_end_mark(specimens, tmp_path, name)
 
 
 @pytest.mark.parametrize("kind", [b"IHDR", b"PLTE", b"tRNS", b"IDAT"])
-def test_a_png_with_a_wrong_check_sum_is_refused(specimens, tmp_path, refused, remove_fails, kind):
+def test_a_png_with_a_wrong_check_sum_is_refused(specimens, tmp_path, refused, kind):
     content = bytearray(specimens["palette.png"])
     place = content.index(kind)
     (length,) = struct.unpack_from(">I", content, place - 4)
     content[place + 4 + length] ^= 1
-    path = tmp_path / "sum.png"
-    path.write_bytes(content)
-    assert kind.decode() in refused(path) or kind == b"IHDR"
-    (line,) = remove_fails(path, output="out.png")
-    assert "sum.png" in line
+    (tmp_path / "sum.png").write_bytes(content)
+    assert kind.decode() in refused(tmp_path / "sum.png") or kind == b"IHDR"
 
 
 def chunk(name: bytes, data: bytes) -> bytes:
@@ -179,13 +152,10 @@ def test_packed_text_and_profiles_do_not_fill_the_memory(tmp_path, refused):
 # other files
 
 
-def test_the_content_counts_not_the_name(specimens, tmp_path, remove_fails):
-    (tmp_path / "really.png").write_bytes(specimens["a.jpg"])
-    (tmp_path / "a.jpg").write_bytes(specimens["a.jpg"])
+def test_the_content_counts_not_the_name(specimens, tmp_path):
+    for name in ("really.png", "a.jpg"):
+        (tmp_path / name).write_bytes(specimens["a.jpg"])
     assert same_pixels(open_picture(tmp_path / "really.png"), open_picture(tmp_path / "a.jpg"))
-    (tmp_path / "really.jpg").write_bytes(specimens["a.png"])
-    (line,) = remove_fails(tmp_path / "really.jpg", output="out.jpg")
-    assert "JPEG cannot hold transparency; save it as" in line
 
 
 @pytest.mark.parametrize(
@@ -200,37 +170,28 @@ def test_the_content_counts_not_the_name(specimens, tmp_path, remove_fails):
         ("zeros.heic", b"\0\0\0\x18ftypheic" + bytes(99), "starts like HEIF but cannot be read"),
     ],
 )
-def test_what_is_no_picture_is_refused(tmp_path, refused, remove_fails, name, content, words):
+def test_what_is_not_a_picture_is_refused(tmp_path, refused, name, content, words):
     (tmp_path / name).write_bytes(content)
     assert words in refused(tmp_path / name)
-    (line,) = remove_fails(tmp_path / name, output="out.png")
-    assert words in line
 
 
-def test_folders_and_missing_files_are_refused(tmp_path, refused, remove_fails):
+def test_what_is_not_a_file_is_refused(tmp_path, refused):
     (tmp_path / "folder.png").mkdir()
-    assert "is a folder" in refused(tmp_path / "folder.png")
-    assert "no such file" in refused(tmp_path / "missing.png")
     (tmp_path / "dangling.png").symlink_to("nowhere.png")
-    assert "no such file" in refused(tmp_path / "dangling.png")
-    for name in ("folder.png", "missing.png", "dangling.png"):
-        (line,) = remove_fails(tmp_path / name)
-        assert name in line
-
-
-def test_names_that_cannot_be_are_refused(tmp_path, refused):
     (tmp_path / "loop.png").symlink_to("loop.png")
-    assert "symbolic links" in refused(tmp_path / "loop.png")
-    assert "too long" in refused(tmp_path / ("a" * 300 + ".png"))
-    assert "null" in refused(tmp_path / "nul\0.png")
-
-
-def test_pipes_and_devices_do_not_keep_us_waiting(tmp_path, refused, remove_fails):
     os.mkfifo(tmp_path / "pipe.png")
-    for path in (tmp_path / "pipe.png", "/dev/zero", "/dev/null"):
-        assert "is a pipe or a device" in refused(path)
-    (line,) = remove_fails(tmp_path / "pipe.png", output="out.png")
-    assert "pipe" in line
+    for name, words in (
+        ("folder.png", "is a folder"),
+        ("missing.png", "no such file"),
+        ("dangling.png", "no such file"),
+        ("loop.png", "symbolic links"),
+        ("a" * 300 + ".png", "too long"),
+        ("nul\0.png", "null"),
+        ("pipe.png", "is a pipe or a device"),
+        ("/dev/zero", "is a pipe or a device"),
+        ("/dev/null", "is a pipe or a device"),
+    ):
+        assert words in refused(tmp_path / name)
 
 
 @pytest.fixture
@@ -265,7 +226,7 @@ def test_folders_that_may_not_be_written_are_refused(tmp_path, unprivileged):
 
 
 def test_pictures_over_the_limit_are_refused_before_they_are_decoded(
-    tmp_path, refused, remove_fails
+    tmp_path, refused, checkpoint, capsys
 ):
     assert MAX_MEGAPIXELS == 200
     path = tmp_path / "bomb.png"
@@ -273,17 +234,21 @@ def test_pictures_over_the_limit_are_refused_before_they_are_decoded(
     line = refused(path)
     assert "50000×50000" in line
     assert line.endswith("2500.0 megapixels, expected at most 200; make a smaller copy of it")
-    (line,) = remove_fails(path, output="out.png")
-    assert line.endswith("; make a smaller copy of it, or allow more with --max-megapixels 2501")
+    assert main(["remove", str(path), "-o", f"{path}.jpg", "--model", str(checkpoint)]) == 1
+    assert "or allow more with --max-megapixels 2501" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_limit_can_be_set(specimens, tmp_path, refused, name):
+def test_every_specimen_opens_up_to_its_size(specimens, tmp_path, refused, name):
+    assert set(NAMES) == set(specimens)
     path = tmp_path / name
     path.write_bytes(specimens[name])
-    pixels = 12 * 9 if name.startswith("deep") else 24 * 18
+    sides = {12, 9} if name.startswith("deep") else {24, 18}
+    pixels = np.prod(list(sides))
     assert "megapixels, expected at most" in refused(path, max_megapixels=(pixels - 1) / 1e6)
-    assert open_picture(path, max_megapixels=pixels / 1e6).width in (12, 9, 24, 18)
+    opened = open_picture(path, max_megapixels=pixels / 1e6)
+    assert isinstance(opened, SixteenBitPicture) == name.startswith("deep")
+    assert {*opened.size} == sides
 
 
 @pytest.mark.parametrize("name", ["a.jpg", "a.png", "deep.png", "a.bmp", "a.heic"])
@@ -322,13 +287,10 @@ def animation(name: str) -> bytes:
         ("TIFF", ".tif", "has several pages"),
     ],
 )
-def test_several_pictures_in_a_file_are_refused(
-    tmp_path, refused, remove_fails, name, suffix, words
-):
+def test_several_pictures_in_a_file_are_refused(tmp_path, refused, name, suffix, words):
     path = tmp_path / f"many{suffix}"
     path.write_bytes(animation(name))
-    assert words in refused(path)
-    assert "magick" in remove_fails(path, output="out.png")[0]
+    assert re.search(f"{words}.*magick", refused(path))
     first = open_picture(path, first_frame=True)
     assert first.size == (24, 18)
     if name in ("PNG", "TIFF"):

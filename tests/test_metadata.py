@@ -5,7 +5,7 @@ import json
 import struct
 
 import pytest
-from PIL import ExifTags, Image, PngImagePlugin
+from PIL import Image, PngImagePlugin
 from pillow_heif import from_pillow
 
 from derefl.cli import main
@@ -222,38 +222,22 @@ REGIONS = "<mwg-rs:Regions><rdf:Bag/></mwg-rs:Regions>"
 STATED = 'tiff:Orientation="6" tiff:ImageWidth="24" exif:PixelXDimension="24" '
 
 
-def turned_exif() -> bytes:
-    """EXIF with an orientation for a picture of 24×18 pixels, and a thumbnail."""
+def turned_exif() -> Image.Exif:
+    """EXIF with an orientation for a picture of 24×18 pixels."""
     exif = Image.Exif()
     exif[0x0112], exif[0x0100], exif[0x0101] = 6, 24, 18
     exif[0x8769] = {0xA002: 24, 0xA003: 18, 0x9214: (5, 6), 0x9003: "2024:05:06 07:08:09"}
-    raw = exif.tobytes()[6:]
-    (first,) = struct.unpack_from("<I" if raw[:2] == b"II" else ">I", raw, 4)
-    order = "<" if raw[:2] == b"II" else ">"
-    (count,) = struct.unpack_from(f"{order}H", raw, first)
-    link = first + 2 + 12 * count
-    small = struct.pack(f"{order}H", 2)
-    small += struct.pack(f"{order}HHII", 0x0201, 4, 1, len(raw) + 30)
-    small += struct.pack(f"{order}HHII", 0x0202, 4, 1, 9) + bytes(4)
-    return (
-        b"Exif\0\0"
-        + raw[:link]
-        + struct.pack(f"{order}I", len(raw))
-        + raw[link + 4 :]
-        + (small + b"THUMBNAIL")
-    )
+    loaded = Image.Exif()  # for a TIFF, Pillow needs EXIF that was read
+    loaded.load(exif.tobytes())
+    return loaded
 
 
 @pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".tif"])
 def test_exif_and_xmp_agree_with_a_turned_picture(tmp_path, suffix):
-    path = tmp_path / f"a{suffix}"
-    Image.new("RGB", (24, 18)).save(path, exif=turned_exif()) if suffix != ".tif" else None
-    if suffix == ".tif":
-        tags = Image.Exif()
-        tags.load(turned_exif())
-        Image.new("RGB", (24, 18)).save(path, exif=tags)
-    image = open_picture(path)
-    image.info["xmp"] = true_xmp(xmp(REGIONS, STATED), image.size, turned=True)[0]
+    Image.new("RGB", (24, 18)).save(tmp_path / f"a{suffix}", exif=turned_exif())
+    image = open_picture(tmp_path / f"a{suffix}")
+    image.info["xmp"], lost = true_xmp(xmp(REGIONS, STATED), image.size, turned=True)
+    assert lost == ["the places of faces"]
     assert image.size == (18, 24)
     save_picture(image, tmp_path / f"b{suffix}")
     back = open_picture(tmp_path / f"b{suffix}")
@@ -263,30 +247,17 @@ def test_exif_and_xmp_agree_with_a_turned_picture(tmp_path, suffix):
     assert exif.get(0x0112, 1) == 1
     if suffix != ".tif":
         assert (exif[0x0100], exif[0x0101], 0x9214 in detail) == (18, 24, False)
-    assert exif.get_ifd(ExifTags.IFD.IFD1) == {}
-    assert b"THUMBNAIL" not in (tmp_path / f"b{suffix}").read_bytes()
     text = back.info["xmp"].decode()
-    assert 'Orientation="1"' in text
-    assert 'ImageWidth="18"' in text
-    assert 'PixelXDimension="18"' in text
+    for stated in ('Orientation="1"', 'ImageWidth="18"', 'PixelXDimension="18"'):
+        assert stated in text
     assert "Regions" not in text
 
 
-def test_places_of_faces_are_named_when_they_go():
-    assert true_xmp(xmp(REGIONS), (18, 24), turned=True)[1] == ["the places of faces"]
+def test_a_picture_that_is_not_turned_keeps_the_places_of_its_subjects():
     assert true_xmp(xmp(REGIONS), (18, 24), turned=False) == (xmp(REGIONS), [])
-
-
-def test_exif_of_a_picture_that_is_not_turned_keeps_the_place_of_its_subject():
     after = Image.Exif()
-    after.load(upright_exif(turned_exif(), (24, 18)))
+    after.load(upright_exif(turned_exif().tobytes(), (24, 18)))
     assert after.get_ifd(0x8769)[0x9214] == (5, 6)
-
-
-def test_exif_that_cannot_be_read_is_named():
-    image = picture("RGB")
-    image.info["exif"] = b"nonsense" * 9
-    assert upright(image).info["left_out"] == ("EXIF that cannot be read",)
 
 
 # messages for the user

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from derefl import HashIndex, save_picture
 from derefl.cli import main
@@ -20,9 +19,8 @@ from derefl.imaging.compare import side_by_side
 from derefl.training.ema import EMA
 from derefl.training.state import Progress, save_state
 from derefl.zoo import save_checkpoint
-from tests.pictures import deep_picture, exif_block, icc_profile, picture
+from tests.pictures import deep_picture, picture
 from tests.remove.tools import written
-from tests.test_imaging import check_carried
 
 resource = pytest.importorskip("resource", reason="Windows has no limits of this kind")
 
@@ -98,32 +96,6 @@ def test_a_full_disk_leaves_the_file_that_was_there(tmp_path, name):
     with files_up_to(size):
         WRITERS[name](path)
     assert path.stat().st_size == size
-
-
-def test_a_photo_is_not_replaced_by_a_part_of_itself(checkpoint, tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    picture("RGB", SIZE).save("photo.jpg", quality=95)
-    before = Path("photo.jpg").read_bytes()
-    with files_up_to(20_000):
-        status = main(
-            ["remove", "photo.jpg", "-o", "photo.jpg", "--overwrite", "--model", str(checkpoint)]
-        )
-    assert status == 1
-    (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("derefl: photo.jpg cannot be written: ")
-    assert Path("photo.jpg").read_bytes() == before
-    assert written() == ["photo.jpg"]
-
-
-def test_the_one_liner_keeps_what_a_photo_carries(tiny, tmp_path):
-    carried = {"exif": exif_block(1), "icc_profile": icc_profile(), "dpi": (300, 300)}
-    picture("RGB", (40, 30)).save(
-        tmp_path / "a.jpg", xmp=b"<x:xmpmeta>hello</x:xmpmeta>", **carried
-    )
-    save_picture(tiny.dereflect(Image.open(tmp_path / "a.jpg")), tmp_path / "clean.jpg")
-    with Image.open(tmp_path / "clean.jpg") as clean:
-        check_carried(clean)
-        assert clean.info["dpi"] == (300, 300)
 
 
 def test_an_error_or_ctrl_c_in_between_changes_nothing(tmp_path):
