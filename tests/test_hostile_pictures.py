@@ -17,7 +17,6 @@ import numpy as np
 import pytest
 import tifffile
 from hypothesis import given
-from hypothesis import strategies as st
 from PIL import Image
 
 from derefl.cli import main
@@ -25,6 +24,7 @@ from derefl.errors import DereflError, ImageError, OutputError
 from derefl.imaging.files import open_picture, save_picture
 from derefl.imaging.opening import MAX_MEGAPIXELS
 from derefl.imaging.sixteen_bit import SixteenBitPicture
+from tests.edits import EDITS, edited
 from tests.pictures import deep_picture, exif_block, picture, same_pixels, wide_profile
 
 
@@ -311,33 +311,11 @@ def test_previews_do_not_count_as_pictures(tmp_path):
 # random edits
 
 
-EDITS = st.tuples(
-    st.sampled_from(["replace", "insert", "cut", "end"]),
-    st.floats(0, 1),
-    st.binary(min_size=1, max_size=8),
-)
-
-
-def edited(content: bytes, edits: list[tuple[str, float, bytes]]) -> bytes:
-    """A file after edits."""
-    for action, where, junk in edits:
-        place = int(where**2 * len(content))  # more often near the start, where headers are
-        if action == "replace":
-            content = content[:place] + junk + content[place + len(junk) :]
-        elif action == "insert":
-            content = content[:place] + junk + content[place:]
-        elif action == "cut":
-            content = content[:place] + content[place + junk[0] :]
-        elif place > 0:
-            content = content[:place]
-    return content
-
-
 @pytest.mark.parametrize("name", NAMES)
 def test_damaged_files_give_a_picture_or_an_error(specimens, tmp_path, name):
     path = tmp_path / name
 
-    @given(st.lists(EDITS, min_size=1, max_size=5))
+    @given(EDITS)
     def try_one(edits):
         path.write_bytes(edited(specimens[name], edits))
         with warnings.catch_warnings(record=True) as said:
