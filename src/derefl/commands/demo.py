@@ -70,12 +70,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def serve(args: argparse.Namespace, bound: socket.socket, folder: Path) -> None:
-    """Load the models and serve the page.
-
-    Raises:
-        MissingExtraError: gradio is not installed.
-        KeyboardInterrupt: Ctrl-C, or another signal to end.
-    """
+    """Load the models and serve the page."""
     try:
         import gradio  # noqa: F401 (the page needs it)
     except ImportError as error:

@@ -71,12 +71,7 @@ def beside(output: Path, suffix: str) -> Path:
 
 
 def exported(source: str) -> "tuple[Export, dict[str, str]]":
-    """The exported graphs of a model, and the metadata of their files.
-
-    Raises:
-        ModelNotFoundError: the model does not exist.
-        ConfigError: models of this kind cannot be exported.
-    """
+    """The exported graphs of a model, and the metadata of their files."""
     from derefl import __version__, load_derefl, load_lcdh_student
     from derefl.hashing import export as hashing
     from derefl.reflection import export as reflection

@@ -12,15 +12,9 @@ TOLERANCE = 0.05
 
 
 def check_tensor(x: Tensor, smallest: int, pictures: str) -> None:
-    """Check that a tensor is a batch of pictures: float ``[b 3 h w]``, sRGB in [0, 1].
+    """Raise ImageError unless a tensor is a batch of pictures: float ``[b 3 h w]``, sRGB in [0, 1].
 
-    Args:
-        x: any tensor.
-        smallest: least height and width in pixels.
-        pictures: the call for pictures of any size and kind, for the message.
-
-    Raises:
-        ImageError: wrong type, shape or range, or NaN.
+    ``smallest`` is the least height and width; ``pictures`` is the call for pictures of any size.
     """
     if x.ndim != 4 or x.shape[1] != 3 or x.shape[0] == 0 or min(x.shape[2:]) < smallest:
         raise ImageError(
@@ -38,13 +32,7 @@ def check_tensor(x: Tensor, smallest: int, pictures: str) -> None:
 
 
 def not_a_picture(got: Any, expected: str, tensors: str) -> ImageError:
-    """The error for an argument that is not a picture.
-
-    Args:
-        got: the argument.
-        expected: the accepted types, in words.
-        tensors: advice for a tensor.
-    """
+    """The error for an argument that is not a picture; ``tensors`` is the advice for a tensor."""
     if isinstance(got, Tensor):
         hint = tensors
     elif isinstance(got, str | os.PathLike):

@@ -33,16 +33,11 @@ def tiff_exif(image: Image.Image) -> bytes:
 
 
 def upright_exif(raw: bytes, size: tuple[int, int], turned: bool = False) -> bytes:
-    """Correct EXIF for an upright picture, and keep all other bytes in place.
+    """Correct EXIF for an upright picture of this size, and keep all other bytes in place.
 
     Orientation becomes 1. Width and height are set if the block has them. The thumbnail is removed,
     and so is the position of the subject if the picture was turned. Pillow would write a new block
     and lose maker notes that use absolute offsets.
-
-    Args:
-        raw: the EXIF block.
-        size: width and height of the picture.
-        turned: whether the pixels were turned.
 
     Raises:
         ValueError, struct.error: not an EXIF block, or a truncated block.

@@ -158,12 +158,7 @@ def check_picture(image: Picture, path: str | Path) -> None:
 def write_picture(
     image: Picture, path: Path, form: Format, file: BinaryIO, quality: int | None = None
 ) -> None:
-    """Write the bytes of a picture; ``path`` is for messages.
-
-    Raises:
-        ImageError: the encoder refuses the picture or its metadata.
-        OSError: the file cannot be written.
-    """
+    """Write the bytes of a picture; ``path`` is for messages."""
     if not holds(form, image):
         image = without_alpha(image)
     options = form.options | metadata_options(image, form)

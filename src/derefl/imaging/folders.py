@@ -92,11 +92,7 @@ def nothing_found(entry: Path, base: Path, others: list[Path]) -> ImageError:
 
 
 def split_pattern(entry: Path) -> tuple[Path, str]:
-    """The base folder of a pattern, and the rest; an existing path has no rest.
-
-    Raises:
-        ImageError: the entry does not exist and is not a pattern, or access is denied.
-    """
+    """The base folder of a pattern, and the rest; an existing path has no rest."""
     try:
         entry.stat()
         return entry, ""
@@ -124,11 +120,7 @@ def require_file(path: Path) -> Path:
 def search(
     base: Path, pattern: str, follow_links: bool, unreadable: Callable[[OSError], object] | None
 ) -> set[Path]:
-    """All files in a folder; with a pattern, all matching files and all files in matching folders.
-
-    Raises:
-        ImageError: the pattern is invalid.
-    """
+    """All files in a folder; or the files that match a pattern, and those in matching folders."""
     if not pattern:
         return set(walk(base, follow_links, unreadable))
     found: set[Path] = set()

@@ -202,10 +202,6 @@ def unsupported(mode: str) -> ImageError:
 
 
 def need_heif(path: Path) -> None:
-    """Check that HEIF can be read and written.
-
-    Raises:
-        MissingExtraError: the package for HEIF is not installed.
-    """
+    """Raise MissingExtraError if HEIF cannot be read and written."""
     if find_spec("pillow_heif") is None:
         raise MissingExtraError("pillow-heif", "heic", f"{path}: HEIF")

@@ -88,11 +88,7 @@ def upright(image: Picture) -> Picture:
 
 
 def loaded(image: Image.Image) -> Image.Image:
-    """The same picture, decoded.
-
-    Raises:
-        ImageError: the file is damaged or truncated.
-    """
+    """The same picture, decoded; a damaged file is an ImageError."""
     try:
         with quiet() if warns(image) else nullcontext():
             image.load()

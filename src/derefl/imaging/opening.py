@@ -76,11 +76,7 @@ def quiet() -> Iterator[list[warnings.WarningMessage]]:
 
 
 def open_file(path: Path) -> BinaryIO:
-    """Open a regular file; a pipe or a device could block for ever.
-
-    Raises:
-        ImageError: no such file, a folder, a pipe or device, or no read permission.
-    """
+    """Open a regular file; a pipe or a device could block for ever."""
     try:
         mode = path.stat().st_mode
         if stat.S_ISDIR(mode):
@@ -100,12 +96,7 @@ def open_file(path: Path) -> BinaryIO:
 
 
 def open_undecoded(file: BinaryIO, path: Path) -> ImageFile:
-    """The picture in a file, not decoded yet.
-
-    Raises:
-        ImageError: not a picture, or the header is damaged or unknown.
-        MissingExtraError: the package for HEIF is not installed.
-    """
+    """The picture in a file, not decoded yet."""
     file.seek(0)
     name, reader = reader_of(file, path)
     file.seek(0)

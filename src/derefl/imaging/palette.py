@@ -10,16 +10,10 @@ COLOURS = 256
 
 
 def quantise(pixels: NDArray[np.uint8]) -> Image.Image:
-    """Convert pixels to a palette picture.
+    """Convert RGBA pixels, uint8 ``[h w 4]``, to a palette picture.
 
     Up to 256 distinct colours are kept exactly. With more colours, each alpha level gets a part of
     the palette, chosen by median cut. So colours change, but alpha does not.
-
-    Args:
-        pixels: RGBA, uint8 ``[h w 4]``, with at most 256 levels of alpha.
-
-    Returns:
-        A picture of mode P; alpha, if any, is in ``info["transparency"]`` as bytes.
     """
     height, width = pixels.shape[:2]
     flat = np.ascontiguousarray(pixels).reshape(-1, 4)

@@ -51,14 +51,7 @@ def is_sixteen_bit(image: ImageFile) -> bool:
 
 
 def read_sixteen_bit(image: ImageFile, again: ImageFile) -> SixteenBitPicture:
-    """Decode a picture for which :func:`is_sixteen_bit` is true.
-
-    Args:
-        image, again: the same file, opened twice and not decoded; do not use them afterwards.
-
-    Raises:
-        ImageError: the file is damaged, truncated, or stored in an unknown way.
-    """
+    """Decode a picture with :func:`is_sixteen_bit`; ``again`` is the same file, opened again."""
     name = os.fsdecode(image.filename)
     kind, _, order = raw_mode(image).partition(";16")
     planar = getattr(image, "tag_v2", {}).get(PLANAR, 1) != 1
@@ -112,13 +105,7 @@ def divided(pixels: NDArray[np.uint16]) -> NDArray[np.uint16]:
 
 
 def write_png(picture: SixteenBitPicture, file: BinaryIO, options: dict[str, Any]) -> None:
-    """Write a PNG: Pillow writes a PNG of one pixel, then size and pixels are replaced.
-
-    Args:
-        picture: any SixteenBitPicture.
-        file: open for writing.
-        options: options of ``Image.save``: profile, EXIF and others.
-    """
+    """Write a PNG: Pillow writes a PNG of one pixel, then size and pixels are replaced."""
     buffer = io.BytesIO()
     key = {k: v for k, v in picture.info.items() if k == "transparency"}
     Image.new("RGB", (1, 1)).save(buffer, "PNG", **options | key)
@@ -150,13 +137,7 @@ def compressed(pixels: NDArray[np.uint16]) -> Iterator[bytes]:
 
 
 def write_tiff(picture: SixteenBitPicture, file: BinaryIO, options: dict[str, Any]) -> None:
-    """Write an uncompressed TIFF of one strip.
-
-    Args:
-        picture: RGB or RGBA.
-        file: open for writing.
-        options: the options ``exif``, ``icc_profile`` and ``dpi`` of ``Image.save``.
-    """
+    """Write an uncompressed RGB or RGBA TIFF of one strip."""
     channels = picture.pixels.shape[2]
     tags = TiffImagePlugin.ImageFileDirectory_v2(prefix=b"II")
     exif = Image.Exif()

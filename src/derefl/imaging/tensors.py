@@ -129,11 +129,7 @@ def colours(image: Picture) -> Array:
 
 
 def sixteen_bits(image: Image.Image) -> NDArray[np.uint16]:
-    """The values of a grey picture with a mode in :data:`WIDE`, ``[h w]``.
-
-    Raises:
-        ImageError: values above 16 bits in mode I.
-    """
+    """The values ``[h w]`` of a grey picture in a mode of :data:`WIDE`."""
     array = np.asarray(image)
     if array.min() < 0 or array.max() > 65535:
         raise ImageError(
@@ -209,15 +205,10 @@ def inks_like(values: Array, like: Image.Image) -> Image.Image:
 
 
 def keep_transparency(new: NDArray[Any], old: NDArray[Any], like: Picture) -> NDArray[Any]:
-    """New colours with the transparency of the old pixels.
+    """New colours with the transparency of the old pixels, which may have alpha in addition.
 
     Alpha is copied. Invisible pixels keep their colour; with a transparent colour, a change would
     make them visible.
-
-    Args:
-        new: grey ``[h w]`` or RGB ``[h w 3]``.
-        old: the pixels of ``like``, with the same channels, or with alpha in addition.
-        like: its ``info["transparency"]`` may contain a transparent colour.
     """
     if like.mode in ("LA", "RGBA", "LA;16", "RGBA;16"):
         alpha = old[..., -1:]

@@ -49,18 +49,11 @@ STUB = (
 
 
 def true_xmp(xmp: bytes, size: tuple[int, int], turned: bool) -> tuple[bytes, list[str]]:
-    """Correct XMP for a picture that is upright and alone in its file.
+    """Correct XMP for an upright picture that is alone in its file, and name the lost parts.
 
     Orientation, width and height are set. Properties about a video, a gain map or another part of
-    the input file are removed, and so are positions of faces if the picture was turned.
-
-    Args:
-        xmp: any bytes; invalid XML is returned unchanged.
-        size: width and height of the picture.
-        turned: whether the pixels were turned.
-
-    Returns:
-        The XMP, and the names of the lost parts of the input file.
+    the input file are removed, and so are positions of faces if the picture was turned. Invalid XML
+    is returned unchanged.
     """
     document = parsed(xmp)
     if document is None:

@@ -33,11 +33,7 @@ def visitors_folder() -> Iterator[Path]:
 
 
 def listen(port: int) -> socket.socket:
-    """A listening socket; port 0 means any free port.
-
-    Raises:
-        ConfigError: the port is in use or out of range.
-    """
+    """A listening socket; port 0 means any free port."""
     try:
         return socket.create_server((HOST, port))
     except (OSError, OverflowError) as error:

@@ -21,13 +21,7 @@ HELP = (
 
 
 def remove_tab(model: ReflectionRemover, folder: Path, max_megapixels: float) -> None:
-    """Add the tab to the current page.
-
-    Args:
-        model: shared by all visitors.
-        folder: folder for the visitors' files.
-        max_megapixels: a larger photo is refused.
-    """
+    """Add the tab to the current page; its files go to ``folder``, which gradio serves."""
     gr.Markdown(HELP)
     with gr.Row():
         with gr.Column(scale=1, min_width=280):
@@ -74,18 +68,7 @@ def remove_tab(model: ReflectionRemover, folder: Path, max_megapixels: float) ->
 def separate_photo(
     model: ReflectionRemover, image: Picture, name: str, folder: Path
 ) -> tuple[Any, ...]:
-    """Separate a photo, write the visitor's files, and return the outputs of the tab.
-
-    Args:
-        model: separates the photo.
-        image: the photo.
-        name: file name of the photo; the names of the downloads start with its stem.
-        folder: an empty folder for the files.
-
-    Raises:
-        ImageError: out of memory, or the picture cannot be encoded.
-        OutputError: the disk is full.
-    """
+    """Separate a photo, write the visitor's files to a folder, and return the tab's outputs."""
     clean = name_for(image, folder / f"{Path(name).stem}.clean{Path(name).suffix}")
     layer = clean.with_stem(f"{Path(name).stem}.reflection")
     separation = model.separate(image)

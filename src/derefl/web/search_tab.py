@@ -51,12 +51,7 @@ class Searchable:
 
 
 def search_tab(hasher: Hasher, folder: Path) -> None:
-    """Add the tab to the current page.
-
-    Args:
-        hasher: shared by all visitors.
-        folder: folder for the small pictures that visitors see.
-    """
+    """Add the tab to the current page; small copies of photos go to ``folder``."""
     gr.Markdown(HELP)
     state = gr.State(None)
     with gr.Row():
@@ -120,18 +115,10 @@ def search_tab(hasher: Hasher, folder: Path) -> None:
 def index_folder(
     text: str, hasher: Hasher, progress: Callable[[int, int], None]
 ) -> tuple[Searchable, list[DereflError]]:
-    """Encode the photos of a folder and its subfolders.
+    """Index the photos of a folder and its subfolders; also return the errors of unreadable photos.
 
-    Args:
-        text: the path that the visitor typed.
-        hasher: makes the codes.
-        progress: called with the number of finished photos and of all photos.
-
-    Returns:
-        The index, and the errors of photos that could not be read.
-
-    Raises:
-        ImageError: the path is not a folder, or the folder has no photos.
+    ``text`` is the path that the visitor typed; ``progress`` is called with the number of finished
+    photos and of all photos.
     """
     text = text.strip()
     place = Path(os.path.expanduser(text))  # noqa: PTH111 (Path's raises for unknown users)
@@ -155,11 +142,7 @@ def index_report(found: Searchable, failures: list[DereflError]) -> str:
 
 
 def hits(within: Searchable | None, code: Codes, folder: Path) -> Gallery:
-    """Small copies of the photos nearest to a code, with distance and name.
-
-    Raises:
-        HashIndexError: no folder is indexed yet.
-    """
+    """Small copies of the photos nearest to a code, with distance and name."""
     if within is None:
         raise HashIndexError("no folder is indexed yet; enter a folder above and press Index")
     copies = Path(tempfile.mkdtemp(dir=folder))

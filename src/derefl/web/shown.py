@@ -17,13 +17,7 @@ from derefl.imaging.sixteen_bit import Picture
 def preview(image: Picture, path: Path, side: int | None = None) -> str:
     """Write a small JPEG copy of a picture, with the ICC profile if the profile is for RGB.
 
-    Args:
-        image: a picture of any mode.
-        path: a new file, ``.jpg``.
-        side: limit for the longest side in pixels, if below :data:`~derefl.imaging.compare.PANEL`.
-
-    Returns:
-        The path as a string, for gradio.
+    ``side`` limits the longest side in pixels. Returns the path as a string, for gradio.
     """
     small = panel(image)
     if side:
@@ -38,8 +32,7 @@ def preview(image: Picture, path: Path, side: int | None = None) -> str:
 def sentences(upload: str | None = None) -> Iterator[None]:
     """Show errors of derefl and of the file system on the page, until the visitor closes them.
 
-    Args:
-        upload: an uploaded file; the message contains its name instead of its path.
+    The message contains the name of the file ``upload`` instead of its path.
     """
     try:
         yield

@@ -116,14 +116,9 @@ def built(
     *,
     trusted: bool,
 ) -> nn.Module:
-    """Build the module of a config and load these weights.
+    """Build the module of a config and load the whole state dict; ``path`` is for messages.
 
-    Args:
-        config: JSON values.
-        build: see :func:`load_checkpoint`.
-        tensors: every entry of the state dict.
-        path: the file, for error messages.
-        trusted: whether the sha256 of the file is known.
+    ``trusted`` means that the sha256 of the file is known.
     """
     try:
         # Only the CPU generator, because initial weights are drawn on the CPU.

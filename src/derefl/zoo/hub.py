@@ -135,20 +135,14 @@ def upload(
 ) -> str:
     """Create the repository if necessary, and commit the files of a folder to it.
 
-    Args:
-        folder: its files are uploaded; other files in the repo are unchanged.
-        repo: a Hub repo id ``org/name``.
-        kind: kind of the model; a repo with another kind is refused.
-        message: commit message.
-        private: create a new repo as private; refuse an existing public repo.
-        token: None uses the token of ``hf auth login`` or ``HF_TOKEN``.
+    A repo with another kind of model is refused, and so is a public repo if ``private`` is set.
+    Other files in the repo are unchanged.
 
     Returns:
         The id of the new commit, or of the last commit if the repo has exactly these files already.
 
     Raises:
-        PublishError: no permission, a repo with another kind, a public repo, or no connection to
-            the Hub. The message states the state of the repo.
+        PublishError: the message states the state of the repo.
     """
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HTTPError

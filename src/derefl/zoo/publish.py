@@ -65,12 +65,6 @@ def prepare_release(source: str, repo: str) -> Release:
         source: a name of the manifest, a ``.safetensors`` file, or a folder. A ``README.md`` in the
             folder is used as the card, unchanged.
         repo: the Hub repo id for the checkpoint.
-
-    Raises:
-        PublishError: ``repo`` is not ``org/name``.
-        ModelNotFoundError: there is no such checkpoint.
-        CheckpointError: the checkpoint is damaged, differs from the manifest, or has an unknown
-            kind.
     """
     try:
         validate_repo_id(repo)
@@ -100,12 +94,7 @@ def prepare_release(source: str, repo: str) -> Release:
 
 
 def write_folder(release: Release, folder: Path) -> None:
-    """Write :data:`FILES` into a folder.
-
-    Raises:
-        OutputExistsError: the folder is not empty.
-        PublishError: the folder cannot be written.
-    """
+    """Write :data:`FILES` into a new or empty folder."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if any(folder.iterdir()):
@@ -180,11 +169,7 @@ def publish(
 
 
 def manifest_with(manifest: Path, release: Release) -> Manifest:
-    """Read a manifest and check that it lists the release's name and weights.
-
-    Raises:
-        ManifestError: there is no such entry, or the file is not a manifest.
-    """
+    """Read a manifest and check that it lists the release's name and weights."""
     content = read_manifest(manifest)
     if any((e.name, e.sha256) == (release.name, release.found.sha256) for e in content.models):
         return content
