@@ -5,9 +5,9 @@
 ...     hub.requests  # all requests so far
 
 The headers, error codes and upload answers are those that huggingface_hub 2.4 reads in
-``file_download.py``, ``utils/_http.py``, ``_commit_api.py``, ``lfs.py`` and ``hf_api.py``. Files
-are served whole and without redirects, and uploaded by the LFS protocol, as for a client without
-Xet. To add an endpoint, add a line in ``ROUTES`` and a method.
+``file_download.py``, ``utils/_http.py``, ``_commit_api.py`` and ``hf_api.py``. Files are served
+without redirects, and uploaded inside the commit, as small files are. To add an endpoint, add a
+line in ``ROUTES`` and a method.
 """
 
 import base64
@@ -27,8 +27,6 @@ ROUTES = {
     "model_info": MODEL + r"(/revision/(?P<revision>[^/]+))?",
     "validate_card": r"/api/validate-yaml",
     "preupload": MODEL + r"/preupload/(?P<revision>[^/]+)",
-    "lfs_batch": r"/(?P<repo>[^/]+/[^/]+)\.git/info/lfs/objects/batch",
-    "lfs_object": r"/lfs/(?P<oid>[0-9a-f]{64})",
     "take_commit": MODEL + r"/commit/(?P<revision>[^/]+)",
 }
 """Method of :class:`Handler` to path."""
@@ -49,8 +47,6 @@ class Repo:
 class Request:
     method: str
     path: str
-    range: str | None
-    status: int
 
 
 class HubServer:
@@ -59,10 +55,8 @@ class HubServer:
     Attributes:
         repos: by id; tests may change them between requests.
         requests: all answered requests, in order.
-        cuts: for each coming GET of a body, the number of bytes before the connection is dropped.
         datasets: names that are taken, but not by models.
         writers: by token, the names of the organisations that the token may write to.
-        objects: LFS uploads by sha256.
         refusals: route to the status that all clients get.
     """
 
@@ -70,10 +64,8 @@ class HubServer:
         self.repos: dict[str, Repo] = {}
         self.datasets: set[str] = set()
         self.writers: dict[str, set[str]] = {}
-        self.objects: dict[str, bytes] = {}
         self.refusals: dict[str, int] = {}
         self.requests: list[Request] = []
-        self.cuts: list[int] = []
         self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.http.hub = self
         self.url = f"http://127.0.0.1:{self.http.server_port}"
@@ -138,20 +130,11 @@ class Handler(BaseHTTPRequestHandler):
         return self.send_file(stored.commits[commit][file], commit)
 
     def send_file(self, content: bytes, commit: str) -> None:
-        asked = self.headers["Range"]
-        start = int(re.fullmatch(r"bytes=(\d+)-", asked)[1]) if asked else 0
-        headers = {
-            "ETag": f'"{hashlib.sha256(content).hexdigest()}"',
-            "X-Repo-Commit": commit,
-            "Accept-Ranges": "bytes",
-            "Content-Length": len(content) - start,
-        }
-        if asked:
-            headers["Content-Range"] = f"bytes {start}-{len(content) - 1}/{len(content)}"
-        self.begin(206 if asked else 200, headers)
+        tag = hashlib.sha256(content).hexdigest()
+        headers = {"ETag": f'"{tag}"', "X-Repo-Commit": commit, "Content-Length": len(content)}
+        self.begin(200, headers)
         if self.command == "GET":
-            end = start + self.hub.cuts.pop(0) if self.hub.cuts else len(content)
-            self.wfile.write(content[start:end])
+            self.wfile.write(content)
 
     # upload, in the order of the client's requests
 
@@ -185,41 +168,18 @@ class Handler(BaseHTTPRequestHandler):
         self.send_json({"errors": [], "warnings": []})
 
     def preupload(self, repo: str, revision: str) -> None:
-        """Binary files go by LFS."""
+        """All files go into the commit, without a separate storage for large files."""
         if not self.may_write(repo):
             return None
-        if repo not in self.hub.repos:
-            return self.refuse(404, "RepoNotFound")
         stored = self.hub.repos[repo]
         head = stored.commits[stored.branches[revision]]
         answers = []
         for file in json.loads(self.body)["files"]:
-            lfs = file["path"].endswith(".safetensors")
-            there = head.get(file["path"])
-            answer = {"path": file["path"], "uploadMode": "lfs" if lfs else "regular"}
-            if there is not None:
-                blob = there if lfs else b"blob %d\0" % len(there) + there
-                answer["oid"] = (hashlib.sha256 if lfs else hashlib.sha1)(blob).hexdigest()
-            answers.append(answer | {"shouldIgnore": False})
-        return self.send_json({"files": answers})
-
-    def lfs_batch(self, repo: str) -> None:
-        if not self.may_write(repo):
-            return None
-        answers = []
-        for wanted in json.loads(self.body)["objects"]:
-            oid, answer = wanted["oid"], dict(wanted)
-            if oid not in self.hub.objects:
-                answer["actions"] = {"upload": {"href": f"{self.hub.url}/lfs/{oid}"}}
+            answer = {"path": file["path"], "uploadMode": "regular", "shouldIgnore": False}
+            if (there := head.get(file["path"])) is not None:
+                answer["oid"] = hashlib.sha1(b"blob %d\0" % len(there) + there).hexdigest()
             answers.append(answer)
-        return self.send_json({"transfer": "basic", "objects": answers})
-
-    def lfs_object(self, oid: str) -> None:
-        """The address is the permission, like a signed address."""
-        if hashlib.sha256(self.body).hexdigest() != oid:
-            return self.refuse(400, "")
-        self.hub.objects[oid] = self.body
-        return self.send_json({})
+        return self.send_json({"files": answers})
 
     def take_commit(self, repo: str, revision: str) -> None:
         """Replace files of the branch's head; the request has one JSON object per line."""
@@ -232,8 +192,6 @@ class Handler(BaseHTTPRequestHandler):
             value = item["value"]
             if item["key"] == "file":
                 files[value["path"]] = base64.b64decode(value["content"])
-            elif item["key"] == "lfsFile":
-                files[value["path"]] = self.hub.objects[value["oid"]]
         commit = self.hub.commit(repo, files, revision)
         return self.send_json(
             {"commitUrl": f"{self.hub.url}/{repo}/commit/{commit}", "commitOid": commit}
@@ -262,8 +220,7 @@ class Handler(BaseHTTPRequestHandler):
         self.begin(status, {"X-Error-Code": code, "Content-Length": 0, **(headers or {})})
 
     def begin(self, status: int, headers: dict[str, Any]) -> None:
-        request = Request(self.command, self.path, self.headers["Range"], status)
-        self.hub.requests.append(request)
+        self.hub.requests.append(Request(self.command, self.path))
         self.send_response(status)
         for name, value in headers.items():
             self.send_header(name, str(value))

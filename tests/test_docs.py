@@ -101,14 +101,6 @@ def check_calls(tree):
             signature.bind(*node.args, **{keyword.arg: None for keyword in node.keywords})
 
 
-def test_code_that_is_not_run_is_still_compared_with_the_functions():
-    check_calls(ast.parse('load_derefl("a/b", revision="v1")'))
-    with pytest.raises(TypeError, match="revison"):
-        check_calls(ast.parse('load_derefl("a/b", revison="v1")'))
-    with pytest.raises(AttributeError, match="load_dereflect"):
-        check_calls(ast.parse("from derefl import load_dereflect"))
-
-
 @pytest.mark.parametrize("page", pages_with("bash"))
 def test_commands_of_the_docs_are_understood(page, folder):
     for call in commands(page, folder):
@@ -161,13 +153,6 @@ def error_of(arguments, parser):
     except SystemExit as end:
         return said.getvalue() if end.code else None
     return None
-
-
-def test_wrong_commands_would_be_found():
-    assert "--no-such" in refused(["remove", "a.jpg", "-o", "b.jpg", "--no-such"], parser())
-    assert "invalid choice" in refused(["removes", "…"], parser())
-    assert "are required" in refused(["index", "photos/"], parser())
-    assert refused(["index", "photos/", "…"], parser()) is None
 
 
 @pytest.mark.parametrize("page", pages_with("bash"))

@@ -7,7 +7,7 @@ from PIL import Image
 
 from derefl.cli import main
 from derefl.errors import ImageError
-from derefl.imaging.files import open_picture, save_picture
+from derefl.imaging.files import open_picture
 from derefl.imaging.formats import RAW_SUFFIXES
 from tests.pictures import picture, same_pixels
 
@@ -98,12 +98,3 @@ def test_modes_that_are_not_supported_are_one_line(tmp_path, checkpoint, capsys,
     assert main(["remove", str(path), "-o", f"{tmp_path}/o.tif", "--model", str(checkpoint)]) == 1
     assert f"a.tif: {words}" in capsys.readouterr().err
     assert not (tmp_path / "o.tif").exists()
-
-
-@pytest.mark.parametrize("suffix", [".jfif", ".jpe", ".JPE"])
-def test_further_suffixes_of_jpeg(tmp_path, suffix):
-    save_picture(picture("RGB"), path := tmp_path / f"a{suffix}")
-    with Image.open(path) as image:
-        assert image.format == "JPEG"
-    (tmp_path / "b.jpg").write_bytes(path.read_bytes())
-    assert same_pixels(open_picture(path), open_picture(tmp_path / "b.jpg"))

@@ -14,7 +14,6 @@ GREY = COLOUR.convert("L")
 G, C = np.asarray(GREY), np.asarray(COLOUR)
 HIDDEN = np.zeros((6, 8), bool)
 HIDDEN[2:4, 1:5] = True
-KEY = (1, 2, 3)
 
 
 def wide(mode: str, dtype: str, grey: np.ndarray = G) -> Image.Image:
@@ -55,24 +54,22 @@ def test_every_mode_gives_the_same_8_bit_colours(image, expected):
 def hidden(kind: str, under: int) -> Image.Image | SixteenBitPicture:
     """The picture with invisible pixels of the colour ``under``."""
     alpha = np.where(HIDDEN, 0, 255).astype(np.uint8)
-    c, g = np.where(HIDDEN[..., None], under, C), np.where(HIDDEN, under, G)
-    if kind == "RGBA":
-        return Image.fromarray(np.dstack([c, alpha]).astype(np.uint8))
-    if kind == "LA":
-        return Image.fromarray(np.dstack([g, alpha]).astype(np.uint8))
-    if kind == "RGBA;16":
-        return deep(c, alpha)
-    if kind == "LA;16":
-        return deep(g, alpha)
+    pixels = C if kind.startswith(("R", "P")) else G
+    pixels = np.where(HIDDEN if pixels is G else HIDDEN[..., None], under, pixels).astype(np.uint8)
+    key = (under,) * 3 if pixels.ndim == 3 else under
+    if kind in ("RGBA", "LA"):
+        return Image.fromarray(np.dstack([pixels, alpha]))
+    if kind in ("RGBA;16", "LA;16"):
+        return deep(pixels, alpha)
     if kind == "RGB;16":
-        return with_key(deep(c), (under * 257,) * 3)
+        return with_key(deep(pixels), (under * 257,) * 3)
     if kind == "I;16":
-        return with_key(wide(kind, "<u2", g), under * 257)
+        return with_key(wide(kind, "<u2", pixels), under * 257)
+    image = Image.fromarray(pixels)
     if kind == "P":
-        image = Image.fromarray(c.astype(np.uint8)).quantize(64)
-        return with_key(image, image.getpixel((1, 2)))
-    image = Image.fromarray((c if kind == "RGB" else g).astype(np.uint8))
-    return with_key(image, (under,) * 3 if kind == "RGB" else under)
+        image = image.quantize(64)
+        key = image.getpixel((1, 2))
+    return with_key(image, key)
 
 
 @pytest.mark.parametrize(

@@ -95,14 +95,11 @@ def test_the_wheel_that_comes_from_the_source_distribution_has_the_files_of_the_
     assert {"src", "tests", "docs", "examples", "mkdocs.yml", "Makefile", "README.md"} <= top
 
 
-def test_the_environment_has_the_wheel_and_not_the_repository(environment, tmp_path):
+def test_the_environment_has_the_wheel_but_no_repository_and_no_network(environment, tmp_path):
     where = "import derefl, sys; print(derefl.__file__); print(*sys.path, sep='\\n')"
     file, *paths = run(environment, tmp_path, "python", "-c", where).splitlines()
     assert Path(file).is_relative_to(environment)
     assert not any(path.startswith(str(REPOSITORY / "src")) for path in paths)
-
-
-def test_the_environment_has_no_network(environment, tmp_path):
     ask = "import socket\ntry: socket.create_connection(('localhost', 9))\n"
     ask += "except SystemExit as refused: print(refused)"
     assert "asked the network" in run(environment, tmp_path, "python", "-c", ask)

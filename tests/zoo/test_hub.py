@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 
 from derefl.errors import CheckpointError, ConfigError, DownloadError, ModelNotFoundError
 from derefl.zoo import load_model, read_header
+from derefl.zoo.hub import explained
 from tests.hub_server import Repo
 from tests.zoo.net import KIND, build, entry, make_net, same, save_net
 
@@ -147,28 +149,6 @@ def test_config_json_may_be_missing_also_offline(hub, commit):
     assert same(load(local_files_only=True), make_net(0))
 
 
-def test_a_download_cut_in_the_middle_is_taken_up_where_it_stopped(hub, commit, monkeypatch):
-    monkeypatch.setattr(huggingface_hub.constants, "DOWNLOAD_CHUNK_SIZE", 64)
-    size = len(hub.repos[REPO].commits[commit]["model.safetensors"])
-    hub.cuts = [size // 2]
-    assert same(load(), make_net(0))
-    first, second = (r for r in hub.requests if r.method == "GET" and "model" in r.path)
-    assert (first.range, first.status, second.status) == (None, 200, 206)
-    assert second.range == f"bytes={size // 2 // 64 * 64}-"
-
-
-def test_a_download_cut_for_good_leaves_nothing_behind(hub, commit, tmp_path):
-    hub.cuts = [100] * 20
-    with pytest.raises(DownloadError, match=r"transfer of model\.safetensors of .* failed") as got:
-        load()
-    assert got.value.__cause__ is not None
-    with pytest.raises(DownloadError, match="not in the local cache"):
-        load(local_files_only=True)
-    assert list((tmp_path / "cache").rglob("*incomplete*")) == []
-    hub.cuts = []
-    assert same(load(), make_net(0))
-
-
 def test_force_download_repairs_the_cache(hub, published, tmp_path):
     assert same(load("net-small"), make_net(0))
     (cached,) = (tmp_path / "cache").rglob("model.safetensors")
@@ -230,3 +210,11 @@ assert same(derefl.zoo.load_model("{REPO}", kind=KIND, build=build), make_net(0)
     assert run.returncode == 0, run.stderr
     assert hub.bodies() == ["model.safetensors", "config.json"]
     assert (tmp_path / "home" / "hub" / "models--org--net").is_dir()
+
+
+def test_the_cause_of_a_vague_error_is_explained():
+    """The client wraps errors of large files."""
+    vague = RuntimeError("Error while uploading 'model.safetensors' to the Hub.")
+    vague.__cause__ = OSError("No space left on device")
+    message = r"failed \(OSError: No space left on device\)"
+    assert re.search(message, str(explained(vague, "org/net")))
