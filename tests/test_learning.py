@@ -34,8 +34,8 @@ from derefl.reflection.learning.validate import estimator
 from derefl.reflection.model import Layers
 from derefl.reflection.remover import ReflectionRemover
 from derefl.training.config import read_config
-from derefl.training.ema import EMA
 from derefl.training.schedule import cosine_with_warmup
+from derefl.training.step import make_optimiser, take_step, update_average
 from derefl.zoo.manifest import find_model
 from tests.conftest import REPOSITORY, TINY
 
@@ -389,15 +389,14 @@ def test_schedule_rises_and_falls():
     assert cosine_with_warmup(5, 100, 10, spent=0.5) == rates[5]
 
 
-def test_ema_follows_its_formula():
-    model = torch.nn.Linear(1, 1, bias=False)
-    torch.nn.init.zeros_(model.weight)
-    ema = EMA(model, decay=0.5)
+def test_the_average_follows_its_formula():
+    average, model = (torch.nn.Linear(1, 1, bias=False) for _ in range(2))
+    torch.nn.init.zeros_(average.weight)
     torch.nn.init.ones_(model.weight)
-    ema.update(model, step=0)  # early decay 1/10
-    assert ema.model.weight.item() == pytest.approx(0.9)
-    ema.update(model, step=1000)
-    assert ema.model.weight.item() == pytest.approx(0.95)
+    update_average(average, model, 0.5, step=0)  # early decay 1/10
+    assert average.weight.item() == pytest.approx(0.9)
+    update_average(average, model, 0.5, step=1000)
+    assert average.weight.item() == pytest.approx(0.95)
 
 
 class TestRun:
@@ -429,12 +428,12 @@ class TestRun:
             calls += 1
             if calls == 3:
                 raise KeyboardInterrupt
-            return train_step(*args)
+            return batch_loss(*args)
 
-        train_step = training.train_step
+        batch_loss = training.batch_loss
         every_step = dataclasses.replace(config.run, save_every=0.0)
         with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
-            patch.setattr(training, "train_step", stop_before_the_third)
+            patch.setattr(training, "batch_loss", stop_before_the_third)
             training.train(dataclasses.replace(config, run=every_step), tmp_path / "parts", cpu)
         resumed = training.train(config, tmp_path / "parts", cpu)
         assert not resumed.training
@@ -525,13 +524,12 @@ class TestRun:
         """Twenty steps on one batch lower its loss."""
         torch.manual_seed(0)
         model = training.DeRefl(TINY).train()
-        optimiser = training.make_optimiser(model, config.run)
+        optimiser = make_optimiser(model, 2e-3, 0.0)
         pairs = Pairs(config.pairs, config.synthesis, 0)
         batch = pairs.batch(0, 2, 64)
-        run = dataclasses.replace(config.run, steps=10**6, learning_rate=2e-3)
-        config = dataclasses.replace(config, run=run)
-        losses = [
-            training.train_step(model, optimiser, batch, 5, config)["reconstruction"]
-            for _ in range(20)
-        ]
-        assert losses[-1] < 0.8 * losses[0]
+        errors = []
+        for _ in range(20):
+            loss, terms = training.batch_loss(model, batch, config)
+            take_step(optimiser, loss, 1.0)
+            errors.append(float(terms["reconstruction"]))
+        assert errors[-1] < 0.8 * errors[0]

@@ -16,7 +16,6 @@ from derefl.files import atomic_file, check_output, write_file
 from derefl.hashing.index.faiss import export_faiss
 from derefl.hashing.learning.protocol import Round, plot_rounds
 from derefl.imaging.compare import side_by_side
-from derefl.training.ema import EMA
 from derefl.training.state import Progress, save_state
 from derefl.zoo import save_checkpoint
 from tests.pictures import deep_picture, picture
@@ -54,7 +53,7 @@ def save_net(path):
 
 def save_run(path):
     net = torch.nn.Linear(64, 64)
-    save_state(path, net, EMA(net, 0.9), torch.optim.AdamW(net.parameters()), Progress(3))
+    save_state(path, net, net, torch.optim.AdamW(net.parameters()), Progress(3))
 
 
 def save_plot(path):

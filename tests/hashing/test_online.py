@@ -12,9 +12,10 @@ from derefl.hashing.codes import hamming
 from derefl.hashing.index.hash_index import HashIndex
 from derefl.hashing.learning import online
 from derefl.hashing.learning.distil import DistilConfig
-from derefl.hashing.learning.distiller import views
+from derefl.hashing.learning.features import views
 from derefl.hashing.learning.online import OnlineConfig, OnlineHasher, positives
 from derefl.hashing.teacher_pipeline import TeacherPipeline
+from derefl.training.step import take_step
 from tests.hashing.fake import COLOURS
 from tests.hashing.tiny import tiny_hasher, tiny_teacher
 
@@ -129,7 +130,7 @@ def test_learned_database_codes_are_the_teachers_joint_ones():
     assert before.shape == (12, 8)
 
 
-def test_a_student_that_learned_is_no_longer_its_checkpoint():
+def test_a_student_that_learned_is_no_longer_its_checkpoint(monkeypatch):
     images, texts, labels = chunk(NAMES, 0)
     stream = learner(dataclasses.replace(CONFIG, epochs=1), teaching=False)
     student = stream.student
@@ -145,13 +146,13 @@ def test_a_student_that_learned_is_no_longer_its_checkpoint():
     student.learned()
     assert student.sha256 == first  # the same weights have the same digest
 
-    step, calls = stream.distiller.step, []
+    calls = []
 
     def interrupted(*arguments):
-        calls.append(step(*arguments))
+        calls.append(take_step(*arguments))
         raise KeyboardInterrupt
 
-    stream.distiller.step = interrupted
+    monkeypatch.setattr(online, "take_step", interrupted)
     with pytest.raises(KeyboardInterrupt):
         stream.partial_fit(images, texts, labels)
     assert len(calls) == 1 and student.sha256 != first and not student.training

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 import torch
 
-from derefl.hashing.learning import offline
+from derefl.hashing.learning import train_teacher
 from derefl.training import precision
 from tests.hashing.test_online import CONFIG, NAMES, chunk, learner
 from tests.hashing.tiny import tiny_teacher
@@ -36,9 +36,9 @@ def test_a_teacher_has_the_same_loss(both):
     images, texts = (torch.randn(6, width, generator=generator) for width in (12, 8))
 
     def loss():
-        module = offline.TeacherRun(tiny_teacher())
-        run = offline.TeacherRunConfig()
-        total, _ = offline.teacher_loss(module, images, texts, torch.eye(6), run)
+        module = train_teacher.TeacherRun(tiny_teacher())
+        run = train_teacher.TeacherRunConfig()
+        total, _ = train_teacher.teacher_loss(module, images, texts, torch.eye(6), run)
         total.backward()
         assert all(p.grad is None or p.grad.isfinite().all() for p in module.parameters())
         return total.detach()

@@ -144,7 +144,7 @@ def run_teacher(args: argparse.Namespace) -> int:
     """Read the settings and train a teacher."""
     import torch
 
-    from derefl.hashing.learning.offline import TeacherTrainConfig, train_teacher
+    from derefl.hashing.learning.train_teacher import TeacherTrainConfig, train_teacher
     from derefl.training.config import read_config
     from derefl.zoo import check_device
 

@@ -4,7 +4,6 @@ import json
 import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import safe_open
@@ -14,7 +13,6 @@ from torch.optim import AdamW
 
 from derefl.errors import CheckpointError, ConfigError
 from derefl.files import write_file
-from derefl.training.ema import EMA
 from derefl.zoo.checkpoint import misfits
 
 
@@ -43,11 +41,11 @@ def start_from(model: nn.Module, start: nn.Module) -> None:
 
 
 def save_state(
-    path: Path, model: nn.Module, ema: EMA[Any], optimiser: AdamW, progress: Progress
+    path: Path, model: nn.Module, average: nn.Module, optimiser: AdamW, progress: Progress
 ) -> None:
     """Write weights, average, optimiser moments, torch's RNG and the progress, atomically."""
     tensors = {f"model/{k}": v for k, v in model.state_dict().items()}
-    tensors |= {f"ema/{k}": v for k, v in ema.model.state_dict().items()}
+    tensors |= {f"ema/{k}": v for k, v in average.state_dict().items()}
     for name, moments in moments_by_name(model, optimiser).items():
         tensors |= {f"adam/{name}/{key}": value for key, value in moments.items()}
     tensors["rng"] = torch.get_rng_state()
@@ -55,7 +53,7 @@ def save_state(
     write_file(path, save(tensors, {"progress": json.dumps(asdict(progress))}))
 
 
-def load_state(path: Path, model: nn.Module, ema: EMA[Any], optimiser: AdamW) -> Progress:
+def load_state(path: Path, model: nn.Module, average: nn.Module, optimiser: AdamW) -> Progress:
     """Restore a state written by :func:`save_state` and return its progress.
 
     Raises:
@@ -66,7 +64,7 @@ def load_state(path: Path, model: nn.Module, ema: EMA[Any], optimiser: AdamW) ->
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
             progress = Progress(**json.loads(file.metadata()["progress"]))
         model.load_state_dict(under("model/", tensors), strict=True)
-        ema.model.load_state_dict(under("ema/", tensors), strict=True)
+        average.load_state_dict(under("ema/", tensors), strict=True)
         state: dict[int, dict[str, Tensor]] = {}
         for index, name in enumerate(parameter_names(model, optimiser)):
             if moments := under(f"adam/{name}/", tensors):

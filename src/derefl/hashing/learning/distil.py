@@ -1,7 +1,8 @@
 """The student's losses: on its own pairs, and against the teacher's similarities."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import torch
 from msgspec import Meta
@@ -114,14 +115,11 @@ def student_loss(
     """
     image_code = straight_through_sign(student.image_code)
     text_code = straight_through_sign(student.text_code)
-
-    def code_contrast(a: Tensor, b: Tensor) -> Tensor:
-        bits = a.shape[1]
-        return contrastive_loss(a @ b.T / bits, positives, temperatures.of_codes(bits))
-
     scale = temperatures.of_features()
     terms = {
-        "contrastive": nested(code_contrast, image_code, text_code, config.lengths),
+        "contrastive": code_contrast(
+            image_code, text_code, positives, temperatures, config.lengths
+        ),
         "float_contrastive": contrastive_loss(student.image @ student.text.T, positives, scale),
         "lambda1": alignment_loss(student.image_code, student.text_code),
         "lambda2": quantisation_loss(student.image_code) + quantisation_loss(student.text_code),
@@ -129,11 +127,7 @@ def student_loss(
     }
     if teacher is not None and config.teacher:
         terms |= distillation(student, teacher, (image_code, text_code), temperatures, config)
-    total = sum(
-        (getattr(config, name) * term for name, term in terms.items()),
-        torch.zeros((), device=positives.device),
-    )
-    return total, {name: float(term.detach()) for name, term in terms.items()}
+    return weighted(terms, config)
 
 
 def distillation(
@@ -144,25 +138,68 @@ def distillation(
     config: DistilConfig,
 ) -> dict[str, Tensor]:
     """The distillation terms: rows of the teacher's similarity matrices, for features and codes."""
-    rows, code_rows, matrices = [], [], []
-    share = length_weights(config.lengths).to(teacher.image)
+    rows, of_codes, matrices = [], [], []
     joint = teacher.joint_code @ teacher.joint_code.T / teacher.joint_code.shape[1]
     for a, b in ((0, 1), (1, 0), (0, 0), (1, 1)):
-        target, at, across = teacher[a] @ teacher[b].T, config.scale, a != b
-        similarity = student[a] @ student[b].T
-        rows.append(row_distillation(similarity, target, at, at, diagonal=across))
-        for bits, part in zip(config.lengths, share, strict=True):
-            x, y = codes[a][:, :bits], codes[b][:, :bits]
-            scale = temperatures.of_codes(bits)
-            similarity = x @ y.T / bits
-            code_rows.append(
-                part * row_distillation(similarity, target, scale, at, diagonal=across)
-            )
-            matrices.append(part * similarity_distillation(x, y, joint))
+        target, similarity = teacher[a] @ teacher[b].T, student[a] @ student[b].T
+        scale, across, x, y = config.scale, a != b, codes[a], codes[b]
+        rows.append(row_distillation(similarity, target, scale, scale, diagonal=across))
+        of_codes.append(
+            code_rows(x, y, target, temperatures, scale, diagonal=across, lengths=config.lengths)
+        )
+        matrices.append(
+            nested(lambda x, y: similarity_distillation(x, y, joint), x, y, config.lengths)
+        )
+    share = length_weights(config.lengths).to(joint)
     return {
         "rows": torch.stack(rows).mean(),
-        "code_rows": torch.stack(code_rows).sum() / 4,
-        "matrices": torch.stack(matrices).sum() / 4,
+        "code_rows": (torch.stack(of_codes) @ share).mean(),
+        "matrices": torch.stack(matrices).mean(),
         "regression": alignment_loss(student.image_code, teacher.image_code)
         + alignment_loss(student.text_code, teacher.text_code),
     }
+
+
+def code_contrast(
+    a: Tensor,
+    b: Tensor,
+    positives: Tensor,
+    temperatures: Temperatures,
+    lengths: Sequence[int] = LENGTHS,
+) -> Tensor:
+    """InfoNCE between codes ``[n K]``, mean over the code lengths."""
+
+    def loss(x: Tensor, y: Tensor) -> Tensor:
+        bits = x.shape[1]
+        return contrastive_loss(x @ y.T / bits, positives, temperatures.of_codes(bits))
+
+    return nested(loss, a, b, lengths)
+
+
+def code_rows(
+    a: Tensor,
+    b: Tensor,
+    target: Tensor,
+    temperatures: Temperatures,
+    scale: float,
+    *,
+    diagonal: bool,
+    lengths: Sequence[int] = LENGTHS,
+) -> Tensor:
+    """Distillation of the rows of similarities ``[n m]`` into codes of each length: ``[lengths]``.
+
+    ``scale`` and ``diagonal`` are those of the targets, see
+    :func:`~derefl.hashing.learning.losses.row_distillation`.
+    """
+    terms = []
+    for bits in lengths:
+        similarity = a[:, :bits] @ b[:, :bits].T / bits
+        at = temperatures.of_codes(bits)
+        terms.append(row_distillation(similarity, target, at, scale, diagonal=diagonal))
+    return torch.stack(terms)
+
+
+def weighted(terms: Mapping[str, Tensor], weights: Any) -> tuple[Tensor, dict[str, float]]:
+    """The sum of the terms, weighted by the fields of ``weights``, and the terms for the log."""
+    total = torch.stack([getattr(weights, name) * term for name, term in terms.items()]).sum()
+    return total, {name: float(term.detach()) for name, term in terms.items()}

@@ -1,13 +1,13 @@
-"""One training step of a student, for a whole corpus and for a stream."""
+"""A student in training, on a whole corpus or on a stream."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor, nn
 
 from derefl.hashing.learning.distil import (
@@ -17,13 +17,14 @@ from derefl.hashing.learning.distil import (
     Temperatures,
     student_loss,
 )
+from derefl.hashing.learning.features import encoded_views
 from derefl.hashing.learning.mixing import mixed
-from derefl.hashing.pictures import batches, read, square, tensor
+from derefl.hashing.pictures import square, tensor
 from derefl.hashing.student import ImageTower, LCDHStudent
 from derefl.hashing.teacher import LCDHTeacher
 from derefl.hashing.tokenizer import padded, tokenize
 from derefl.training.precision import autocast
-from derefl.training.step import take_step
+from derefl.training.step import make_optimiser
 
 
 @dataclass(frozen=True)
@@ -84,10 +85,16 @@ class Distiller:
         self.student, self.teacher, self.config = student, teacher, config
         self.word_dropout, self.fixed = word_dropout, fixed
         self.module = StudentRun(student)
-        self.optimiser = torch.optim.AdamW(
-            parameter_groups(
-                student, self.module.temperatures, learning_rate, tune, weight_decay, fixed
-            )
+        backbone, name = student.image.backbone.requires_grad_(False), "student.image.backbone."
+        if tune:
+            for part in (backbone.blocks[fixed:], backbone.conv_head, backbone.bn2):
+                part.requires_grad_(True)
+        self.optimiser = make_optimiser(
+            self.module,
+            learning_rate,
+            weight_decay,
+            rates={name: learning_rate * tune},
+            no_decay=("student.text.embed.", "student.text.log_weight."),
         )
 
     def look(
@@ -106,32 +113,28 @@ class Distiller:
             text = mixed(shares, text)
         return StudentView(image, text, student.image_hash(image), student.text_hash(text))
 
-    def step(
+    def loss(
         self,
         items: Items,
         pictures: np.ndarray,
         texts: np.ndarray,
         positives: Tensor,
         view: int | np.ndarray,
-        rate: float,
-        extra: Callable[[Tensor, Tensor], Tensor] | None = None,
         shares: Tensor | None = None,
-    ) -> dict[str, float]:
-        """One training step on pairs.
+    ) -> tuple[Tensor, dict[str, float], StudentView]:
+        """The loss of pairs.
 
         Args:
             items: the data that the rows refer to.
             pictures, texts: rows of ``items``, ``[n]`` each.
             positives: ``[n n]``, 1 where picture and text belong together.
             view: number of the pictures' view, one for all or one for each.
-            rate: factor on the learning rates.
-            extra: an additional loss of the real-valued codes of pictures and texts.
             shares: ``[n n]`` of :func:`~derefl.hashing.learning.mixing.mixing`: the pairs are mixed
                 after the fixed part of the image tower, in the text features and in the teacher's
                 features. None: no mixing.
 
         Returns:
-            The loss, its terms and the norm of the gradient.
+            The loss, its terms for the log, and the student's view of the pairs.
         """
         tokens = [self.some(items.tokens[i]) for i in texts]
         if shares is not None:
@@ -139,11 +142,8 @@ class Distiller:
             positives = shares @ positives @ shares.T
         seen = self.look(items.lower[view, pictures], tokens, shares)
         taught = self.taught(items, pictures, texts, shares)
-        loss, terms = student_loss(seen, taught, positives, self.module.temperatures, self.config)
-        if extra is not None:
-            loss = loss + extra(seen.image_code, seen.text_code)
-        norm = take_step(self.optimiser, loss, rate)
-        return {"loss": float(loss.detach()), "norm": float(norm), **terms}
+        total, terms = student_loss(seen, taught, positives, self.module.temperatures, self.config)
+        return total, terms, seen
 
     def some(self, pieces: list[int]) -> list[int]:
         """A text without the dropped word pieces; at least one piece stays."""
@@ -173,37 +173,6 @@ class Distiller:
         return TeacherView(image, text, *(code.float() for code in codes))
 
 
-def parameter_groups(
-    student: LCDHStudent,
-    temperatures: nn.Module,
-    rate: float,
-    tune: float,
-    decay: float,
-    stages: int = ImageTower.FIXED,
-) -> list[dict[str, Any]]:
-    """Parameter groups with learning rates. Matrices decay, except the word-piece embeddings."""
-    backbone = student.image.backbone.requires_grad_(False)
-    upper: list[Tensor] = []
-    if tune:
-        for part in (backbone.blocks[stages:], backbone.conv_head, backbone.bn2):
-            upper += part.requires_grad_(True).parameters()
-    kinds: dict[tuple[bool, bool], list[Tensor]] = {}
-    ours = {id(p) for p in upper}
-    pieces = {id(p) for m in (student.text.embed, student.text.log_weight) for p in m.parameters()}
-    for parameter in [*student.parameters(), *temperatures.parameters()]:
-        if parameter.requires_grad:
-            decays = parameter.ndim > 1 and id(parameter) not in pieces
-            kinds.setdefault((id(parameter) in ours, decays), []).append(parameter)
-    return [
-        {
-            "params": parameters,
-            "lr": rate * (tune if in_tower else 1.0),
-            "weight_decay": decay if decays else 0.0,
-        }
-        for (in_tower, decays), parameters in kinds.items()
-    ]
-
-
 @torch.inference_mode()
 def lower_features(
     student: LCDHStudent,
@@ -211,43 +180,28 @@ def lower_features(
     *,
     count: int = 2,
     stages: int = ImageTower.FIXED,
+    progress: bool = False,
 ) -> Tensor:
     """Output of the fixed part of the image tower for views of pictures.
 
     Args:
         student: its tower is used.
         images: PIL pictures or paths.
-        count: number of views; see :func:`views`.
+        count: number of views; see :func:`~derefl.hashing.learning.features.views`.
         stages: number of stages in the fixed part.
+        progress: show a progress bar.
 
     Returns:
         bfloat16 ``[views n h w c]``.
     """
-    side = student.config.image_size
-    weight = student.image.project.weight
-    rng = np.random.default_rng(0)
-    found: list[Tensor] = []
-    for part in batches(list(images), 32):
-        looks = [views(read(picture), count, rng) for picture in part]
-        seen = []
-        for view in zip(*looks, strict=True):
-            x = tensor([square(picture, side) for picture in view]).to(weight.device)
-            with autocast(weight.device):
-                lower = student.image.lower(x, stages)
-            seen.append(lower.permute(0, 2, 3, 1).bfloat16())
-        found.append(torch.stack(seen))
-    return torch.cat(found, dim=1).clone()
+    side, device = student.config.image_size, student.image.project.weight.device
 
+    def encode(pictures: list[Image.Image]) -> Tensor:
+        x = tensor([square(picture, side) for picture in pictures]).to(device)
+        with autocast(device):
+            return student.image.lower(x, stages).permute(0, 2, 3, 1).bfloat16()
 
-def views(picture: Image.Image, count: int, rng: np.random.Generator) -> list[Image.Image]:
-    """The picture, its mirror image, and crops of .65 to 1 of its sides, half of them mirrored."""
-    looks = [picture, ImageOps.mirror(picture)][:count]
-    while len(looks) < count:
-        w, h = (max(1, int(side * rng.uniform(0.65, 1))) for side in picture.size)
-        x, y = int(rng.integers(picture.width - w + 1)), int(rng.integers(picture.height - h + 1))
-        crop = picture.crop((x, y, x + w, y + h))
-        looks.append(ImageOps.mirror(crop) if rng.random() < 0.5 else crop)
-    return looks
+    return encoded_views(encode, images, count, progress=progress).clone()
 
 
 def positives_of(groups: np.ndarray) -> Tensor:

@@ -7,7 +7,7 @@ similar anchors, so that later queries still find earlier items.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from torch import Tensor
 from derefl.errors import DataError
 from derefl.hashing.codes import pack
 from derefl.hashing.hasher import Hasher
-from derefl.hashing.learning.distil import DistilConfig
+from derefl.hashing.learning.distil import DistilConfig, Temperatures
 from derefl.hashing.learning.distiller import (
     Distiller,
     Items,
@@ -29,6 +29,9 @@ from derefl.hashing.pictures import listed
 from derefl.hashing.teacher_pipeline import TeacherPipeline
 from derefl.hashing.tokenizer import strings
 from derefl.training.config import Count, Rate, Weight, Whole, check
+from derefl.training.step import take_step
+
+Values = TypeVar("Values", np.ndarray, Tensor)
 
 
 @dataclass(frozen=True)
@@ -62,12 +65,12 @@ class Anchors:
     Attributes:
         items: inputs of the pairs; text i belongs to picture i.
         labels: of the pairs; None if no chunk had labels.
-        codes: the stored codes of pictures and texts, ±1 ``[n K]`` each.
+        codes: the stored codes of pictures and texts, ±1 ``[2 n K]``.
     """
 
     items: Items
     labels: np.ndarray | None
-    codes: tuple[Tensor, Tensor]
+    codes: Tensor
 
 
 class OnlineHasher:
@@ -148,28 +151,23 @@ class OnlineHasher:
         self, items: Items, labels: np.ndarray | None, rows: np.ndarray, rate: float
     ) -> dict[str, float]:
         """One step on these pairs of the chunk and as many anchors."""
-        view = int(self.rng.integers(2))
-        batch, batch_labels = taken(items, rows), None if labels is None else labels[rows]
+        view, n = int(self.rng.integers(2)), len(rows)
+        batch, batch_labels = taken(items, rows), at(labels, rows)
         anchors = self.anchors if self.config.anchors and self.config.replay else None
-        if anchors is None:
-            everything = np.arange(len(rows))
-            alike = positives(batch_labels, len(rows)).to(items.lower.device)
-            return self.distiller.step(batch, everything, everything, alike, view, rate)
-        old = self.rng.permutation(len(anchors.items.tokens))[: len(rows)]
-        joined = together(batch, taken(anchors.items, old))
-        both = None
-        if batch_labels is not None and anchors.labels is not None:
-            both = np.concatenate([batch_labels, anchors.labels[old]])
-        alike = positives(both, len(joined.tokens)).to(items.lower.device)
-        everything = np.arange(len(joined.tokens))
-        codes = tuple(code[old] for code in anchors.codes)
-
-        def replayed(image_code: Tensor, text_code: Tensor) -> Tensor:
-            return self.config.replay * replay_loss(
-                (image_code, text_code), codes, alike[:, len(rows) :], self.distiller
-            )
-
-        return self.distiller.step(joined, everything, everything, alike, view, rate, replayed)
+        if anchors is not None:
+            old = self.rng.permutation(len(anchors.items.tokens))[:n]
+            batch = together(batch, taken(anchors.items, old))
+            batch_labels = joined(batch_labels, at(anchors.labels, old))
+        everything = np.arange(len(batch.tokens))
+        alike = positives(batch_labels, len(everything)).to(batch.lower.device)
+        loss, terms, seen = self.distiller.loss(batch, everything, everything, alike, view)
+        if anchors is not None:
+            codes, alike = (seen.image_code, seen.text_code), alike[:, n:]
+            temperatures = self.distiller.module.temperatures
+            replayed = replay_loss(codes, anchors.codes[:, old], alike, temperatures)
+            loss = loss + self.config.replay * replayed
+        norm = take_step(self.distiller.optimiser, loss, rate)
+        return {"loss": float(loss.detach()), "norm": float(norm), **terms}
 
     def items(self, images: Sequence[Any], texts: Sequence[str]) -> Items:
         """The fixed inputs of a chunk."""
@@ -189,24 +187,16 @@ class OnlineHasher:
             return
         # A uniform sample of all pairs so far: the chunk's share replaces random anchors.
         share = round(min(size, self.seen) * n / self.seen)
-        new = np.sort(self.rng.permutation(n)[:share])
-        chosen = taken(items, new)
+        rows = np.sort(self.rng.permutation(n)[:share])
+        chosen, labels = taken(items, rows), at(labels, rows)
         view = self.distiller.look(chosen.lower[0], chosen.tokens)
-        codes = (view.image_code.sign(), view.text_code.sign())
-        fresh = Anchors(chosen, None if labels is None else labels[new], codes)
-        if self.anchors is None:
-            self.anchors = fresh
-            return
-        kept = np.sort(self.rng.permutation(len(self.anchors.items.tokens))[: size - share])
-        old = self.anchors
-        joint = None
-        if fresh.labels is not None and old.labels is not None:
-            joint = np.concatenate([old.labels[kept], fresh.labels])
-        self.anchors = Anchors(
-            together(taken(old.items, kept), chosen),
-            joint,
-            (torch.cat([old.codes[0][kept], codes[0]]), torch.cat([old.codes[1][kept], codes[1]])),
-        )
+        codes = torch.stack([view.image_code, view.text_code]).sign()
+        if (old := self.anchors) is not None:
+            kept = np.sort(self.rng.permutation(len(old.items.tokens))[: size - share])
+            chosen = together(taken(old.items, kept), chosen)
+            labels = joined(at(old.labels, kept), labels)
+            codes = torch.cat([old.codes[:, kept], codes], dim=1)
+        self.anchors = Anchors(chosen, labels, codes)
 
     @torch.inference_mode()
     def database_codes(
@@ -231,26 +221,23 @@ class OnlineHasher:
 
 
 def replay_loss(
-    codes: tuple[Tensor, Tensor],
-    old: tuple[Tensor, ...],
-    alike: Tensor,
-    distiller: Distiller,
+    codes: tuple[Tensor, Tensor], old: Tensor, alike: Tensor, temperatures: Temperatures
 ) -> Tensor:
     """InfoNCE from new codes ``[n K]`` to the anchors' codes ``[m K]`` of the other modality.
 
     Args:
         codes: real-valued codes of pictures and texts.
-        old: the anchors' picture and text codes, ±1.
+        old: the anchors' picture and text codes, ±1 ``[2 m K]``.
         alike: ``[n m]``, 1 where they belong together; rows without a 1 are skipped.
-        distiller: has the temperatures.
+        temperatures: of the codes.
     """
     asking = alike.sum(1) > 0
     target = alike[asking] / alike[asking].sum(1, keepdim=True)
     terms = []
-    for new, given in zip(codes, reversed(old), strict=True):
+    for new, given in zip(codes, old.flip(0), strict=True):
         signs = straight_through_sign(new[asking])
         for bits in LENGTHS:
-            scale = distiller.module.temperatures.of_codes(bits)
+            scale = temperatures.of_codes(bits)
             logits = scale * (signs[:, :bits] @ given[:, :bits].T / bits)
             terms.append(-(target * logits.log_softmax(1)).sum(1).mean())
     return torch.stack(terms).mean()
@@ -266,22 +253,30 @@ def positives(labels: np.ndarray | None, n: int) -> Tensor:
     return (shared | torch.eye(n, dtype=torch.bool)).float()
 
 
+def at(values: Values | None, rows: np.ndarray) -> Values | None:
+    """These rows, if there are values."""
+    return None if values is None else values[rows]
+
+
+def joined(a: Values | None, b: Values | None) -> Values | None:
+    """The rows of both; None if one is None."""
+    if a is None or b is None:
+        return None
+    return torch.cat([a, b]) if isinstance(a, Tensor) else np.concatenate([a, b])
+
+
 def taken(items: Items, rows: np.ndarray) -> Items:
     """These pairs only."""
     return Items(
         items.lower[:, rows],
         [items.tokens[i] for i in rows],
-        None if items.teacher_image is None else items.teacher_image[rows],
-        None if items.teacher_text is None else items.teacher_text[rows],
+        at(items.teacher_image, rows),
+        at(items.teacher_text, rows),
     )
 
 
 def together(a: Items, b: Items) -> Items:
     """The pairs of both."""
-
-    def joined(x: Tensor | None, y: Tensor | None) -> Tensor | None:
-        return None if x is None or y is None else torch.cat([x, y])
-
     return Items(
         torch.cat([a.lower, b.lower], dim=1),
         [*a.tokens, *b.tokens],

@@ -8,41 +8,34 @@ mixtures of pairs, which the student has not memorised, and from texts without a
 """
 
 import copy
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 import torch
-from safetensors.torch import load_file, save
+from PIL import Image
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from derefl.errors import DataError
-from derefl.files import check_output, write_file
+from derefl.files import check_output
 from derefl.hashing.hasher import KIND, Hasher
 from derefl.hashing.learning.corpus import Corpus, CorpusConfig, read_corpus
-from derefl.hashing.learning.distil import Temperatures
-from derefl.hashing.learning.distiller import views
+from derefl.hashing.learning.corpus_loop import CorpusRunConfig, Rows, run_on_corpus
+from derefl.hashing.learning.distil import Temperatures, code_rows, weighted
+from derefl.hashing.learning.features import cached, encoded_views
 from derefl.hashing.learning.losses import (
     LENGTHS,
     alignment_loss,
     decorrelation_loss,
     length_weights,
     quantisation_loss,
-    row_distillation,
     straight_through_sign,
 )
 from derefl.hashing.learning.mixing import mixed, mixing
-from derefl.hashing.learning.offline import make_optimiser
 from derefl.hashing.learning.phrases import loose_phrases
-from derefl.hashing.pictures import batches, read
 from derefl.hashing.student import HashHead
 from derefl.training.config import Count, Rate, Share, Weight, Whole
-from derefl.training.loop import Loop, run_loop
-from derefl.training.schedule import cosine_with_warmup
-from derefl.training.step import take_step
-from derefl.zoo.checkpoint import save_checkpoint
+from derefl.training.step import make_optimiser
 
 
 @dataclass(frozen=True)
@@ -67,35 +60,26 @@ class HeadsLossConfig:
 
 
 @dataclass(frozen=True)
-class HeadsRunConfig:
-    """Settings of the training run.
+class HeadsRunConfig(CorpusRunConfig):
+    """Settings of the run; see also :class:`~derefl.hashing.learning.corpus_loop.CorpusRunConfig`.
 
     Attributes:
         hidden: width of the heads' hidden layer. A narrower layer is widened with units that change
             nothing at first; a wider layer keeps its width.
-        steps, batch: number of steps, pairs per step.
         mix: every pair is mixed with another pair, whose share is between 0 and this.
         phrases: number of texts without a picture per step, see
             :func:`~derefl.hashing.learning.phrases.loose_phrases`.
-        learning_rate, weight_decay, warmup: AdamW and its schedule.
-        views: of each picture, see :func:`~derefl.hashing.learning.distiller.views`.
-        ema: decay of the averaged weights, which are the saved weights.
-        seed: of the batches.
-        save_every: steps between resumable states.
     """
 
     hidden: Count = 1024
     steps: Count = 500
     batch: Count = 1024
+    warmup: Whole = 20
+    ema: Share = 0.95
+    views: Count = 3
+    save_every: Count = 100
     mix: Share = 0.5
     phrases: Whole = 512
-    learning_rate: Rate = 2e-3
-    weight_decay: Weight = 0.05
-    warmup: Whole = 20
-    views: Count = 3
-    ema: Share = 0.95
-    seed: Whole = 0
-    save_every: Count = 100
 
 
 @dataclass(frozen=True)
@@ -164,27 +148,25 @@ def train_heads(
     images, texts, phrases = (x.to(device) for x in features)
     hidden = max(run.hidden, student.config.hash_hidden)
     heads = (head.widened(hidden) for head in (student.image_hash, student.text_hash))
-    module = HeadsRun(*heads).to(device).train()
-    optimiser = make_optimiser(module, run.learning_rate, run.weight_decay)
+    module = HeadsRun(*heads).to(device)
 
-    def step(number: int) -> dict[str, float]:
-        rng = np.random.default_rng([run.seed, number])
-        picture_rows, text_rows = corpus.batch(run.batch, config.corpus.caption_share, rng)
-        view = rng.integers(len(images), size=len(picture_rows))
-        shares = mixing(len(picture_rows), run.mix, rng)
-        image, text = mixed(shares, images[view, picture_rows]), mixed(shares, texts[text_rows])
-        loose = phrases[rng.integers(len(phrases), size=run.phrases)]
-        loss, terms = heads_loss(module, image, torch.cat([text, loose]), config.loss)
-        norm = take_step(optimiser, loss, cosine_with_warmup(number, run.steps, run.warmup))
-        return {"loss": float(loss.detach()), "norm": float(norm), **terms}
+    def loss(rows: Rows) -> tuple[Tensor, dict[str, float]]:
+        shares = mixing(len(rows.pictures), run.mix, rows.rng)
+        image = mixed(shares, images[rows.view, rows.pictures])
+        text = mixed(shares, texts[rows.texts])
+        loose = phrases[rows.rng.integers(len(phrases), size=run.phrases)]
+        return heads_loss(module, image, torch.cat([text, loose]), config.loss)
 
-    def save(average: HeadsRun) -> None:
-        path = out / "model.safetensors"
-        learned = with_heads(student, average)
-        save_checkpoint(learned, path, kind=KIND, config=asdict(learned.config))
-
-    loop = Loop(out, run.steps, run.batch, run.ema, run.save_every)
-    return with_heads(student, run_loop(loop, module, optimiser, step, save, config))
+    return run_on_corpus(
+        module,
+        make_optimiser(module, run.learning_rate, run.weight_decay),
+        config,
+        corpus,
+        out,
+        loss=loss,
+        model=lambda average: with_heads(student, average),
+        kind=KIND,
+    )
 
 
 def heads_loss(
@@ -198,18 +180,14 @@ def heads_loss(
         texts: features of their texts, then of texts without a picture, ``[m d]``, m ≥ n.
         config: weights.
     """
-    image_code, text_code = module.image(images), module.text(texts)
+    features, image_code, text_code = (images, texts), module.image(images), module.text(texts)
     codes = [straight_through_sign(h) for h in (image_code, text_code)]
     share = length_weights(LENGTHS).to(images)
 
     def rows(a: int, b: int) -> Tensor:
-        target = (images, texts)[a] @ (images, texts)[b].T
-        terms = []
-        for bits in LENGTHS:
-            similarity = codes[a][:, :bits] @ codes[b][:, :bits].T / bits
-            scale = module.temperatures.of_codes(bits)
-            terms.append(row_distillation(similarity, target, scale, config.scale, diagonal=a != b))
-        return torch.stack(terms) @ share
+        target, diagonal = features[a] @ features[b].T, a != b
+        at = module.temperatures, config.scale
+        return code_rows(codes[a], codes[b], target, *at, diagonal=diagonal) @ share
 
     terms = {
         "across": (rows(0, 1) + rows(1, 0)) / 2,
@@ -218,8 +196,7 @@ def heads_loss(
         "lambda2": quantisation_loss(image_code) + quantisation_loss(text_code),
         "decorrelation": decorrelation_loss(codes[0]) + decorrelation_loss(codes[1]),
     }
-    total = torch.stack([getattr(config, name) * term for name, term in terms.items()]).sum()
-    return total, {name: float(term.detach()) for name, term in terms.items()}
+    return weighted(terms, config)
 
 
 def student_features(out: Path, student: Hasher, corpus: Corpus, count: int) -> StudentFeatures:
@@ -236,28 +213,30 @@ def student_features(out: Path, student: Hasher, corpus: Corpus, count: int) -> 
     Raises:
         DataError: the file belongs to another corpus, student or number of views.
     """
-    path = out / "features-student.safetensors"
-    phrases = loose_phrases(corpus)
-    if not path.exists():
-        rng = np.random.default_rng(0)
-        images = []
-        for part in tqdm(list(batches(corpus.paths, 64)), unit="batch", desc="pictures"):
-            looks = [views(read(path), count, rng) for path in part]
-            images.append([student.image_features(view) for view in zip(*looks, strict=True)])
-        found = {
-            "images": np.concatenate(images, axis=1),
-            "texts": student.text_features(corpus.texts, progress=True),
-            "phrases": student.text_features(phrases, progress=True),
+    path, phrases = out / "features-student.safetensors", loose_phrases(corpus)
+
+    def compute() -> dict[str, Tensor]:
+        def images(pictures: list[Image.Image]) -> Tensor:
+            return torch.from_numpy(student.image_features(pictures))
+
+        def of_texts(texts: list[str]) -> Tensor:
+            return torch.from_numpy(student.text_features(texts, progress=True))
+
+        return {
+            "images": encoded_views(images, corpus.paths, count),
+            "texts": of_texts(corpus.texts),
+            "phrases": of_texts(phrases),
         }
-        write_file(path, save({name: torch.from_numpy(x) for name, x in found.items()}))
-    features = StudentFeatures(**load_file(path))
-    shapes = [*features.images.shape[:-1], len(features.texts), len(features.phrases)]
-    expected = [count, len(corpus.paths), len(corpus.texts), len(phrases)]
-    if shapes != expected or not from_student(features, student, corpus):
+
+    sizes = {
+        "images": (count, len(corpus.paths)),
+        "texts": (len(corpus.texts),),
+        "phrases": (len(phrases),),
+    }
+    features = StudentFeatures(**cached(path, sizes, compute))
+    if not from_student(features, student, corpus):
         raise DataError(
-            f"{path} has features of another student or of other data than the "
-            f"{count} × {len(corpus.paths)} pictures, {len(corpus.texts)} texts and "
-            f"{len(phrases)} phrases here: delete it, or choose another --out"
+            f"{path} holds features of another student; delete the file or choose another --out"
         )
     return features
 

@@ -5,78 +5,59 @@ the whole corpus, and with the upper part of the image tower trained as well.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file, save
 from torch import Tensor
-from tqdm import tqdm
 
-from derefl.errors import ConfigError, DataError
-from derefl.files import check_output, write_file
+from derefl.errors import ConfigError
+from derefl.files import check_output
 from derefl.hashing.encoders import StandInEncoder
 from derefl.hashing.hasher import KIND
 from derefl.hashing.learning.corpus import Corpus, CorpusConfig, read_corpus
+from derefl.hashing.learning.corpus_loop import CorpusRunConfig, Rows, run_on_corpus
 from derefl.hashing.learning.distil import DistilConfig
 from derefl.hashing.learning.distiller import (
     Distiller,
     Items,
-    StudentRun,
     lower_features,
     positives_of,
     tokens_of,
 )
+from derefl.hashing.learning.features import cached
 from derefl.hashing.learning.mixing import mixing
-from derefl.hashing.learning.offline import Features, cached_features
+from derefl.hashing.learning.train_teacher import Features, cached_features
 from derefl.hashing.student import ImageTower, LCDHStudent, LCDHStudentConfig
 from derefl.hashing.teacher import LCDHTeacher
 from derefl.hashing.tokenizer import word_pieces
-from derefl.training.config import Count, Rate, Share, Weight, Whole
+from derefl.training.config import Count, Share, Weight, Whole
 from derefl.training.imagenet import load_imagenet_weights
-from derefl.training.loop import Loop, run_loop
-from derefl.training.schedule import cosine_with_warmup
 from derefl.training.state import start_from
-from derefl.zoo.checkpoint import save_checkpoint
 
 
 @dataclass(frozen=True)
-class StudentRunConfig:
-    """Settings of the training run.
+class StudentRunConfig(CorpusRunConfig):
+    """Settings of the run; see also :class:`~derefl.hashing.learning.corpus_loop.CorpusRunConfig`.
 
     Attributes:
-        steps, batch: number of steps, pairs per step.
-        learning_rate, weight_decay, warmup: AdamW and its schedule.
         tune: learning rate of the upper part of the image tower, as a share of ``learning_rate``;
             0 keeps the part fixed.
         fixed: number of stages of the image tower below that part.
         word_dropout: share of the word pieces that a step drops.
         mix: every pair is mixed with another pair, whose share is between 0 and this.
-        views: of each picture, see :func:`~derefl.hashing.learning.distiller.views`.
         folds: 1, or the number of folds of the teachers: teacher number i was trained without fold
             i mod ``folds``. Each step uses the pictures of one fold, and the teachers that have
             never seen them.
-        ema: decay of the averaged weights, which are the saved weights.
-        seed: of weights and batches.
-        save_every: steps between resumable states.
     """
 
-    steps: Count = 1500
-    batch: Count = 512
-    learning_rate: Rate = 2e-3
-    weight_decay: Weight = 0.05
-    warmup: Whole = 50
     tune: Weight = 0.1
     fixed: Whole = ImageTower.FIXED
     word_dropout: Share = 0.1
     mix: Share = 0.0
-    views: Count = 5
     folds: Count = 1
-    ema: Share = 0.99
-    seed: Whole = 0
-    save_every: Count = 300
 
 
 @dataclass(frozen=True)
@@ -144,28 +125,29 @@ def train_student(
         fixed=run.fixed,
     )
 
-    def step(number: int) -> dict[str, float]:
-        rng = np.random.default_rng([run.seed, number])
-        fold = number % run.folds
-        items, among = folds[fold], corpus.in_fold(fold, run.folds)
-        pictures, texts = corpus.batch(run.batch, config.corpus.caption_share, rng, among)
-        return distiller.step(
-            items,
-            pictures,
-            texts,
-            positives_of(corpus.groups[pictures]).to(device),
-            view=rng.integers(len(items.lower), size=len(pictures)),
-            shares=mixing(len(pictures), run.mix, rng) if run.mix else None,
-            rate=cosine_with_warmup(number, run.steps, run.warmup),
+    def loss(rows: Rows) -> tuple[Tensor, dict[str, float]]:
+        n = len(rows.pictures)
+        total, terms, _ = distiller.loss(
+            folds[rows.step % run.folds],
+            rows.pictures,
+            rows.texts,
+            positives_of(corpus.groups[rows.pictures]).to(device),
+            rows.view,
+            mixing(n, run.mix, rows.rng) if run.mix else None,
         )
+        return total, terms
 
-    def save(average: StudentRun) -> None:
-        path = out / "model.safetensors"
-        save_checkpoint(average.student, path, kind=KIND, config=asdict(config.model))
-
-    module = distiller.module.to(device).train()
-    loop = Loop(out, run.steps, run.batch, run.ema, run.save_every)
-    return run_loop(loop, module, distiller.optimiser, step, save, config).student
+    return run_on_corpus(
+        distiller.module.to(device),
+        distiller.optimiser,
+        config,
+        corpus,
+        out,
+        loss=loss,
+        model=lambda average: average.student,
+        kind=KIND,
+        among=lambda step: corpus.in_fold(step % run.folds, run.folds),
+    )
 
 
 def prepared(
@@ -185,20 +167,18 @@ def prepared(
         name: cached_features(out, name, corpus, device, run.views)
         for name in dict.fromkeys(teacher.config.encoder for teacher in teachers)
     }
-    path = out / f"lower-{run.fixed}.safetensors"
-    if not path.exists():
-        pictures = tqdm(corpus.paths, unit="picture", desc="lower part")
-        lower = lower_features(student, pictures, count=run.views, stages=run.fixed)
-        write_file(path, save({"lower": lower.cpu()}))
-    lower = load_file(path)["lower"]
-    if lower.shape[:2] != (run.views, len(corpus.paths)):
-        raise DataError(
-            f"{path} holds {lower.shape[0]} views of {lower.shape[1]} pictures, expected "
-            f"{run.views} of {len(corpus.paths)}: delete it, or choose another --out"
+    sizes = {"lower": (run.views, len(corpus.paths))}
+
+    def compute() -> dict[str, Tensor]:
+        lower = lower_features(
+            student, corpus.paths, count=run.views, stages=run.fixed, progress=True
         )
+        return {"lower": lower.cpu()}
+
+    lower = cached(out / f"lower-{run.fixed}.safetensors", sizes, compute)["lower"]
     lower, tokens = lower.to(device), tokens_of(student, corpus.texts)
     return [
-        Items(lower, tokens, *seen_by(teachers[fold :: run.folds], features, device))
+        Items(lower, tokens, *seen_by(teachers[fold :: run.folds], features))
         for fold in range(run.folds)
     ]
 
@@ -220,21 +200,20 @@ def check_folds(config: StudentTrainConfig, teachers: int) -> None:
 
 @torch.no_grad()
 def seen_by(
-    teachers: Sequence[LCDHTeacher], features: Mapping[str, Features], device: torch.device
+    teachers: Sequence[LCDHTeacher], features: Mapping[str, Features]
 ) -> tuple[Tensor, Tensor]:
     """The teachers' unit vectors of pictures (mean of all views) and texts, concatenated.
 
     Args:
         teachers: the teachers.
         features: of each encoder that a teacher names.
-        device: of the teachers.
     """
     images, texts = [], []
     for teacher in teachers:
         seen = features[teacher.config.encoder]
-        views = [teacher.image(view.to(device)) for view in seen.images]
-        images.append(F.normalize(torch.stack(views).mean(dim=0), dim=-1))
-        texts.append(teacher.text(seen.texts.to(device)))
+        views = torch.stack([teacher.image(view) for view in seen.images])
+        images.append(F.normalize(views.mean(dim=0), dim=-1))
+        texts.append(teacher.text(seen.texts))
     scale = len(teachers) ** -0.5
     return scale * torch.cat(images, dim=1), scale * torch.cat(texts, dim=1)
 

@@ -1,11 +1,10 @@
 """Train a :class:`DeRefl`: ``derefl train reflection``."""
 
-import itertools
 import os
-import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -28,31 +27,23 @@ from derefl.reflection.learning.validate import (
 from derefl.reflection.model import DeRefl, DeReflConfig, Layers
 from derefl.training.allocator import keep_freed_memory
 from derefl.training.config import Count, Rate, Share, Weight, Whole
-from derefl.training.ema import EMA
 from derefl.training.imagenet import load_imagenet_weights
-from derefl.training.log import JsonLog, Meter
+from derefl.training.loop import LoopConfig, run_loop
 from derefl.training.precision import autocast
-from derefl.training.schedule import cosine_with_warmup
-from derefl.training.state import Progress, load_state, save_state, start_from
-from derefl.training.step import take_step
+from derefl.training.state import start_from
+from derefl.training.step import make_optimiser
 from derefl.zoo.checkpoint import save_checkpoint
 
 
 @dataclass(frozen=True)
-class RunConfig:
-    """Settings of a training run.
+class RunConfig(LoopConfig):
+    """Settings of a training run, with those of :class:`~derefl.training.loop.LoopConfig`.
 
     Attributes:
-        steps: length of the run.
-        minutes: time limit of the run; the learning-rate schedule follows it. 0 means no limit.
-        batch, size: pairs per step, and their side in pixels.
+        size: side of the pairs in pixels.
         late_from, late_batch, late_size: after the fraction ``late_from`` of the run, the batch and
             size to use. Multiples of 256 fill the attention windows at all strides.
-        learning_rate, backbone_rate, weight_decay, warmup: settings of AdamW and its schedule. A
-            ``backbone_rate`` of 0 freezes the backbone.
-        clip: largest gradient norm.
-        ema: decay of the averaged weights, which are validated and saved as the model.
-        seed: seed of the initial weights and of all pairs.
+        backbone_rate: learning rate of the backbone; 0 freezes it.
         validation: validation sets, each ``NAME=DIR``: a folder of pairs, or of photographs
             without a reflection.
         validate_every: steps between validations.
@@ -67,7 +58,6 @@ class RunConfig:
     """
 
     steps: Count = 20_000
-    minutes: Weight = 0.0
     batch: Count = 8
     size: Count = 192
     late_from: Share = 0.75
@@ -79,7 +69,6 @@ class RunConfig:
     warmup: Whole = 200
     clip: Rate = 1.0
     ema: Share = 0.998
-    seed: Whole = 0
     validation: tuple[str, ...] = ()
     validate_every: Count = 500
     validate_share: Count = 1
@@ -135,7 +124,7 @@ def train(
     else:
         start_from(model, start)
     model.backbone.requires_grad_(run.backbone_rate > 0)
-    model.to(device).to(memory_format=torch.channels_last).train()
+    model.to(device).to(memory_format=torch.channels_last)
     folders = validation_folders(run)
     photos = held_back_photos(config.pairs.photos, config.pairs.hold_back)
     kinds = deciding_kinds(run, folders)
@@ -144,57 +133,39 @@ def train(
             f"no pairs to validate on: give --val NAME=DIR, or hold back two photos or more with "
             f"pairs.hold_back (now {config.pairs.hold_back})"
         )
-    ema = EMA(model, run.ema)
-    optimiser = make_optimiser(model, run)
-    state, progress = out / "state.safetensors", Progress()
-    if state.exists():
-        progress = load_state(state, model, ema, optimiser)
-    log = JsonLog(out / "log.jsonl")
-    log.write(event="start", step=progress.step, device=str(device), config=asdict(config))
-
-    if run.minutes and progress.seconds >= 60 * run.minutes:
-        return ema.model
-    best = progress.best
-    started = saved = time.monotonic()
+    optimiser = make_optimiser(
+        model, run.learning_rate, run.weight_decay, rates={"backbone.": run.backbone_rate}
+    )
     workers = 0 if device.type == "cpu" else min(run.workers, os.cpu_count() or 1)
-    meter = Meter()
-    with tqdm(total=run.steps, initial=progress.step, unit="step", smoothing=0.05) as bar:
-        steps = enumerate(batches(pairs, plan(run, progress.step), workers), progress.step)
-        for step, batch in steps:
-            batch = Batch(*(x.to(device, non_blocking=True) for x in batch))
-            seconds = progress.seconds + time.monotonic() - started
-            spent = min(1.0, seconds / (60 * run.minutes)) if run.minutes else 0.0
-            terms = train_step(model, optimiser, batch, step, config, spent)
-            ema.update(model, step)
-            meter.add(len(batch.image), **terms)
-            done = step + 1
-            last = done == run.steps or spent == 1.0
-            bar.update()
-            if done % 50 == 0:
-                means = meter.take()
-                log.write(event="train", step=done, **means)
-                bar.set_postfix(loss=f"{means['loss']:.4f}", refresh=False)
-            if done % run.validate_every == 0 or last:
-                pictures = samples(folders, photos, run.validate_share)
-                table = scores(estimator(ema.model), pictures)
-                number = choice(table, kinds, run.clean_floor)
-                log.write(event="validation", step=done, choice=round(number, 3), kinds=table)
-                bar.write(f"step {done}, choice {number:.3f}\n{format_table(table)}")
-                sheet(ema.model, samples(folders, photos), out / f"validation-{done:06d}.png")
-                if number >= best:
-                    best = number
-                    save_checkpoint(
-                        ema.model,
-                        out / "model.safetensors",
-                        kind="derefl",
-                        config=asdict(config.model),
-                    )
-            if time.monotonic() - saved > run.save_every or last:
-                saved = time.monotonic()
-                save_state(state, model, ema, optimiser, Progress(done, seconds, best))
-            if last:
-                break
-    return ema.model
+
+    def on_device(first: int) -> Iterator[Batch]:
+        for batch in batches(pairs, plan(run, first), workers):
+            yield Batch(*(x.to(device, non_blocking=True) for x in batch))
+
+    def validate(average: DeRefl, step: int) -> tuple[float, dict[str, Any]]:
+        table = scores(estimator(average), samples(folders, photos, run.validate_share))
+        number = choice(table, kinds, run.clean_floor)
+        tqdm.write(f"step {step}, choice {number:.3f}\n{format_table(table)}")
+        sheet(average, samples(folders, photos), out / f"validation-{step:06d}.png")
+        return number, {"choice": round(number, 3), "kinds": table}
+
+    def save(average: DeRefl) -> None:
+        path = out / "model.safetensors"
+        save_checkpoint(average, path, kind="derefl", config=asdict(config.model))
+
+    return run_loop(
+        model,
+        optimiser,
+        run,
+        out,
+        config=config,
+        batches=on_device,
+        loss=lambda batch: batch_loss(model, batch, config),
+        save=save,
+        every=run.validate_every,
+        save_seconds=run.save_every,
+        validate=validate,
+    )
 
 
 def validation_folders(run: RunConfig) -> dict[str, Path]:
@@ -220,55 +191,20 @@ def deciding_kinds(run: RunConfig, folders: Mapping[str, Path]) -> list[str]:
     return [name for name in run.choose_by if name in folders] or pairs or ["screen"]
 
 
-def train_step(
-    model: DeRefl,
-    optimiser: torch.optim.AdamW,
-    batch: Batch,
-    step: int,
-    config: TrainConfig,
-    spent: float = 0.0,
-) -> dict[str, Tensor]:
-    """One optimiser step; ``spent`` is the passed share of ``run.minutes``.
-
-    Returns:
-        Loss, gradient norm and loss terms for the log, all on the device.
-    """
-    run, image = config.run, batch.image
+def batch_loss(
+    model: DeRefl, batch: Batch, config: TrainConfig
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """The loss of a batch, and its terms for the log, all on the device."""
+    image = batch.image
     with autocast(image.device):
         layers = model(image.contiguous(memory_format=torch.channels_last))
     layers = Layers(*(layer.float() for layer in layers))
     kernel = config.model.mean_kernel
-    loss, terms = decomposition_loss(layers, image, batch.truth, batch.real, kernel, config.loss)
-    factor = cosine_with_warmup(step, run.steps, run.warmup, spent=spent)
-    norm = take_step(optimiser, loss, factor, run.clip)
-    return {"loss": loss.detach(), "norm": norm, **terms}
+    return decomposition_loss(layers, image, batch.truth, batch.real, kernel, config.loss)
 
 
 def plan(run: RunConfig, first: int) -> Iterator[tuple[int, int, int]]:
     """``(step, pairs, side in pixels)`` for the rest of a run."""
-    for step in itertools.count(first):
-        if step >= run.steps:
-            return
+    for step in range(first, run.steps):
         late = step >= run.late_from * run.steps
         yield step, *((run.late_batch, run.late_size) if late else (run.batch, run.size))
-
-
-def make_optimiser(model: DeRefl, run: RunConfig) -> torch.optim.AdamW:
-    """AdamW with a separate rate for the backbone; no weight decay for norms, biases and scales."""
-    groups: dict[tuple[bool, bool], list[Tensor]] = {}
-    for name, parameter in model.named_parameters():
-        if not parameter.requires_grad:
-            continue
-        key = name.startswith("backbone."), parameter.ndim > 1
-        groups.setdefault(key, []).append(parameter)
-    return torch.optim.AdamW(
-        [
-            {
-                "params": parameters,
-                "lr": run.backbone_rate if in_backbone else run.learning_rate,
-                "weight_decay": run.weight_decay if decays else 0.0,
-            }
-            for (in_backbone, decays), parameters in groups.items()
-        ],
-        fused=next(model.parameters()).is_cuda,
-    )

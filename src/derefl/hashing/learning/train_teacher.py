@@ -1,81 +1,62 @@
-"""Training the teacher, offline: ``derefl train teacher``."""
+"""Train the teacher, offline: ``derefl train teacher``."""
 
 import itertools
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file, save
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from derefl.errors import ConfigError, DataError
-from derefl.files import check_output, write_file
+from derefl.errors import ConfigError
+from derefl.files import check_output
 from derefl.hashing.encoders import Encoder, load_encoder
 from derefl.hashing.learning.corpus import Corpus, CorpusConfig, read_corpus
-from derefl.hashing.learning.distil import Temperatures
-from derefl.hashing.learning.distiller import positives_of, views
+from derefl.hashing.learning.corpus_loop import CorpusRunConfig, Rows, run_on_corpus
+from derefl.hashing.learning.distil import Temperatures, code_contrast, code_rows
+from derefl.hashing.learning.distiller import positives_of
+from derefl.hashing.learning.features import cached, encoded_views
 from derefl.hashing.learning.losses import (
-    LENGTHS,
     alignment_loss,
     contrastive_loss,
-    nested,
     quantisation_loss,
-    row_distillation,
     straight_through_sign,
 )
-from derefl.hashing.pictures import batches, read
+from derefl.hashing.pictures import batches
 from derefl.hashing.teacher import LCDHTeacher, LCDHTeacherConfig
 from derefl.hashing.teacher_pipeline import KIND
-from derefl.training.config import Count, Rate, Share, Weight, Whole
-from derefl.training.loop import Loop, run_loop
+from derefl.training.config import Count, Rate, Weight, Whole
 from derefl.training.precision import autocast
-from derefl.training.schedule import cosine_with_warmup
-from derefl.training.step import take_step
-from derefl.zoo.checkpoint import save_checkpoint
+from derefl.training.step import make_optimiser
 
 
 @dataclass(frozen=True)
-class TeacherRunConfig:
-    """Settings of the training run.
+class TeacherRunConfig(CorpusRunConfig):
+    """Settings of the run; see also :class:`~derefl.hashing.learning.corpus_loop.CorpusRunConfig`.
 
     Attributes:
-        steps, batch: number of steps, pairs per step.
-        learning_rate, weight_decay, warmup: AdamW and its schedule.
         codes: weight of InfoNCE between codes, mean over code lengths; between features it is 1.
         code_rows: weight of the distillation from the features into the codes.
         lambda1, lambda2: weights of h_v ≈ h_t for a pair, and of quantisation.
         joint: weight of InfoNCE between the joint code of a pair and the unimodal codes.
-        views: of each picture, see :func:`~derefl.hashing.learning.distiller.views`.
         folds, fold: the pictures have ``folds`` equal parts, and part ``fold`` is not used for
             training: a student can learn from similarities of pictures that the teacher has never
             seen, see :func:`~derefl.hashing.learning.train_student.train_student`. 1: use all.
-        ema: decay of the averaged weights, which are the saved weights.
-        seed: of weights and batches.
-        save_every: steps between resumable states.
     """
 
     steps: Count = 1200
-    batch: Count = 512
     learning_rate: Rate = 1e-3
-    weight_decay: Weight = 0.05
-    warmup: Whole = 50
     codes: Weight = 1.0
     code_rows: Weight = 1.0
     lambda1: Weight = 0.1
     lambda2: Weight = 0.01
     joint: Weight = 0.25
-    views: Count = 5
     folds: Count = 1
     fold: Whole = 0
-    ema: Share = 0.99
-    seed: Whole = 0
-    save_every: Count = 300
 
 
 @dataclass(frozen=True)
@@ -123,44 +104,39 @@ def train_teacher(config: TeacherTrainConfig, out: Path, device: torch.device) -
         DataError: a source is missing or wrong.
         ConfigError: the fold does not exist.
         CheckpointError: ``out`` holds the state of another architecture.
-        OutputError: ``out`` cannot be written to.
+        OutputError: ``out`` cannot be written.
     """
     check_output(out / "state.safetensors", overwrite=True)
     run = config.run
-    if not 0 <= run.fold < run.folds:
+    if run.fold >= run.folds:
         raise ConfigError(
-            f"got run.fold={run.fold} of run.folds={run.folds}, expected a number from 0 below it"
+            f"got run.fold={run.fold} and run.folds={run.folds}, expected run.fold from 0 to "
+            f"{run.folds - 1}"
         )
     torch.manual_seed(run.seed)
     corpus = read_corpus(config.corpus)
-    features = cached_features(out, config.model.encoder, corpus, device, run.views)
-    image_dim, text_dim = features.images.shape[-1], features.texts.shape[-1]
-    model = replace(config.model, image_dim=image_dim, text_dim=text_dim)
-    module = TeacherRun(LCDHTeacher(model)).to(device).train()
-    optimiser = make_optimiser(module, run.learning_rate, run.weight_decay)
-    images, texts = features.images.to(device), features.texts.to(device)
-
+    images, texts = cached_features(out, config.model.encoder, corpus, device, run.views)
+    model = replace(config.model, image_dim=images.shape[-1], text_dim=texts.shape[-1])
+    module = TeacherRun(LCDHTeacher(model)).to(device)
     seen = ~corpus.in_fold(run.fold, run.folds) if run.folds > 1 else None
 
-    def step(number: int) -> dict[str, float]:
-        rng = np.random.default_rng([run.seed, number])
-        picture_rows, text_rows = corpus.batch(run.batch, config.corpus.caption_share, rng, seen)
-        loss, terms = teacher_loss(
-            module,
-            images[rng.integers(len(images), size=len(picture_rows)), picture_rows],
-            texts[text_rows],
-            positives_of(corpus.groups[picture_rows]).to(device),
-            run,
+    def loss(rows: Rows) -> tuple[Tensor, dict[str, float]]:
+        positives = positives_of(corpus.groups[rows.pictures]).to(device)
+        return teacher_loss(
+            module, images[rows.view, rows.pictures], texts[rows.texts], positives, run
         )
-        norm = take_step(optimiser, loss, cosine_with_warmup(number, run.steps, run.warmup))
-        return {"loss": float(loss.detach()), "norm": float(norm), **terms}
 
-    def save(average: TeacherRun) -> None:
-        path = out / "model.safetensors"
-        save_checkpoint(average.teacher, path, kind=KIND, config=asdict(model))
-
-    loop = Loop(out, run.steps, run.batch, run.ema, run.save_every)
-    return run_loop(loop, module, optimiser, step, save, config).teacher
+    return run_on_corpus(
+        module,
+        make_optimiser(module, run.learning_rate, run.weight_decay),
+        config,
+        corpus,
+        out,
+        loss=loss,
+        model=lambda average: average.teacher,
+        kind=KIND,
+        among=lambda step: seen,
+    )
 
 
 def teacher_loss(
@@ -180,19 +156,13 @@ def teacher_loss(
         image_code, text_code = teacher(image=image).float(), teacher(text=text).float()
         joint = teacher(image=image, text=text).float()
     image, text = F.normalize(image.float(), dim=-1), F.normalize(text.float(), dim=-1)
-
-    def contrast(a: Tensor, b: Tensor) -> Tensor:
-        bits = a.shape[1]
-        return contrastive_loss(a @ b.T / bits, positives, temperatures.of_codes(bits))
-
-    codes = [straight_through_sign(h) for h in (image_code, text_code, joint)]
+    a, b, both = (straight_through_sign(h) for h in (image_code, text_code, joint))
     terms: dict[str, Callable[[], Tensor]] = {
-        "codes": lambda: nested(contrast, codes[0], codes[1]),
-        "code_rows": lambda: self_distillation(
-            image.detach(), text.detach(), codes[:2], temperatures
-        ),
+        "codes": lambda: code_contrast(a, b, positives, temperatures),
+        "code_rows": lambda: self_distillation(image.detach(), text.detach(), (a, b), temperatures),
         "joint": lambda: (
-            nested(contrast, codes[0], codes[2]) + nested(contrast, codes[2], codes[1])
+            code_contrast(a, both, positives, temperatures)
+            + code_contrast(both, b, positives, temperatures)
         ),
         "lambda1": lambda: alignment_loss(image_code, text_code),
         "lambda2": lambda: quantisation_loss(image_code) + quantisation_loss(text_code),
@@ -217,20 +187,19 @@ def self_distillation(
         codes: codes of pictures and texts, ``[n K]`` each.
         temperatures: of features and codes.
     """
-    at = float(temperatures.of_features().detach())
-    terms = []
-    for (a, x), (b, y) in itertools.product(zip((image, text), codes, strict=True), repeat=2):
-        for bits in LENGTHS:
-            similarity = x[:, :bits] @ y[:, :bits].T / bits
-            scale = temperatures.of_codes(bits)
-            terms.append(row_distillation(similarity, a @ b.T, scale, at, diagonal=a is not b))
+    scale = float(temperatures.of_features().detach())
+    sides = zip((image, text), codes, strict=True)
+    terms = [
+        code_rows(x, y, a @ b.T, temperatures, scale, diagonal=a is not b)
+        for (a, x), (b, y) in itertools.product(sides, repeat=2)
+    ]
     return torch.stack(terms).mean()
 
 
 def cached_features(
     out: Path, name: str, corpus: Corpus, device: torch.device, count: int
 ) -> Features:
-    """The encoder's features of a corpus, read from the file in ``out`` or computed and saved.
+    """The encoder's features of a corpus, from the file in ``out`` or computed and saved.
 
     The file is ``features-ENCODER.safetensors``; it can be copied to a run with the same corpus.
 
@@ -238,48 +207,25 @@ def cached_features(
         out: folder of the run.
         name: of the encoder.
         corpus: pictures and texts.
-        device: the device of the encoder.
+        device: the device of the encoder and of the features.
         count: number of views per picture.
 
     Raises:
         DataError: the file belongs to another corpus or another number of views.
     """
     path = out / f"features-{re.sub('[^A-Za-z0-9.]+', '-', name)}.safetensors"
-    if not path.exists():
+
+    def compute() -> dict[str, Tensor]:
         features = encode(load_encoder(name, device), corpus, count, device)
-        write_file(path, save({k: v.half() for k, v in features._asdict().items()}))
-    features = Features(**{k: v.float() for k, v in load_file(path).items()})
-    found = [*features.images.shape[:-1], len(features.texts)]
-    if found != [count, len(corpus.paths), len(corpus.texts)]:
-        raise DataError(
-            f"{path} has features of {' × '.join(map(str, found[:-1]))} pictures and {found[-1]} "
-            f"texts, the data are {count} × {len(corpus.paths)} and {len(corpus.texts)}: delete "
-            "it, or choose another --out"
-        )
-    return features
+        return {key: value.half() for key, value in features._asdict().items()}
+
+    sizes = {"images": (count, len(corpus.paths)), "texts": (len(corpus.texts),)}
+    return Features(**{k: v.float().to(device) for k, v in cached(path, sizes, compute).items()})
 
 
 def encode(encoder: Encoder, corpus: Corpus, count: int, device: torch.device) -> Features:
     """Features of ``count`` views of all pictures, and of all texts, with a progress bar."""
-    rng = np.random.default_rng(0)
-    images, texts = [], []
     with autocast(device):
-        for part in tqdm(list(batches(corpus.paths, 64)), unit="batch", desc="pictures"):
-            looks = [views(read(path), count, rng) for path in part]
-            images.append(torch.stack([encoder.encode_image(v) for v in zip(*looks, strict=True)]))
-        for part in tqdm(list(batches(corpus.texts, 1024)), unit="batch", desc="texts"):
-            texts.append(encoder.encode_text(part))
-    return Features(torch.cat(images, dim=1), torch.cat(texts))
-
-
-def make_optimiser(module: nn.Module, rate: float, weight_decay: float) -> torch.optim.AdamW:
-    """AdamW; vectors (norms, biases, temperatures) do not decay."""
-    matrices = [p for p in module.parameters() if p.ndim > 1]
-    vectors = [p for p in module.parameters() if p.ndim <= 1]
-    return torch.optim.AdamW(
-        [
-            {"params": matrices, "weight_decay": weight_decay},
-            {"params": vectors, "weight_decay": 0.0},
-        ],
-        lr=rate,
-    )
+        images = encoded_views(encoder.encode_image, corpus.paths, count)
+        parts = tqdm(list(batches(corpus.texts, 1024)), unit="batch", desc="texts")
+        return Features(images, torch.cat([encoder.encode_text(part) for part in parts]))
