@@ -10,15 +10,19 @@ from torch import Tensor
 
 
 class JsonLog:
-    """Append records with a time stamp to ``path``."""
+    """Append records with a time stamp to ``path``.
+
+    Each record is one write, so an interrupted run leaves at most one incomplete line, the last.
+    """
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self.path = path
 
     def write(self, **record: Any) -> None:
-        with self.path.open("a") as file:
-            file.write(json.dumps({"time": round(time.time(), 1), **record}) + "\n")
+        line = json.dumps({"time": round(time.time(), 1), **record}) + "\n"
+        with self.path.open("ab", buffering=0) as file:
+            file.write(line.encode())
 
 
 class Meter:
