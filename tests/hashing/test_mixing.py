@@ -40,10 +40,9 @@ def learner() -> tuple[Distiller, Items]:
         tokens_of(student, [f"picture number {i}" for i in range(8)]),
         *taught,
     )
-    still = Distiller(
-        student, tiny_teacher(), DistilConfig(), learning_rate=0.0, tune=0.0, weight_decay=0.0
-    )
-    return still, items
+    return Distiller(
+        student, tiny_teacher(), DistilConfig(), learning_rate=0.0, weight_decay=0.0
+    ), items
 
 
 def test_student_and_teacher_see_the_same_mixtures(both_precisions, monkeypatch):
@@ -59,8 +58,9 @@ def test_student_and_teacher_see_the_same_mixtures(both_precisions, monkeypatch)
     monkeypatch.setattr(distiller, "student_loss", spy)
     rows, positives = np.arange(8), torch.eye(8)
     positives[0, 1] = positives[1, 0] = 1
+    batch = items.pick(rows, rows, view=0)
     for given in (shares, None, torch.eye(8)):
-        still.loss(items, rows, rows, positives, 0, given)
+        still.loss(batch, positives, given)
     (seen, taught, pairs), (seen_alone, taught_alone, pairs_alone), alone = calls
 
     lower = torch.einsum("i j, j h w c -> i h w c", shares, items.lower[0].float())

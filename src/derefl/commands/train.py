@@ -120,11 +120,10 @@ def run_reflection(args: argparse.Namespace) -> int:
     from derefl.reflection.learning.train import TrainConfig, train
     from derefl.reflection.remover import load_derefl
 
-    return run(
-        args,
-        TrainConfig,
-        lambda *to: train(*to, load_derefl(args.start) if args.start else None),
-    )
+    def start(config: TrainConfig, out: Path, device: Any) -> None:
+        train(config, out, device, load_derefl(args.start) if args.start else None)
+
+    return run(args, TrainConfig, start)
 
 
 def run_teacher(args: argparse.Namespace) -> int:
@@ -140,11 +139,12 @@ def run_student(args: argparse.Namespace) -> int:
     from derefl.hashing.learning.train_student import StudentTrainConfig, train_student
     from derefl.hashing.teacher_pipeline import load_lcdh_teacher
 
-    def train(*to: Any) -> None:
+    def start(config: StudentTrainConfig, out: Path, device: Any) -> None:
         teachers = [load_lcdh_teacher(name) for name in args.teacher]
-        train_student(*to, teachers, load_lcdh_student(args.start) if args.start else None)
+        first = load_lcdh_student(args.start) if args.start else None
+        train_student(config, out, device, teachers, first)
 
-    return run(args, StudentTrainConfig, train)
+    return run(args, StudentTrainConfig, start)
 
 
 def run_heads(args: argparse.Namespace) -> int:
@@ -152,7 +152,10 @@ def run_heads(args: argparse.Namespace) -> int:
     from derefl.hashing.hasher import load_lcdh_student
     from derefl.hashing.learning.train_heads import HeadsTrainConfig, train_heads
 
-    return run(args, HeadsTrainConfig, lambda *to: train_heads(*to, load_lcdh_student(args.start)))
+    def start(config: HeadsTrainConfig, out: Path, device: Any) -> None:
+        train_heads(config, out, device, load_lcdh_student(args.start))
+
+    return run(args, HeadsTrainConfig, start)
 
 
 def run(args: argparse.Namespace, kind: type[Any], train: Callable[..., object]) -> int:

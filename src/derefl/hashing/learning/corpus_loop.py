@@ -1,15 +1,17 @@
-"""The training loop on pairs of a corpus: teacher, student and hash heads."""
+"""Training on a corpus, for teacher, student and hash heads."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 from torch.optim import AdamW
 
-from derefl.hashing.learning.corpus import Corpus, CorpusConfig
+from derefl.files import check_output
+from derefl.hashing.learning.corpus import Corpus, CorpusConfig, read_corpus
 from derefl.training.config import Count, Rate, Share, Weight, Whole
 from derefl.training.loop import LoopConfig, run_loop
 from derefl.zoo.checkpoint import save_checkpoint
@@ -20,7 +22,7 @@ Model = TypeVar("Model", bound=nn.Module)
 
 @dataclass(frozen=True)
 class CorpusRunConfig(LoopConfig):
-    """Settings of a training run, with those of :class:`~derefl.training.loop.LoopConfig`.
+    """Settings of the run, with those of :class:`~derefl.training.loop.LoopConfig`.
 
     Attributes:
         views: number of views of each picture, see
@@ -38,30 +40,34 @@ class CorpusRunConfig(LoopConfig):
     save_every: Count = 300
 
 
-class CorpusTrainConfig(Protocol):
+@dataclass(frozen=True)
+class CorpusTrainConfig:
     """The tables that the TOML files of all runs have."""
 
-    @property
-    def corpus(self) -> CorpusConfig: ...
-    @property
-    def run(self) -> CorpusRunConfig: ...
+    corpus: CorpusConfig = field(default_factory=CorpusConfig)
+    run: CorpusRunConfig = field(default_factory=CorpusRunConfig)
 
 
 class Rows(NamedTuple):
-    """The pairs of a step.
+    """The pairs of a step: rows of the corpus and the view of each picture, ``[n]``.
 
-    Attributes:
-        pictures, texts: rows of the corpus, ``[n]`` each.
-        view: the view of each picture, ``[n]``.
-        step: number of the step.
-        rng: for other random numbers of the step.
+    ``positives`` is float ``[n n]``, 1 where picture and text belong together; ``rng`` is for other
+    random numbers of the step.
     """
 
     pictures: np.ndarray
     texts: np.ndarray
     view: np.ndarray
+    positives: Tensor
     step: int
     rng: np.random.Generator
+
+
+def begin(config: CorpusTrainConfig, out: Path) -> Corpus:
+    """Check that ``out`` can be written, set the seed of the weights, and read the corpus."""
+    check_output(out / "state.safetensors", overwrite=True)
+    torch.manual_seed(config.run.seed)
+    return read_corpus(config.corpus)
 
 
 def run_on_corpus(
@@ -76,36 +82,33 @@ def run_on_corpus(
     kind: str,
     among: Callable[[int], np.ndarray | None] = lambda step: None,
 ) -> Model:
-    """Train ``module``, or resume the run in ``out``; see :func:`~derefl.training.loop.run_loop`.
+    """Run :func:`~derefl.training.loop.run_loop` on batches of a corpus.
 
     Args:
-        module: the trained module.
-        optimiser: of the module's parameters.
-        config: all settings.
-        corpus: the pairs.
-        out: folder of the run.
-        loss: returns the loss of a batch, and terms for the log.
-        model: returns the model in the averaged module. It is saved as ``model.safetensors``.
-        kind: the kind of the model.
-        among: returns the pictures of a step, bool ``[pictures]``; None: all.
+        model: returns the model in the averaged module.
+        kind: of the model, for its file.
+        among: returns the pictures that a step may use, bool ``[pictures]``; None: all.
 
     Returns:
         The averaged model, in evaluation mode.
     """
-    run = config.run
+    run, share = config.run, config.corpus.caption_share
+    device = next(module.parameters()).device
 
     def batches(first: int) -> Iterator[Rows]:
         for step in range(first, run.steps):
             rng = np.random.default_rng([run.seed, step])
-            share = config.corpus.caption_share
             pictures, texts = corpus.batch(run.batch, share, rng, among(step))
-            yield Rows(pictures, texts, rng.integers(run.views, size=len(pictures)), step, rng)
+            view = rng.integers(run.views, size=len(pictures))
+            groups = torch.from_numpy(corpus.groups[pictures]).to(device)
+            yield Rows(pictures, texts, view, (groups[:, None] == groups).float(), step, rng)
 
     def save(average: Module) -> None:
         learned: Any = model(average)
         path = out / "model.safetensors"
         save_checkpoint(learned, path, kind=kind, config=asdict(learned.config))
 
+    every = run.save_every
     average = run_loop(
         module,
         optimiser,
@@ -115,6 +118,6 @@ def run_on_corpus(
         batches=batches,
         loss=loss,
         save=save,
-        every=run.save_every,
+        every=every,
     )
     return model(average)

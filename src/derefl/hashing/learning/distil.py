@@ -96,6 +96,33 @@ class Temperatures(nn.Module):
     def of_codes(self, bits: int) -> Tensor:
         return self.log[1 + LENGTHS.index(bits)].exp().clamp(max=self.LARGEST)
 
+    def contrast(
+        self, a: Tensor, b: Tensor, positives: Tensor, lengths: Sequence[int] = LENGTHS
+    ) -> Tensor:
+        """InfoNCE between codes ``[n K]``, mean over the code lengths."""
+
+        def loss(x: Tensor, y: Tensor) -> Tensor:
+            bits = x.shape[1]
+            return contrastive_loss(x @ y.T / bits, positives, self.of_codes(bits))
+
+        return nested(loss, a, b, lengths)
+
+    def row_losses(
+        self,
+        a: Tensor,
+        b: Tensor,
+        target: Tensor,
+        scale: float,
+        diagonal: bool,
+        lengths: Sequence[int] = LENGTHS,
+    ) -> Tensor:
+        """:func:`row_distillation` into codes ``[n K]`` of each length: ``[lengths]``."""
+        terms = []
+        for bits in lengths:
+            similarity, at = a[:, :bits] @ b[:, :bits].T / bits, self.of_codes(bits)
+            terms.append(row_distillation(similarity, target, at, scale, diagonal=diagonal))
+        return torch.stack(terms)
+
 
 def student_loss(
     student: StudentView,
@@ -117,9 +144,7 @@ def student_loss(
     text_code = straight_through_sign(student.text_code)
     scale = temperatures.of_features()
     terms = {
-        "contrastive": code_contrast(
-            image_code, text_code, positives, temperatures, config.lengths
-        ),
+        "contrastive": temperatures.contrast(image_code, text_code, positives, config.lengths),
         "float_contrastive": contrastive_loss(student.image @ student.text.T, positives, scale),
         "lambda1": alignment_loss(student.image_code, student.text_code),
         "lambda2": quantisation_loss(student.image_code) + quantisation_loss(student.text_code),
@@ -138,68 +163,25 @@ def distillation(
     config: DistilConfig,
 ) -> dict[str, Tensor]:
     """The distillation terms: rows of the teacher's similarity matrices, for features and codes."""
-    rows, of_codes, matrices = [], [], []
+    rows, code_rows, matrices = [], [], []
+    lengths, scale = config.lengths, config.scale
     joint = teacher.joint_code @ teacher.joint_code.T / teacher.joint_code.shape[1]
     for a, b in ((0, 1), (1, 0), (0, 0), (1, 1)):
-        target, similarity = teacher[a] @ teacher[b].T, student[a] @ student[b].T
-        scale, across, x, y = config.scale, a != b, codes[a], codes[b]
+        target, similarity, across = teacher[a] @ teacher[b].T, student[a] @ student[b].T, a != b
+        x, y = codes[a], codes[b]
         rows.append(row_distillation(similarity, target, scale, scale, diagonal=across))
-        of_codes.append(
-            code_rows(x, y, target, temperatures, scale, diagonal=across, lengths=config.lengths)
-        )
-        matrices.append(
-            nested(lambda x, y: similarity_distillation(x, y, joint), x, y, config.lengths)
-        )
-    share = length_weights(config.lengths).to(joint)
+        code_rows.append(temperatures.row_losses(x, y, target, scale, across, lengths))
+        matrices.append(nested(lambda u, v: similarity_distillation(u, v, joint), x, y, lengths))
     return {
         "rows": torch.stack(rows).mean(),
-        "code_rows": (torch.stack(of_codes) @ share).mean(),
+        "code_rows": (torch.stack(code_rows) @ length_weights(lengths).to(joint)).mean(),
         "matrices": torch.stack(matrices).mean(),
         "regression": alignment_loss(student.image_code, teacher.image_code)
         + alignment_loss(student.text_code, teacher.text_code),
     }
 
 
-def code_contrast(
-    a: Tensor,
-    b: Tensor,
-    positives: Tensor,
-    temperatures: Temperatures,
-    lengths: Sequence[int] = LENGTHS,
-) -> Tensor:
-    """InfoNCE between codes ``[n K]``, mean over the code lengths."""
-
-    def loss(x: Tensor, y: Tensor) -> Tensor:
-        bits = x.shape[1]
-        return contrastive_loss(x @ y.T / bits, positives, temperatures.of_codes(bits))
-
-    return nested(loss, a, b, lengths)
-
-
-def code_rows(
-    a: Tensor,
-    b: Tensor,
-    target: Tensor,
-    temperatures: Temperatures,
-    scale: float,
-    *,
-    diagonal: bool,
-    lengths: Sequence[int] = LENGTHS,
-) -> Tensor:
-    """Distillation of the rows of similarities ``[n m]`` into codes of each length: ``[lengths]``.
-
-    ``scale`` and ``diagonal`` are those of the targets, see
-    :func:`~derefl.hashing.learning.losses.row_distillation`.
-    """
-    terms = []
-    for bits in lengths:
-        similarity = a[:, :bits] @ b[:, :bits].T / bits
-        at = temperatures.of_codes(bits)
-        terms.append(row_distillation(similarity, target, at, scale, diagonal=diagonal))
-    return torch.stack(terms)
-
-
 def weighted(terms: Mapping[str, Tensor], weights: Any) -> tuple[Tensor, dict[str, float]]:
-    """The sum of the terms, weighted by the fields of ``weights``, and the terms for the log."""
+    """The sum of the terms times the ``weights`` of their names, and the terms for the log."""
     total = torch.stack([getattr(weights, name) * term for name, term in terms.items()]).sum()
     return total, {name: float(term.detach()) for name, term in terms.items()}

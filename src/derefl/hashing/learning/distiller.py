@@ -32,18 +32,52 @@ class Items:
     """The fixed inputs of pictures and texts during the training of a student.
 
     Attributes:
-        lower: output of the fixed part of the image tower, ``[views n h w c]``, bfloat16; the views
-            are those of :func:`lower_features`.
+        lower: output of the fixed part of the image tower, bfloat16 ``[views n h w c]``, see
+            :func:`lower_features`; of a batch ``[n h w c]``.
         tokens: word pieces of each text.
-        teacher_image, teacher_text: unit vectors of the teacher, ``[n d]`` and ``[m d]``. Those of
-            several teachers are concatenated and scaled to unit length, so that their products are
-            the mean similarities. None without a teacher.
+        teacher_image, teacher_text: unit vectors of the teacher, ``[n d]`` and ``[m d]``. The
+            vectors of several teachers are concatenated and scaled to unit length, so that their
+            products are the mean similarities. None without a teacher.
+        labels: int ``[n]`` or bool ``[n classes]``, for a stream.
+        codes: stored codes of pictures and texts, ±1 ``[n 2 K]``, for a stream.
     """
 
     lower: Tensor
     tokens: list[list[int]]
-    teacher_image: Tensor | None
-    teacher_text: Tensor | None
+    teacher_image: Tensor | None = None
+    teacher_text: Tensor | None = None
+    labels: Tensor | None = None
+    codes: Tensor | None = None
+
+    def pick(
+        self, pictures: np.ndarray, texts: np.ndarray, view: slice | int | np.ndarray = slice(None)
+    ) -> "Items":
+        """These pictures and texts, in all views, in one view, or each in its own view."""
+
+        def at(values: Tensor | None, rows: np.ndarray) -> Tensor | None:
+            return None if values is None else values[rows]
+
+        return Items(
+            self.lower[view, pictures],
+            [self.tokens[i] for i in texts],
+            at(self.teacher_image, pictures),
+            at(self.teacher_text, texts),
+            at(self.labels, pictures),
+            at(self.codes, pictures),
+        )
+
+    def __add__(self, other: "Items") -> "Items":
+        def both(a: Tensor | None, b: Tensor | None) -> Tensor | None:
+            return None if a is None or b is None else torch.cat([a, b])
+
+        return Items(
+            torch.cat([self.lower, other.lower], dim=-4),
+            self.tokens + other.tokens,
+            both(self.teacher_image, other.teacher_image),
+            both(self.teacher_text, other.teacher_text),
+            both(self.labels, other.labels),
+            both(self.codes, other.codes),
+        )
 
 
 class StudentRun(nn.Module):
@@ -64,23 +98,19 @@ class Distiller:
         config: DistilConfig,
         *,
         learning_rate: float,
-        tune: float,
         weight_decay: float,
+        tune: float = 0.0,
         word_dropout: float = 0.0,
         fixed: int = ImageTower.FIXED,
     ) -> None:
         """
         Args:
             student: is trained in place.
-            teacher: gives the codes; None trains without a teacher. Of several teachers, the first.
+            teacher: gives the codes, the first of several teachers; None: no teacher.
             config: weights of the losses.
-            learning_rate: the maximum.
-            tune: learning rate of the upper part of the image tower, as a share of
-                ``learning_rate``; 0 keeps the part fixed.
-            weight_decay: of matrices, except the word-piece embeddings.
-            word_dropout: share of the word pieces that a step drops.
-            fixed: number of stages in the lower part of the image tower; :class:`Items` holds its
-                output.
+            learning_rate, weight_decay: of AdamW. The word-piece embeddings do not decay.
+            tune, word_dropout, fixed: see
+                :class:`~derefl.hashing.learning.train_student.StudentRunConfig`.
         """
         self.student, self.teacher, self.config = student, teacher, config
         self.word_dropout, self.fixed = word_dropout, fixed
@@ -114,21 +144,13 @@ class Distiller:
         return StudentView(image, text, student.image_hash(image), student.text_hash(text))
 
     def loss(
-        self,
-        items: Items,
-        pictures: np.ndarray,
-        texts: np.ndarray,
-        positives: Tensor,
-        view: int | np.ndarray,
-        shares: Tensor | None = None,
+        self, batch: Items, positives: Tensor, shares: Tensor | None = None
     ) -> tuple[Tensor, dict[str, float], StudentView]:
-        """The loss of pairs.
+        """The loss of a batch of pairs.
 
         Args:
-            items: the data that the rows refer to.
-            pictures, texts: rows of ``items``, ``[n]`` each.
+            batch: n pictures and their texts.
             positives: ``[n n]``, 1 where picture and text belong together.
-            view: number of the pictures' view, one for all or one for each.
             shares: ``[n n]`` of :func:`~derefl.hashing.learning.mixing.mixing`: the pairs are mixed
                 after the fixed part of the image tower, in the text features and in the teacher's
                 features. None: no mixing.
@@ -136,12 +158,11 @@ class Distiller:
         Returns:
             The loss, its terms for the log, and the student's view of the pairs.
         """
-        tokens = [self.some(items.tokens[i]) for i in texts]
+        tokens = [self.some(pieces) for pieces in batch.tokens]
         if shares is not None:
-            shares = shares.to(items.lower.device)
+            shares = shares.to(batch.lower.device)
             positives = shares @ positives @ shares.T
-        seen = self.look(items.lower[view, pictures], tokens, shares)
-        taught = self.taught(items, pictures, texts, shares)
+        seen, taught = self.look(batch.lower, tokens, shares), self.taught(batch, shares)
         total, terms = student_loss(seen, taught, positives, self.module.temperatures, self.config)
         return total, terms, seen
 
@@ -153,17 +174,11 @@ class Distiller:
         return [piece for piece, there in zip(pieces, stay, strict=True) if there] or pieces[:1]
 
     @torch.no_grad()
-    def taught(
-        self,
-        items: Items,
-        pictures: np.ndarray,
-        texts: np.ndarray,
-        shares: Tensor | None = None,
-    ) -> TeacherView | None:
+    def taught(self, batch: Items, shares: Tensor | None = None) -> TeacherView | None:
         """The teacher's view of the same pairs, with the same mixing."""
-        if self.teacher is None or items.teacher_image is None or items.teacher_text is None:
+        if self.teacher is None or batch.teacher_image is None or batch.teacher_text is None:
             return None
-        image, text = items.teacher_image[pictures].float(), items.teacher_text[texts].float()
+        image, text = batch.teacher_image.float(), batch.teacher_text.float()
         if shares is not None:
             image, text = mixed(shares, image), mixed(shares, text)
         teacher = self.teacher
@@ -182,12 +197,12 @@ def lower_features(
     stages: int = ImageTower.FIXED,
     progress: bool = False,
 ) -> Tensor:
-    """Output of the fixed part of the image tower for views of pictures.
+    """Output of the first ``stages`` of the image tower for ``count`` views of each picture.
 
     Args:
-        student: its tower is used.
+        student: its tower is used, in evaluation mode.
         images: PIL pictures or paths.
-        count: number of views; see :func:`~derefl.hashing.learning.features.views`.
+        count: see :func:`~derefl.hashing.learning.features.views`.
         stages: number of stages in the fixed part.
         progress: show a progress bar.
 
@@ -202,12 +217,6 @@ def lower_features(
             return student.image.lower(x, stages).permute(0, 2, 3, 1).bfloat16()
 
     return encoded_views(encode, images, count, progress=progress).clone()
-
-
-def positives_of(groups: np.ndarray) -> Tensor:
-    """Float ``[n n]`` from group numbers ``[n]``: 1 for pairs of the same group."""
-    numbers = torch.from_numpy(groups)
-    return (numbers[:, None] == numbers[None, :]).float()
 
 
 def tokens_of(student: LCDHStudent, texts: Sequence[str]) -> list[list[int]]:

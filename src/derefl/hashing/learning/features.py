@@ -34,13 +34,9 @@ def encoded_views(
     *,
     progress: bool = True,
 ) -> Tensor:
-    """``encode`` of each view of the pictures: ``[views n …]``.
+    """``encode`` of ``count`` :func:`views` of each picture: ``[views n …]``.
 
-    Args:
-        encode: encodes at most 32 pictures, ``[n …]``.
-        pictures: PIL pictures or paths.
-        count: number of views; see :func:`views`.
-        progress: show a progress bar.
+    ``encode`` gets at most 32 pictures.
     """
     rng = np.random.default_rng(0)
     found = []
@@ -54,15 +50,10 @@ def encoded_views(
 def cached(
     path: Path, sizes: Mapping[str, tuple[int, ...]], compute: Callable[[], dict[str, Tensor]]
 ) -> dict[str, Tensor]:
-    """The tensors in a file. If there is no file, the tensors are computed and saved.
-
-    Args:
-        path: the file.
-        sizes: the first dimensions of each tensor.
-        compute: returns the tensors.
+    """The tensors in a file; without the file they are computed and saved.
 
     Raises:
-        DataError: the file has other tensors.
+        DataError: the first dimensions of the tensors are not ``sizes``.
     """
     if not path.exists():
         write_file(path, save(compute()))

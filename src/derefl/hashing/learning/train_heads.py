@@ -10,18 +10,22 @@ mixtures of pairs, which the student has not memorised, and from texts without a
 import copy
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
 import torch
-from PIL import Image
 from torch import Tensor, nn
 
 from derefl.errors import DataError
-from derefl.files import check_output
 from derefl.hashing.hasher import KIND, Hasher
-from derefl.hashing.learning.corpus import Corpus, CorpusConfig, read_corpus
-from derefl.hashing.learning.corpus_loop import CorpusRunConfig, Rows, run_on_corpus
-from derefl.hashing.learning.distil import Temperatures, code_rows, weighted
+from derefl.hashing.learning.corpus import Corpus
+from derefl.hashing.learning.corpus_loop import (
+    CorpusRunConfig,
+    CorpusTrainConfig,
+    Rows,
+    begin,
+    run_on_corpus,
+)
+from derefl.hashing.learning.distil import Temperatures, weighted
 from derefl.hashing.learning.features import cached, encoded_views
 from derefl.hashing.learning.losses import (
     LENGTHS,
@@ -83,26 +87,11 @@ class HeadsRunConfig(CorpusRunConfig):
 
 
 @dataclass(frozen=True)
-class HeadsTrainConfig:
+class HeadsTrainConfig(CorpusTrainConfig):
     """The tables of the TOML file."""
 
-    corpus: CorpusConfig = field(default_factory=CorpusConfig)
     loss: HeadsLossConfig = field(default_factory=HeadsLossConfig)
     run: HeadsRunConfig = field(default_factory=HeadsRunConfig)
-
-
-class StudentFeatures(NamedTuple):
-    """A student's features of a corpus: unit vectors.
-
-    Attributes:
-        images: ``[views n d]``.
-        texts: of the corpus, ``[m d]``.
-        phrases: of texts without a picture, ``[p d]``.
-    """
-
-    images: Tensor
-    texts: Tensor
-    phrases: Tensor
 
 
 class HeadsRun(nn.Module):
@@ -136,13 +125,10 @@ def train_heads(
     Raises:
         DataError: a source is missing or wrong, or ``out`` holds features of other data or of
             another student.
-        CheckpointError: ``out`` holds the state of another architecture.
-        OutputError: ``out`` cannot be written to.
+        CheckpointError: the state in ``out`` has another architecture.
+        OutputError: ``out`` cannot be written.
     """
-    check_output(out / "state.safetensors", overwrite=True)
-    run = config.run
-    torch.manual_seed(run.seed)
-    corpus = read_corpus(config.corpus)
+    run, corpus = config.run, begin(config, out)
     student.to(device)
     features = student_features(out, student, corpus, run.views)
     images, texts, phrases = (x.to(device) for x in features)
@@ -185,9 +171,9 @@ def heads_loss(
     share = length_weights(LENGTHS).to(images)
 
     def rows(a: int, b: int) -> Tensor:
-        target, diagonal = features[a] @ features[b].T, a != b
-        at = module.temperatures, config.scale
-        return code_rows(codes[a], codes[b], target, *at, diagonal=diagonal) @ share
+        target, across = features[a] @ features[b].T, a != b
+        at = module.temperatures
+        return at.row_losses(codes[a], codes[b], target, config.scale, across) @ share
 
     terms = {
         "across": (rows(0, 1) + rows(1, 0)) / 2,
@@ -199,54 +185,40 @@ def heads_loss(
     return weighted(terms, config)
 
 
-def student_features(out: Path, student: Hasher, corpus: Corpus, count: int) -> StudentFeatures:
-    """The student's features of a corpus and its loose phrases, from the file in ``out``.
+def student_features(
+    out: Path, student: Hasher, corpus: Corpus, count: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The student's unit vectors, from the file in ``out`` or computed and saved.
 
-    If there is no file, the features are computed and saved there.
-
-    Args:
-        out: folder of the run.
-        student: its towers are used.
-        corpus: pictures and texts.
-        count: number of views per picture.
+    Returns:
+        Those of ``count`` views of the pictures ``[views n d]``, of the texts ``[m d]``, and of
+        texts without a picture ``[p d]``.
 
     Raises:
         DataError: the file belongs to another corpus, student or number of views.
     """
-    path, phrases = out / "features-student.safetensors", loose_phrases(corpus)
+    path, loose = out / "features-student.safetensors", loose_phrases(corpus)
+
+    def of_pictures(pictures: list[Any]) -> Tensor:
+        return torch.from_numpy(student.image_features(pictures))
+
+    def of_texts(texts: list[str]) -> Tensor:
+        return torch.from_numpy(student.text_features(texts, progress=len(texts) > 16))
 
     def compute() -> dict[str, Tensor]:
-        def images(pictures: list[Image.Image]) -> Tensor:
-            return torch.from_numpy(student.image_features(pictures))
+        images = encoded_views(of_pictures, corpus.paths, count)
+        return {"images": images, "texts": of_texts(corpus.texts), "phrases": of_texts(loose)}
 
-        def of_texts(texts: list[str]) -> Tensor:
-            return torch.from_numpy(student.text_features(texts, progress=True))
-
-        return {
-            "images": encoded_views(images, corpus.paths, count),
-            "texts": of_texts(corpus.texts),
-            "phrases": of_texts(phrases),
-        }
-
-    sizes = {
-        "images": (count, len(corpus.paths)),
-        "texts": (len(corpus.texts),),
-        "phrases": (len(phrases),),
-    }
-    features = StudentFeatures(**cached(path, sizes, compute))
-    if not from_student(features, student, corpus):
+    n, m, p = len(corpus.paths), len(corpus.texts), len(loose)
+    found = cached(path, {"images": (count, n), "texts": (m,), "phrases": (p,)}, compute)
+    images, texts = found["images"], found["texts"]
+    # The first view is the picture itself, so a few features tell the student.
+    some = (images[0, :4], of_pictures(corpus.paths[:4])), (texts[:16], of_texts(corpus.texts[:16]))
+    if not all(torch.allclose(stored, now, atol=1e-2) for stored, now in some):
         raise DataError(
             f"{path} holds features of another student; delete the file or choose another --out"
         )
-    return features
-
-
-def from_student(features: StudentFeatures, student: Hasher, corpus: Corpus) -> bool:
-    """Whether the student gives the first few features; the first view is the picture itself."""
-    images = torch.from_numpy(student.image_features(corpus.paths[:4]))
-    texts = torch.from_numpy(student.text_features(corpus.texts[:16]))
-    pairs = ((features.images[0, :4], images), (features.texts[:16], texts))
-    return all(torch.allclose(found, given, atol=1e-2) for found, given in pairs)
+    return images, texts, found["phrases"]
 
 
 def with_heads(student: Hasher, heads: HeadsRun) -> Hasher:

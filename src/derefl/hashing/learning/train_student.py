@@ -14,22 +14,26 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from derefl.errors import ConfigError
-from derefl.files import check_output
 from derefl.hashing.encoders import StandInEncoder
 from derefl.hashing.hasher import KIND
-from derefl.hashing.learning.corpus import Corpus, CorpusConfig, read_corpus
-from derefl.hashing.learning.corpus_loop import CorpusRunConfig, Rows, run_on_corpus
+from derefl.hashing.learning.corpus import Corpus
+from derefl.hashing.learning.corpus_loop import (
+    CorpusRunConfig,
+    CorpusTrainConfig,
+    Rows,
+    begin,
+    run_on_corpus,
+)
 from derefl.hashing.learning.distil import DistilConfig
 from derefl.hashing.learning.distiller import (
     Distiller,
     Items,
     lower_features,
-    positives_of,
     tokens_of,
 )
 from derefl.hashing.learning.features import cached
 from derefl.hashing.learning.mixing import mixing
-from derefl.hashing.learning.train_teacher import Features, cached_features
+from derefl.hashing.learning.train_teacher import cached_features
 from derefl.hashing.student import ImageTower, LCDHStudent, LCDHStudentConfig
 from derefl.hashing.teacher import LCDHTeacher
 from derefl.hashing.tokenizer import word_pieces
@@ -61,11 +65,10 @@ class StudentRunConfig(CorpusRunConfig):
 
 
 @dataclass(frozen=True)
-class StudentTrainConfig:
+class StudentTrainConfig(CorpusTrainConfig):
     """The tables of the TOML file."""
 
     model: LCDHStudentConfig = field(default_factory=LCDHStudentConfig)
-    corpus: CorpusConfig = field(default_factory=CorpusConfig)
     loss: DistilConfig = field(default_factory=DistilConfig)
     run: StudentRunConfig = field(default_factory=StudentRunConfig)
 
@@ -85,26 +88,23 @@ def train_student(
             part of the image tower), computed once, ``state.safetensors``, ``log.jsonl`` and
             ``model.safetensors``, the averaged student.
         device: the device for training.
-        teachers: with several teachers, the student learns from the mean of their similarities and
-            from the codes of the first. With ``run.folds``, it learns from the mean similarities of
-            the teachers of a fold, and from no codes.
-        start: initial weights instead of ImageNet's and MiniLM's; ignored when resuming.
+        teachers: the student learns the mean of their similarities and the codes of the first. With
+            ``run.folds``, it learns the mean similarities of the teachers of a fold, and no codes.
+        start: initial weights instead of ImageNet's and MiniLM's; ignored when a run is resumed.
 
     Returns:
         The averaged student, in evaluation mode.
 
     Raises:
-        DataError: a source is missing or wrong.
-        ConfigError: the teachers do not fit the folds, or the settings use codes of the teachers
-            with folds; ``start`` is of another architecture.
-        CheckpointError: ``out`` holds the state of another architecture.
-        OutputError: ``out`` cannot be written to.
+        DataError: a source is missing or wrong, or ``out`` holds features of other data.
+        ConfigError: the teachers do not fit the folds, the settings use codes of teachers of
+            several folds, or ``start`` has another architecture.
+        CheckpointError: the state in ``out`` has another architecture.
+        OutputError: ``out`` cannot be written.
     """
-    check_output(out / "state.safetensors", overwrite=True)
     run = config.run
     check_folds(config, len(teachers))
-    torch.manual_seed(run.seed)
-    corpus = read_corpus(config.corpus)
+    corpus = begin(config, out)
     student = LCDHStudent(config.model)
     if start is None:
         load_imagenet_weights(student.image.backbone, config.model.backbone, num_classes=0)
@@ -126,15 +126,9 @@ def train_student(
     )
 
     def loss(rows: Rows) -> tuple[Tensor, dict[str, float]]:
-        n = len(rows.pictures)
-        total, terms, _ = distiller.loss(
-            folds[rows.step % run.folds],
-            rows.pictures,
-            rows.texts,
-            positives_of(corpus.groups[rows.pictures]).to(device),
-            rows.view,
-            mixing(n, run.mix, rows.rng) if run.mix else None,
-        )
+        batch = folds[rows.step % run.folds].pick(rows.pictures, rows.texts, rows.view)
+        shares = mixing(len(rows.pictures), run.mix, rows.rng) if run.mix else None
+        total, terms, _ = distiller.loss(batch, rows.positives, shares)
         return total, terms
 
     return run_on_corpus(
@@ -158,11 +152,7 @@ def prepared(
     device: torch.device,
     run: StudentRunConfig,
 ) -> list[Items]:
-    """The fixed inputs of the run, from the files in ``out`` or computed.
-
-    Returns:
-        One for each fold; they differ in the teachers' vectors.
-    """
+    """The fixed inputs for each fold, from the files in ``out`` or computed."""
     features = {
         name: cached_features(out, name, corpus, device, run.views)
         for name in dict.fromkeys(teacher.config.encoder for teacher in teachers)
@@ -186,34 +176,33 @@ def prepared(
 def check_folds(config: StudentTrainConfig, teachers: int) -> None:
     """Raise ConfigError if the teachers do not fit the folds of the run."""
     folds = config.run.folds
-    if folds < 1 or teachers % folds:
+    if teachers % folds:
         raise ConfigError(
-            f"got {teachers} teachers for run.folds={folds}, expected as many for each fold; list "
-            "those of fold 0, 1, … in turn, or set run.folds=1 for teachers who saw everything"
+            f"got {teachers} teachers for run.folds={folds}, expected the same number for each "
+            "fold: list the teachers of fold 0, 1, … in turn; for teachers of all pictures set "
+            "run.folds=1"
         )
     if folds > 1 and config.loss.teacher and (config.loss.regression or config.loss.matrices):
         raise ConfigError(
-            "teachers of several folds have no codes in common; set loss.regression=0 and "
+            "the teachers of different folds have different codes: set loss.regression=0 and "
             "loss.matrices=0"
         )
 
 
 @torch.no_grad()
 def seen_by(
-    teachers: Sequence[LCDHTeacher], features: Mapping[str, Features]
+    teachers: Sequence[LCDHTeacher], features: Mapping[str, tuple[Tensor, Tensor]]
 ) -> tuple[Tensor, Tensor]:
     """The teachers' unit vectors of pictures (mean of all views) and texts, concatenated.
 
-    Args:
-        teachers: the teachers.
-        features: of each encoder that a teacher names.
+    ``features`` are those of each encoder: pictures ``[views n d]`` and texts ``[m d]``.
     """
     images, texts = [], []
     for teacher in teachers:
-        seen = features[teacher.config.encoder]
-        views = torch.stack([teacher.image(view) for view in seen.images])
+        pictures, captions = features[teacher.config.encoder]
+        views = torch.stack([teacher.image(view) for view in pictures])
         images.append(F.normalize(views.mean(dim=0), dim=-1))
-        texts.append(teacher.text(seen.texts))
+        texts.append(teacher.text(captions))
     scale = len(teachers) ** -0.5
     return scale * torch.cat(images, dim=1), scale * torch.cat(texts, dim=1)
 

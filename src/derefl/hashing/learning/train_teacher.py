@@ -5,7 +5,6 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -13,12 +12,16 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from derefl.errors import ConfigError
-from derefl.files import check_output
-from derefl.hashing.encoders import Encoder, load_encoder
-from derefl.hashing.learning.corpus import Corpus, CorpusConfig, read_corpus
-from derefl.hashing.learning.corpus_loop import CorpusRunConfig, Rows, run_on_corpus
-from derefl.hashing.learning.distil import Temperatures, code_contrast, code_rows
-from derefl.hashing.learning.distiller import positives_of
+from derefl.hashing.encoders import load_encoder
+from derefl.hashing.learning.corpus import Corpus
+from derefl.hashing.learning.corpus_loop import (
+    CorpusRunConfig,
+    CorpusTrainConfig,
+    Rows,
+    begin,
+    run_on_corpus,
+)
+from derefl.hashing.learning.distil import Temperatures
 from derefl.hashing.learning.features import cached, encoded_views
 from derefl.hashing.learning.losses import (
     alignment_loss,
@@ -60,24 +63,11 @@ class TeacherRunConfig(CorpusRunConfig):
 
 
 @dataclass(frozen=True)
-class TeacherTrainConfig:
+class TeacherTrainConfig(CorpusTrainConfig):
     """The tables of the TOML file."""
 
     model: LCDHTeacherConfig = field(default_factory=LCDHTeacherConfig)
-    corpus: CorpusConfig = field(default_factory=CorpusConfig)
     run: TeacherRunConfig = field(default_factory=TeacherRunConfig)
-
-
-class Features(NamedTuple):
-    """An encoder's features of a corpus.
-
-    Attributes:
-        images: ``[views n image_dim]``.
-        texts: ``[m text_dim]``.
-    """
-
-    images: Tensor
-    texts: Tensor
 
 
 class TeacherRun(nn.Module):
@@ -101,30 +91,26 @@ def train_teacher(config: TeacherTrainConfig, out: Path, device: torch.device) -
         The averaged teacher, in evaluation mode.
 
     Raises:
-        DataError: a source is missing or wrong.
+        DataError: a source is missing or wrong, or ``out`` holds features of other data.
         ConfigError: the fold does not exist.
-        CheckpointError: ``out`` holds the state of another architecture.
+        CheckpointError: the state in ``out`` has another architecture.
         OutputError: ``out`` cannot be written.
     """
-    check_output(out / "state.safetensors", overwrite=True)
     run = config.run
     if run.fold >= run.folds:
         raise ConfigError(
             f"got run.fold={run.fold} and run.folds={run.folds}, expected run.fold from 0 to "
             f"{run.folds - 1}"
         )
-    torch.manual_seed(run.seed)
-    corpus = read_corpus(config.corpus)
+    corpus = begin(config, out)
     images, texts = cached_features(out, config.model.encoder, corpus, device, run.views)
     model = replace(config.model, image_dim=images.shape[-1], text_dim=texts.shape[-1])
     module = TeacherRun(LCDHTeacher(model)).to(device)
     seen = ~corpus.in_fold(run.fold, run.folds) if run.folds > 1 else None
 
     def loss(rows: Rows) -> tuple[Tensor, dict[str, float]]:
-        positives = positives_of(corpus.groups[rows.pictures]).to(device)
-        return teacher_loss(
-            module, images[rows.view, rows.pictures], texts[rows.texts], positives, run
-        )
+        pictures = images[rows.view, rows.pictures]
+        return teacher_loss(module, pictures, texts[rows.texts], rows.positives, run)
 
     return run_on_corpus(
         module,
@@ -158,11 +144,10 @@ def teacher_loss(
     image, text = F.normalize(image.float(), dim=-1), F.normalize(text.float(), dim=-1)
     a, b, both = (straight_through_sign(h) for h in (image_code, text_code, joint))
     terms: dict[str, Callable[[], Tensor]] = {
-        "codes": lambda: code_contrast(a, b, positives, temperatures),
+        "codes": lambda: temperatures.contrast(a, b, positives),
         "code_rows": lambda: self_distillation(image.detach(), text.detach(), (a, b), temperatures),
         "joint": lambda: (
-            code_contrast(a, both, positives, temperatures)
-            + code_contrast(both, b, positives, temperatures)
+            temperatures.contrast(a, both, positives) + temperatures.contrast(both, b, positives)
         ),
         "lambda1": lambda: alignment_loss(image_code, text_code),
         "lambda2": lambda: quantisation_loss(image_code) + quantisation_loss(text_code),
@@ -180,17 +165,11 @@ def teacher_loss(
 def self_distillation(
     image: Tensor, text: Tensor, codes: Sequence[Tensor], temperatures: Temperatures
 ) -> Tensor:
-    """Distil rows of the features' similarity matrices into the codes of every length.
-
-    Args:
-        image, text: unit vectors ``[n d]``, without gradient.
-        codes: codes of pictures and texts, ``[n K]`` each.
-        temperatures: of features and codes.
-    """
+    """Distil rows of the features' similarities, ``[n d]``, into codes ``[n K]`` of all lengths."""
     scale = float(temperatures.of_features().detach())
     sides = zip((image, text), codes, strict=True)
     terms = [
-        code_rows(x, y, a @ b.T, temperatures, scale, diagonal=a is not b)
+        temperatures.row_losses(x, y, a @ b.T, scale, a is not b)
         for (a, x), (b, y) in itertools.product(sides, repeat=2)
     ]
     return torch.stack(terms).mean()
@@ -198,34 +177,25 @@ def self_distillation(
 
 def cached_features(
     out: Path, name: str, corpus: Corpus, device: torch.device, count: int
-) -> Features:
-    """The encoder's features of a corpus, from the file in ``out`` or computed and saved.
+) -> tuple[Tensor, Tensor]:
+    """An encoder's features of ``count`` views of the pictures, ``[views n d]``, and of the texts.
 
-    The file is ``features-ENCODER.safetensors``; it can be copied to a run with the same corpus.
-
-    Args:
-        out: folder of the run.
-        name: of the encoder.
-        corpus: pictures and texts.
-        device: the device of the encoder and of the features.
-        count: number of views per picture.
+    They are stored in ``out`` as ``features-ENCODER.safetensors``; the file can be copied to a run
+    with the same corpus.
 
     Raises:
         DataError: the file belongs to another corpus or another number of views.
     """
-    path = out / f"features-{re.sub('[^A-Za-z0-9.]+', '-', name)}.safetensors"
 
     def compute() -> dict[str, Tensor]:
-        features = encode(load_encoder(name, device), corpus, count, device)
-        return {key: value.half() for key, value in features._asdict().items()}
+        encoder = load_encoder(name, device)
+        with autocast(device):
+            images = encoded_views(encoder.encode_image, corpus.paths, count)
+            parts = tqdm(list(batches(corpus.texts, 1024)), unit="batch", desc="texts")
+            texts = torch.cat([encoder.encode_text(part) for part in parts])
+        return {"images": images.half(), "texts": texts.half()}
 
+    path = out / f"features-{re.sub('[^A-Za-z0-9.]+', '-', name)}.safetensors"
     sizes = {"images": (count, len(corpus.paths)), "texts": (len(corpus.texts),)}
-    return Features(**{k: v.float().to(device) for k, v in cached(path, sizes, compute).items()})
-
-
-def encode(encoder: Encoder, corpus: Corpus, count: int, device: torch.device) -> Features:
-    """Features of ``count`` views of all pictures, and of all texts, with a progress bar."""
-    with autocast(device):
-        images = encoded_views(encoder.encode_image, corpus.paths, count)
-        parts = tqdm(list(batches(corpus.texts, 1024)), unit="batch", desc="texts")
-        return Features(images, torch.cat([encoder.encode_text(part) for part in parts]))
+    found = cached(path, sizes, compute)
+    return found["images"].float().to(device), found["texts"].float().to(device)
