@@ -337,6 +337,8 @@ def test_only_the_stages_above_the_fixed_ones_are_tuned(both_precisions, train, 
         both = zip(a.parameters(), b.parameters(), strict=True)
         changed.append(any(not torch.equal(x, y.half().float()) for x, y in both))
     assert changed == [stage >= 5 for stage in range(7)]
+    for name, value in begun.named_buffers():  # the statistics of the batch norms
+        torch.testing.assert_close(learned.get_buffer(name), value, rtol=1e-3, atol=1e-3)
 
 
 def test_heads_learn_who_is_near_in_the_features(data, train, tmp_path, student):

@@ -105,7 +105,8 @@ def train_student(
     run = config.run
     check_folds(config, len(teachers))
     corpus = begin(config, out)
-    student = LCDHStudent(config.model)
+    # In evaluation mode, a picture's features do not depend on the other pictures.
+    student = LCDHStudent(config.model).eval()
     if start is None:
         load_imagenet_weights(student.image.backbone, config.model.backbone, num_classes=0)
         start_text_tower(student, corpus)
