@@ -69,7 +69,7 @@ def test_train_writes_a_model_that_the_others_load(
     config = tmp_path / "tiny.toml"
     config.write_text(
         f"[model]\ndims = {list(TINY.dims)}\ndepths = {list(TINY.depths)}\nhead_dim = 8\n"
-        "[run]\nsteps = 2\nbatch = 1\nsize = 32\nlate_size = 32\nwarmup = 1\n"
+        "[run]\nsteps = 1\nbatch = 1\nsize = 32\nlate_size = 32\nwarmup = 1\n"
     )
     command = ["train", "reflection", "--config", str(config), "--out", str(tmp_path / "run")]
     command += ["--photos", str(photo_folder), "--real", str(pair_folder)]

@@ -1,1 +1,1 @@
-"""Shared parts of all training loops: schedule, moving average, resumable state, log."""
+"""The training loop of both wings, with its step, schedule, resumable state and log."""

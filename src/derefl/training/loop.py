@@ -73,9 +73,9 @@ def run_loop(
         batches: yields the batches from the step with this number to the end. A batch is a tuple;
             the length of its first item is the number of pairs, for the log.
         loss: returns the loss of a batch, and terms for the log.
-        save: saves the averaged module as the model, if no validation was better.
+        save: saves the averaged module as the model; called after the best validation so far.
         every: steps between validations. After each validation the state is saved.
-        save_seconds: seconds after which the state is also saved between validations.
+        save_seconds: seconds between states, if validations are further apart.
         validate: returns the score of the averaged module after a number of steps, and a record for
             the log; without it, each model counts as the best.
 

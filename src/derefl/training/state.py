@@ -75,7 +75,7 @@ def load_state(path: Path, model: nn.Module, average: nn.Module, optimiser: Adam
     except Exception as error:
         raise CheckpointError(
             f"{path} cannot be resumed: {error}. Expected a state saved by this version with the "
-            "same model config; delete the file or choose another --out to start afresh"
+            "same model config; delete the file or choose another --out to start a new run"
         ) from error
     return progress
 

@@ -1,4 +1,4 @@
-"""The student's losses: on its own pairs, and against the teacher's similarities."""
+"""The losses of a student: on pairs, and against the similarities of a teacher."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

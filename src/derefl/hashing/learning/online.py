@@ -67,8 +67,8 @@ class OnlineHasher:
     ) -> None:
         """
         Args:
-            student: the initial student; is trained in place.
-            teaching: the teacher; None learns from pairs and labels alone (ablation).
+            student: the initial student, trained in place.
+            teaching: the teacher; None: learn from pairs and labels only (ablation).
             config: settings.
 
         Raises:
@@ -106,7 +106,7 @@ class OnlineHasher:
             The mean losses.
 
         Raises:
-            DataError: the numbers of texts or labels and of pictures differ, or are 0.
+            DataError: the numbers of pictures, texts and labels differ, or are 0.
             ImageError: a picture cannot be read.
         """
         images, texts = list(listed(images)), strings(texts)

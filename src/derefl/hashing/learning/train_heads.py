@@ -1,10 +1,10 @@
 """Train only the student's hash heads again: ``derefl train heads``.
 
-The similarities of the student's own features are distilled into its codes, in larger batches than
-the training of the towers allows. Only the nearest items count: the temperature of the training of
-features would make codes learn mostly from half-similar items, which do not matter for search. The
-targets come from the features, so that the heads can learn from any point on the sphere: from
-mixtures of pairs, which the student has not memorised, and from texts without a picture.
+The codes learn the similarities of the student's own features. Batches are larger than in the
+training of the towers. The temperature is lower, so the codes learn mostly from the nearest items:
+half-similar items do not matter for search. Because the targets come from the features, the heads
+can learn from any point on the sphere: from mixtures of pairs, which the student has not memorised,
+and from texts without a picture.
 """
 
 import copy
