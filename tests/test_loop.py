@@ -54,6 +54,13 @@ def fit(out, run=RUN, scores=None, factor=lambda step: 1.0, width=2, **options):
     return average, saved
 
 
+def stopped(step):
+    """Ctrl-C in step 3."""
+    if step == 3:
+        raise KeyboardInterrupt
+    return 1.0
+
+
 def events(out):
     records = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
     return [(record["event"], record["step"]) for record in records]
@@ -63,19 +70,12 @@ def test_a_stopped_and_resumed_run_equals_an_uninterrupted_one(tmp_path):
     whole, saved = fit(tmp_path / "whole")
     assert len(saved) == 3  # without a validation, each state has its model
 
-    def stopped(step):
-        if step == 3:
-            raise KeyboardInterrupt
-        return 1.0
-
     with pytest.raises(KeyboardInterrupt):
         fit(tmp_path / "parts", factor=stopped)
     resumed, _ = fit(tmp_path / "parts")
     assert events(tmp_path / "parts") == [("start", 0), ("start", 2)]
     for name, value in whole.state_dict().items():
         assert torch.equal(resumed.state_dict()[name], value)
-    first = torch.nn.Linear(2, 1).weight
-    assert not torch.equal(whole[1].weight, first)
     again, saved = fit(tmp_path / "parts")  # nothing is left to do
     assert torch.equal(again[1].weight, resumed[1].weight) and not saved
 
@@ -97,11 +97,6 @@ def test_a_run_ends_with_its_time_and_does_not_continue(tmp_path):
 
 
 def test_states_are_also_saved_after_some_seconds(tmp_path):
-    def stopped(step):
-        if step == 3:
-            raise KeyboardInterrupt
-        return 1.0
-
     for seconds, first in ((math.inf, 0), (0.0, 3)):
         out = tmp_path / str(seconds)
         with pytest.raises(KeyboardInterrupt):
