@@ -273,7 +273,7 @@ def test_the_command_names_what_is_left_out(tmp_path, checkpoint, capsys):
     files = json.loads(said.out)["files"]
     assert [file["left_out"] for file in files] == [["IPTC"], []]
     (line,) = [line for line in said.err.splitlines() if "warning" in line]
-    assert line == f"derefl: warning: {tmp_path}/iptc.jpeg is written without IPTC"
+    assert line == f"derefl: warning: {tmp_path}/iptc.jpeg was written without IPTC"
 
 
 def test_names_of_texts_cannot_steer_a_terminal():

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from derefl.hashing.index.hash_index import HashIndex
     from derefl.hashing.teacher_pipeline import load_lcdh_teacher
     from derefl.imaging.files import open_picture, save_picture
+    from derefl.reflection.folder import dereflect_folder
     from derefl.reflection.remover import load_derefl
     from derefl.zoo import list_models
 
@@ -21,6 +22,7 @@ __all__ = [
     "DereflError",
     "HashIndex",
     "__version__",
+    "dereflect_folder",
     "list_models",
     "load_derefl",
     "load_lcdh_student",
@@ -33,6 +35,7 @@ __version__ = version("derefl")
 
 _HOMES = {
     "HashIndex": "derefl.hashing.index.hash_index",
+    "dereflect_folder": "derefl.reflection.folder",
     "list_models": "derefl.zoo",
     "load_derefl": "derefl.reflection.remover",
     "load_lcdh_student": "derefl.hashing.hasher",

@@ -7,6 +7,6 @@ from derefl.cli import main
 
 @pytest.fixture
 def remove(checkpoint, tmp_path, monkeypatch):
-    """Run ``derefl remove`` with the tiny model, in an empty folder."""
+    """Run ``derefl remove`` in an empty folder, by default with the tiny model."""
     monkeypatch.chdir(tmp_path)
-    return lambda *args: main(["remove", *args, "--model", str(checkpoint)])
+    return lambda *args: main(["remove", "--model", str(checkpoint), *args])

@@ -1,6 +1,5 @@
-"""One picture, and a folder of them."""
+"""One picture, and folders of pictures."""
 
-import json
 import os
 import re
 import sys
@@ -8,39 +7,30 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
+from PIL import Image
 
-from derefl.imaging.files import open_picture
-from derefl.reflection.remover import ReflectionRemover, load_derefl
+from derefl import dereflect_folder, load_derefl, open_picture
+from derefl.errors import OutputExistsError
+from derefl.reflection.remover import ReflectionRemover
 from tests.pictures import picture, same_pixels
-from tests.remove.tools import error_lines, save, written
+from tests.remove.tools import error_lines, report, save, written
 from tests.test_imaging import bad_files
 
-# one picture
 
-
-def test_one_file_to_one_file(remove, checkpoint, capsys):
-    save("in.png")
-    assert remove("in.png", "-o", "new/out.png") == 0
-    assert written() == ["in.png", "new/out.png"]
-    expected = load_derefl(checkpoint).dereflect(picture("RGB"))
-    assert same_pixels(open_picture("new/out.png"), expected)
-    streams = capsys.readouterr()
-    assert streams.out == "written: new/out.png\n"
-    assert streams.err == ""  # no progress bar for one picture
-
-
-def test_one_file_to_a_folder(remove):
-    save("in.png")
-    assert remove("in.png", "-o", "cleaned") == 0
-    assert written() == ["cleaned/in.png", "in.png"]
-
-
-def test_a_folder_whose_name_ends_like_a_picture(remove):
+@pytest.mark.parametrize(
+    ("output", "expected"),
+    [("new/out.png", "new/out.png"), ("cleaned", "cleaned/in.png"), ("odd.png", "odd.png/in.png")],
+)
+def test_one_file(remove, checkpoint, capsys, output, expected):
     save("in.png")
     Path("odd.png").mkdir()
-    assert remove("in.png", "-o", "odd.png") == 0
-    assert written() == ["in.png", "odd.png/in.png"]
+    assert remove("in.png", "-o", output) == 0
+    assert written() == sorted(["in.png", expected])
+    clean = load_derefl(checkpoint).dereflect(picture("RGB"))
+    assert same_pixels(open_picture(expected), clean)
+    streams = capsys.readouterr()
+    assert streams.out == f"written: {expected}\n"
+    assert streams.err == ""  # no progress bar for one picture
 
 
 def test_reflection_and_compare(remove, checkpoint):
@@ -50,41 +40,31 @@ def test_reflection_and_compare(remove, checkpoint):
     separation = load_derefl(checkpoint).separate(picture("RGB"))
     assert same_pixels(open_picture("out.tif"), separation.transmission)
     assert same_pixels(open_picture("out.reflection.tif"), separation.reflection)
-    row = np.asarray(open_picture("out.compare.png"))
+    sheet = np.asarray(open_picture("out.compare.png"))
     for part in (picture("RGB"), *separation):
-        assert contains(row, np.asarray(part))
-
-
-def contains(whole, part):
-    h, w, _ = part.shape
-    windows = np.lib.stride_tricks.sliding_window_view(whole, (h, w, 3))
-    return (windows == part).all(axis=(3, 4, 5)).any()
-
-
-# folders
+        windows = np.lib.stride_tricks.sliding_window_view(sheet, (18, 24, 3))
+        assert (windows == np.asarray(part)).all(axis=(3, 4, 5)).any()
 
 
 def test_folder_keeps_its_tree(remove, checkpoint, capsys):
     save("photos/a.png", seed=1)
-    save("photos/deep/er/b.JPG", seed=2)
-    save("photos/deep/c.webp", "RGBA", seed=3)
-    save("photos/.hidden.png")
+    save("photos/deep/er/b.JPG", "photos/.hidden.png", "c.png")
+    save("photos/deep/c.webp", kind="RGBA")
     for name in ("notes.txt", "README"):
-        Path("photos", name).write_text("not to be touched")
-    assert remove("photos", "-o", "cleaned") == 0
-    assert written("cleaned") == ["a.png", "deep/c.webp", "deep/er/b.JPG"]
+        Path("photos", name).write_text("not a picture")
+    assert remove("photos", "c.png", "-o", "cleaned") == 0
+    assert written("cleaned") == ["a.png", "c.png", "deep/c.webp", "deep/er/b.JPG"]
     expected = load_derefl(checkpoint).dereflect(picture("RGB", seed=1))
     assert same_pixels(open_picture("cleaned/a.png"), expected)
     streams = capsys.readouterr()
     assert streams.out == (
-        "3 of 3 pictures written to cleaned; 2 passed over (1 .txt, 1 without suffix)\n"
+        "4 of 4 pictures written to cleaned; 2 passed over (1 .txt, 1 without suffix)\n"
     )
     assert streams.err == ""  # a progress bar only on a terminal
 
 
 def test_progress_bar_on_a_terminal(remove, monkeypatch, capsys):
-    for name in ("a", "b", "c"):
-        save(f"photos/{name}.png")
+    save("photos/a.png", "photos/b.png", "photos/c.png")
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     assert remove("photos", "-o", "cleaned") == 0
     last = capsys.readouterr().err.rstrip("\n").split("\r")[-1]
@@ -94,27 +74,13 @@ def test_progress_bar_on_a_terminal(remove, monkeypatch, capsys):
     assert capsys.readouterr().err == ""
 
 
-def test_files_and_folders_together(remove):
-    save("a.png")
-    save("photos/b.png")
-    assert remove("a.png", "photos", "-o", "cleaned") == 0
-    assert written("cleaned") == ["a.png", "b.png"]
-
-
 def test_failed_files_do_not_stop_the_others(remove, capsys):
-    save("photos/a.png")
-    save("photos/z/z.png")
+    save("photos/a.png", "photos/z/z.png")
     reasons = bad_files(Path("photos"))
     del reasons["missing.jpg"], reasons["folder.jpg"]
     assert remove("photos", "-o", "cleaned", "--compare", "--reflection") == 1
-    assert written("cleaned") == [
-        "a.compare.png",
-        "a.png",
-        "a.reflection.png",
-        "z/z.compare.png",
-        "z/z.png",
-        "z/z.reflection.png",
-    ]
+    kinds = ("", ".compare", ".reflection")
+    assert written("cleaned") == sorted(f"{n}{kind}.png" for n in ("a", "z/z") for kind in kinds)
     streams = capsys.readouterr()
     assert streams.out == "2 of 6 pictures written to cleaned\n"
     lines = [line for line in streams.err.splitlines() if line.startswith("derefl: ")]
@@ -123,28 +89,18 @@ def test_failed_files_do_not_stop_the_others(remove, capsys):
         assert any(name in line and reason in line for line in lines)
 
 
-def test_a_picture_for_which_memory_runs_out_is_a_failed_one(remove, monkeypatch, capsys):
-    for name, size in (("a", (24, 18)), ("b", (30, 18)), ("c", (24, 18))):
-        Path("photos").mkdir(exist_ok=True)
-        picture("RGB", size).save(f"photos/{name}.png")
-    separate = ReflectionRemover.separate
-
-    def hungry(self, image, **options):
-        if image.width == 30:
-            torch.empty(2**50)
-        return separate(self, image, **options)
-
-    monkeypatch.setattr(ReflectionRemover, "separate", hungry)
-    assert remove("photos", "-o", "cleaned") == 1
-    assert written("cleaned") == ["a.png", "c.png"]
-    (line,) = error_lines(capsys)
-    assert line.startswith("derefl: photos/b.png: memory ran out; make the picture smaller")
-
-
-@pytest.mark.parametrize("error", [MemoryError(), OSError(5, "Input/output error"), KeyError("x")])
-def test_whatever_goes_wrong_concerns_one_picture(remove, monkeypatch, capsys, error):
-    save("photos/a.png")
-    save("photos/b.png", "RGBA")
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (MemoryError(), "not enough memory; make the picture smaller"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "not enough memory"),
+        (OSError(5, "Input/output error"), "[Errno 5] Input/output error"),
+        (KeyError("x"), "unexpected KeyError: 'x'"),
+    ],
+)
+def test_an_error_affects_one_picture(remove, monkeypatch, capsys, error, words):
+    save("photos/a.png", "photos/c.png")
+    save("photos/b.png", kind="RGBA")
     separate = ReflectionRemover.separate
 
     def fail(self, image, **options):
@@ -154,16 +110,13 @@ def test_whatever_goes_wrong_concerns_one_picture(remove, monkeypatch, capsys, e
 
     monkeypatch.setattr(ReflectionRemover, "separate", fail)
     assert remove("photos", "-o", "cleaned") == 1
-    assert written("cleaned") == ["a.png"]
+    assert written("cleaned") == ["a.png", "c.png"]
     (line,) = error_lines(capsys)
-    words = {MemoryError: "memory ran out", OSError: "Input/output error", KeyError: "KeyError"}
-    assert line.startswith("derefl: photos/b.png: ")
-    assert words[type(error)] in line
+    assert line.startswith(f"derefl: photos/b.png: {words}")
 
 
 def test_a_folder_that_cannot_be_searched_is_reported(remove, monkeypatch, capsys):
-    save("photos/a.png")
-    save("photos/locked/b.png")
+    save("photos/a.png", "photos/locked/b.png")
     scandir = os.scandir
 
     def refuse(path):
@@ -172,20 +125,18 @@ def test_a_folder_that_cannot_be_searched_is_reported(remove, monkeypatch, capsy
         return scandir(path)
 
     monkeypatch.setattr(os, "scandir", refuse)
-    assert remove("photos", "-o", "cleaned", "--json") == 1
+    assert remove("photos", "-o", "cleaned") == 1
     streams = capsys.readouterr()
     assert streams.err == "derefl: photos/locked cannot be searched: Permission denied\n"
-    files = json.loads(streams.out)["files"]
-    assert [(f["input"], f["status"]) for f in files] == [
+    assert remove("photos", "-o", "again", "--json") == 1
+    assert [(f["input"], f["status"]) for f in report(capsys)["files"]] == [
         ("photos/a.png", "written"),
         ("photos/locked", "failed"),
     ]
 
 
 def test_linked_folders_are_searched_once_and_loops_end(remove):
-    save("photos/a.png")
-    save("photos/deep/b.png")
-    save("elsewhere/c.png")
+    save("photos/a.png", "photos/deep/b.png", "elsewhere/c.png")
     Path("photos/0").symlink_to(Path("photos/deep").resolve())
     Path("photos/away").symlink_to(Path("elsewhere").resolve())
     Path("photos/deep/loop").symlink_to(Path("photos").resolve())
@@ -196,14 +147,32 @@ def test_linked_folders_are_searched_once_and_loops_end(remove):
     assert written("cleaned") == ["a.png", "away/c.png", "deep/b.png"]
 
 
-def test_an_output_folder_inside_the_input_is_not_read_again(remove):
+def test_input_and_output_folders_may_be_nested(remove):
     save("photos/a.png")
     for _ in range(2):
         assert remove("photos", "-o", "photos/cleaned", "--overwrite") == 0
         assert written("photos") == ["a.png", "cleaned/a.png"]
-
-
-def test_an_input_folder_inside_the_output_is_read(remove):
     save("all/sub/a.png")
     assert remove("all/sub", "-o", "all") == 0
     assert written("all") == ["a.png", "sub/a.png"]
+
+
+def test_dereflect_folder(checkpoint, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    save("photos/a.png", "photos/b.jpg")
+    Path("photos/c.png").write_bytes(b"")
+    model = load_derefl(checkpoint)
+    results = dereflect_folder(model, "photos", "cleaned", compare=True, format="png", workers=2)
+    assert not Path("cleaned").exists()  # the work starts with the iteration
+    a, b, c = results
+    assert [r.status for r in (a, b, c)] == ["written", "written", "failed"]
+    assert a.source == Path("photos/a.png") and a.seconds > 0 and a.error is None
+    assert b.outputs == {"clean": Path("cleaned/b.png"), "compare": Path("cleaned/b.compare.png")}
+    assert c.outputs == {} and c.error.startswith("photos/c.png is not a picture")
+    with Image.open("cleaned/a.png") as clean:
+        assert same_pixels(clean, model.dereflect(picture("RGB")))
+    with pytest.raises(OutputExistsError, match=r"a\.png \(and 3 more\) already exists"):
+        dereflect_folder(model, "photos", "cleaned", compare=True, format="png")
+    Path("cleaned/a.png").unlink()
+    again = dereflect_folder(model, [Path("photos")], "cleaned", format="png", resume=True)
+    assert [r.status for r in again] == ["written", "skipped", "failed"]

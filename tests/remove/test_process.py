@@ -16,7 +16,7 @@ from derefl.cli import main
 from derefl.imaging.files import open_picture
 from derefl.reflection.remover import ReflectionRemover, load_derefl
 from tests.pictures import MAKE, exif_block, icc_profile, picture, same_pixels
-from tests.remove.tools import error_lines, save, written
+from tests.remove.tools import save, written
 
 DEREFL = [sys.executable, "-m", "derefl", "remove"]
 
@@ -46,7 +46,7 @@ def pipe(remove, monkeypatch, capfdbinary):
 # pipes
 
 
-def test_a_picture_through_a_real_pipe(checkpoint, tmp_path):
+def test_a_picture_through_a_pipe(checkpoint, tmp_path):
     data = encoded("JPEG", exif=exif_block(6), icc_profile=icc_profile())
     command = [*DEREFL, "-", "-o", "-", "--model", str(checkpoint)]
     result = subprocess.run(command, input=data, capture_output=True, cwd=tmp_path)
@@ -63,21 +63,18 @@ def test_a_picture_through_a_real_pipe(checkpoint, tmp_path):
 
 
 @pytest.mark.parametrize("format", ["PNG", "WEBP", "TIFF"])
-def test_standard_output_has_the_format_of_standard_input(pipe, format):
-    status, out, err = pipe(encoded(format, "RGBA"), "-", "-o", "-")
-    assert (status, err) == (0, "")
-    with Image.open(io.BytesIO(out)) as file:
-        assert (file.format, file.mode) == (format, "RGBA")
-
-
-def test_another_format_on_standard_output(pipe, checkpoint):
-    status, out, _ = pipe(encoded("JPEG", quality=95), "-", "-o", "-", "--format", "png")
-    assert status == 0
-    Path("in.jpg").write_bytes(encoded("JPEG", quality=95))
-    expected = load_derefl(checkpoint).dereflect(open_picture("in.jpg"))
-    with Image.open(io.BytesIO(out)) as file:
-        assert file.format == "PNG"
-        assert same_pixels(file, expected)
+def test_the_format_of_standard_output(pipe, format, checkpoint):
+    """The format of standard input, or another format."""
+    data = encoded(format, "RGBA", **({"lossless": True} if format == "WEBP" else {}))
+    Path("in").write_bytes(data)
+    expected = load_derefl(checkpoint).dereflect(open_picture("in"))
+    Path("in").unlink()
+    for options, name in (([], format), (["--format", "png"], "PNG")):
+        status, out, err = pipe(data, "-", "-o", "-", *options)
+        assert (status, err) == (0, "")
+        with Image.open(io.BytesIO(out)) as file:
+            assert file.format == name
+            assert same_pixels(file, expected)
 
 
 def test_one_end_may_be_a_file(pipe):
@@ -92,7 +89,7 @@ def test_one_end_may_be_a_file(pipe):
     assert Path("new/out.png").read_bytes() == from_file
     status, out, err = pipe(data, "-", "-o", "new/out.png")
     assert (status, out) == (1, b"")
-    assert "new/out.png is there already" in err
+    assert "new/out.png already exists" in err
 
 
 @pytest.mark.parametrize(
@@ -100,7 +97,6 @@ def test_one_end_may_be_a_file(pipe):
     [
         (b"", "standard input is empty, expected a picture: derefl remove - -o - <"),
         (b"not a picture", "standard input is not a picture"),
-        (encoded("PNG")[:-40], "standard input is damaged or cut short"),
         (encoded("BMP"), "standard input is BMP, which derefl does not write; add --format png"),
     ],
 )
@@ -161,11 +157,10 @@ def test_checking_needs_no_torch(remove):
 # Ctrl-C
 
 
-@pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM])
-def test_ctrl_c_leaves_whole_files_only(remove, checkpoint, sign):
+def test_a_stopped_run_leaves_whole_files_only(remove, checkpoint):
+    """SIGTERM works like Ctrl-C."""
     total = 400
-    save("photos/0.png")
-    picture("RGB", (160, 120)).save("photos/0.png")
+    save("photos/0.png", size=(160, 120))
     for number in range(1, total):
         Path(f"photos/{number}.png").write_bytes(Path("photos/0.png").read_bytes())
     command = [*DEREFL, "photos", "-o", "cleaned", "--workers", "2", "--model", str(checkpoint)]
@@ -174,19 +169,17 @@ def test_ctrl_c_leaves_whole_files_only(remove, checkpoint, sign):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        # A background job of a shell ignores SIGINT, and its children inherit this.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     while len(list(Path().glob("cleaned/[0-9]*.png"))) < 5 and process.poll() is None:
         time.sleep(0.01)
-    process.send_signal(sign)
+    process.send_signal(signal.SIGTERM)
     out, err = process.communicate()
     done = written("cleaned")
     assert process.returncode == 130
     assert out == ""
     assert err == (
-        f"derefl: interrupted; {len(done)} of {total} pictures are done. To go on, give the same "
-        "command with --resume\n"
+        f"derefl: interrupted; {len(done)} of {total} pictures are finished. To continue, repeat "
+        "the command with --resume\n"
     )
     assert 5 <= len(done) < total
     for name in done:  # no temporary names, all files complete
@@ -195,33 +188,27 @@ def test_ctrl_c_leaves_whole_files_only(remove, checkpoint, sign):
 
 
 def test_after_ctrl_c_resume_does_the_rest(remove, monkeypatch, capsys):
-    for name in "abcdef":
-        save(f"photos/{name}.png")
+    names = [f"photos/{name}.png" for name in "abcdef"]
+    save(*names)
     separate, calls = ReflectionRemover.separate, []
 
     def interrupt(self, image, **options):
         calls.append(image)
-        if len(calls) == 4:
+        if len(calls) in (4, 8, 9):
             raise KeyboardInterrupt
         return separate(self, image, **options)
 
     monkeypatch.setattr(ReflectionRemover, "separate", interrupt)
     assert remove("photos", "-o", "cleaned", "--json") == 130
     streams = capsys.readouterr()
-    assert "interrupted; 3 of 6 pictures are done" in streams.err
+    assert "interrupted; 3 of 6 pictures are finished. To continue, " in streams.err
     assert '"pending": 3' in streams.out
     assert written("cleaned") == ["a.png", "b.png", "c.png"]
     assert remove("photos", "-o", "cleaned", "--resume") == 0
-    assert capsys.readouterr().out == "3 of 6 pictures written to cleaned, 3 there already\n"
+    assert capsys.readouterr().out == "3 of 6 pictures written to cleaned, 3 already there\n"
     assert len(calls) == 7
-
-
-def test_ctrl_c_with_overwrite_does_not_speak_of_resume(remove, monkeypatch, capsys):
-    def interrupt(*_, **__):
-        raise KeyboardInterrupt
-
-    save("photos/a.png")
-    save("photos/b.png")
-    monkeypatch.setattr(ReflectionRemover, "separate", interrupt)
-    assert remove("photos", "-o", "photos", "--overwrite") == 130
-    assert error_lines(capsys) == ["derefl: interrupted; 0 of 2 pictures are done"]
+    assert remove("photos", "-o", "cleaned", "--overwrite") == 130  # --resume cannot continue that
+    assert capsys.readouterr().err == "derefl: interrupted; 0 of 6 pictures are finished\n"
+    assert remove("photos/a.png", "-o", "new.png") == 130
+    assert capsys.readouterr().err == "derefl: interrupted\n"
+    assert not Path("new.png").exists()

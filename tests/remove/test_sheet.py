@@ -11,44 +11,32 @@ from derefl.imaging.strips import STRIP
 from derefl.imaging.tensors import colours, to_bytes
 from tests.pictures import KINDS, picture
 
-LABELS = ("before", "after", "reflection")
-COLOURS = ((200, 0, 0), (0, 200, 0), (0, 0, 200))
+COLOURS = {"before": (200, 0, 0), "after": (0, 200, 0), "reflection": (0, 0, 200)}
 
 
 def sheet(width, height):
-    return side_by_side(
-        {
-            label: Image.new("RGB", (width, height), colour)
-            for label, colour in zip(LABELS, COLOURS, strict=True)
-        }
-    )
+    panels = {label: Image.new("RGB", (width, height), c) for label, c in COLOURS.items()}
+    return side_by_side(panels)
 
 
 def boxes(image):
     """Left, top, right and bottom of each coloured panel, edges included."""
     array, result = np.asarray(image), []
-    for colour in COLOURS:
+    for colour in COLOURS.values():
         ys, xs = np.nonzero((array == colour).all(axis=2))
         result.append((xs.min(), ys.min(), xs.max(), ys.max()))
     return result
 
 
-def test_panels_stand_in_a_row():
-    assert boxes(sheet(300, 200)) == [
-        (8, 32, 307, 231),
-        (316, 32, 615, 231),
-        (624, 32, 923, 231),
-    ]
-
-
-def test_wide_panels_stand_above_each_other():
-    image = sheet(400, 100)
-    assert image.size == (400 + 2 * MARGIN, 3 * (LABEL + 2 * MARGIN + 100) + MARGIN)
-    assert boxes(image) == [(8, 32, 407, 131), (8, 164, 407, 263), (8, 296, 407, 395)]
+def test_panels_are_in_a_row_and_wide_panels_in_a_column():
+    row = [(8, 32, 307, 231), (316, 32, 615, 231), (624, 32, 923, 231)]
+    assert boxes(sheet(300, 200)) == row
+    column = [(8, 32, 407, 131), (8, 164, 407, 263), (8, 296, 407, 395)]
+    assert boxes(sheet(400, 100)) == column
 
 
 @pytest.mark.parametrize("size", [(1, 1), (16, 16), (3, 5000), (5000, 3), (2000, 1500)])
-def test_every_panel_has_its_label_and_no_sheet_is_huge(size):
+def test_each_panel_has_a_label_and_the_sheet_is_not_too_large(size):
     image = sheet(*size)
     assert max(image.size) <= 3 * (PANEL + 60) + 100
     array = np.asarray(image).astype(int)
@@ -73,7 +61,7 @@ def test_sixteen_bits_are_shown_in_eight():
 
 
 @pytest.mark.parametrize("kind", ["RGB", "P", "I;16"])
-def test_a_large_picture_is_never_all_floats(monkeypatch, kind):
+def test_a_large_picture_is_converted_in_strips(monkeypatch, kind):
     sizes = []
 
     def listen(image):
@@ -82,7 +70,5 @@ def test_a_large_picture_is_never_all_floats(monkeypatch, kind):
 
     image = picture(kind, (1500, 1400))
     monkeypatch.setattr(compare, "colours", listen)
-    shown = np.asarray(panel(image))
-    assert (shown == to_bytes(colours(image))).all()
-    assert sum(sizes) == 1500 * 1400
-    assert max(sizes) <= STRIP
+    assert (np.asarray(panel(image)) == to_bytes(colours(image))).all()
+    assert sum(sizes) == 1500 * 1400 and max(sizes) <= STRIP

@@ -3,8 +3,6 @@
 import json
 from pathlib import Path
 
-import pytest
-
 from tests.pictures import picture
 
 
@@ -13,9 +11,16 @@ def written(folder="."):
     return sorted(str(p.relative_to(folder)) for p in Path(folder).rglob("*") if p.is_file())
 
 
-def save(path, kind="RGB", seed=0):
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    picture(kind, seed=seed).save(path)
+def contents(folder="."):
+    """The bytes of all files under a folder."""
+    return {name: Path(folder, name).read_bytes() for name in written(folder)}
+
+
+def save(*paths, kind="RGB", seed=0, size=(24, 18)):
+    """Save the same small picture to each path."""
+    for path in map(Path, paths):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        picture(kind, size, seed=seed).save(path)
 
 
 def error_lines(capsys):
@@ -25,12 +30,3 @@ def error_lines(capsys):
 def report(capsys):
     """The JSON report, which must be the only text on standard output."""
     return json.loads(capsys.readouterr().out)
-
-
-def usage_error(remove, *args, capsys):
-    """The error message of a wrong command line, without the usage."""
-    with pytest.raises(SystemExit) as exit_info:
-        remove(*args)
-    assert exit_info.value.code == 2
-    assert written() == []
-    return capsys.readouterr().err.splitlines()[-1]

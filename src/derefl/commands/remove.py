@@ -5,19 +5,46 @@ import json
 import os
 import sys
 import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, NoReturn
 
 from tqdm import tqdm
 
-from derefl.commands import remove_options
+from derefl.commands.options import add_device, add_model, add_overwrite, positive, whole_number
 from derefl.commands.remove_pipe import deliver, ending_of, receive, refuse_terminal
-from derefl.commands.remove_plan import Job, Layout, check, plan, refuse_existing, remaining
-from derefl.commands.remove_report import Report
-from derefl.commands.remove_work import Settings, Task, work
 from derefl.errors import DereflError
-from derefl.files import check_output
+from derefl.imaging.folders import kinds, passed_over_note
+from derefl.imaging.formats import FORMATS, is_picture_name
+from derefl.imaging.opening import MAX_MEGAPIXELS
+from derefl.reflection.folder import Result, dereflect_planned, plan_folder
+
+DESCRIPTION = f"""Remove the reflections from photos taken through glass.
+
+INPUT can be photos, folders and patterns in quotes ("photos/**/*.jpg"). In folders and their
+subfolders, these files are processed: {" ".join(FORMATS)}.
+OUTPUT gets the same tree. Errors do not stop the other photos and are listed at the end. Photos
+keep their size, mode, ICC profile, EXIF and alpha. Videos are not supported."""
+
+EXAMPLES = """examples:
+  derefl remove window.jpg -o clean.jpg
+  derefl remove a.jpg b.jpg -o cleaned/
+  derefl remove photos/ -o cleaned/ --compare --device cuda
+  derefl remove photos/ -o cleaned/ --resume           continue a stopped run
+  derefl remove "photos/*.jpg" --suffix .clean         photos/a.clean.jpg next to photos/a.jpg
+  derefl remove scans/ -o small/ --format webp --quality 80
+  derefl remove photos/ -o cleaned/ --dry-run          list the outputs only
+  derefl remove - -o - < window.jpg > clean.jpg        in a pipe
+
+exit status: 0 success, 1 a photo failed or the command was refused, 2 invalid options, 130 Ctrl-C
+"""
+
+PLANNING = ("format", "reflection", "compare", "overwrite", "resume")
+WORKING = ("quality", "detail", "max_megapixels", "workers")
+ENDINGS = ("jpg", "png", "webp", "tif", "avif", "heic")
 
 
 def add_parser(subparsers: Any) -> None:
@@ -25,31 +52,126 @@ def add_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser(
         "remove",
         help="remove reflections from photos or folders of photos",
-        description=remove_options.DESCRIPTION,
-        epilog=remove_options.EXAMPLES,
+        description=DESCRIPTION,
+        epilog=EXAMPLES,
     )
-    remove_options.add_options(parser)
+    add = parser.add_argument
+    add("inputs", metavar="INPUT", nargs="+", help="photo, folder, pattern, or - for stdin")
+
+    add = parser.add_argument_group("output").add_argument
+    add(
+        "-o",
+        "--output",
+        help="a folder; or for a single photo a file name such as clean.jpg; or - for stdout. "
+        "Optional with --suffix",
+    )
+    add(
+        "--suffix",
+        metavar="TEXT",
+        type=name_part,
+        help="add TEXT to each name: with .clean, a.jpg becomes a.clean.jpg. Without --output, "
+        "write next to each input; later runs ignore these outputs",
+    )
+    add("--format", choices=ENDINGS, help="default: the format of the input")
+    add(
+        "--quality",
+        metavar="N",
+        type=whole_number(1, 100),
+        help="1 to 100, for JPEG, WebP, AVIF and HEIF (default: 95; AVIF and HEIF: 90)",
+    )
+    add("--reflection", action="store_true", help="also write the removed layer: a.reflection.jpg")
+    add(
+        "--compare",
+        action="store_true",
+        help="also write a sheet with before, after and reflection: a.compare.png",
+    )
+
+    group = parser.add_argument_group("long runs and scripts")
+    add, existing = group.add_argument, group.add_mutually_exclusive_group()
+    add_overwrite(existing)
+    existing.add_argument(
+        "--resume",
+        action="store_true",
+        help="keep existing outputs, unless they are older than their input",
+    )
+    add("--dry-run", action="store_true", help="check everything and list the outputs only")
+    add(
+        "--json",
+        action="store_true",
+        help="print one JSON object: files with input, outputs, seconds, status (written, skipped, "
+        "failed, pending) and error; totals",
+    )
+    add(
+        "--workers",
+        metavar="N",
+        type=whole_number(1),
+        default=1,
+        help="threads that read and write pictures while the network runs; each holds two "
+        "pictures in memory (default: %(default)s)",
+    )
+
+    group = parser.add_argument_group("network")
+    add_model(
+        group,
+        "derefl-small",
+        "; derefl-small+derefl-base averages both: best on average, in the time of both "
+        "(default: %(default)s)",
+    )
+    add_device(group)
+    group.add_argument(
+        "--detail",
+        choices=("auto", "full"),
+        default="auto",
+        help="for photos above half a megapixel; auto: the network sees a smaller copy, and a "
+        "filter transfers the change to full size; full: the network also sees every pixel, which "
+        "is slow (default: %(default)s)",
+    )
+    group.add_argument(
+        "--max-megapixels",
+        metavar="N",
+        type=positive,
+        default=MAX_MEGAPIXELS,
+        help="refuse larger pictures (default: %(default)g)",
+    )
     parser.set_defaults(run=run, refuse=parser.error)
 
 
+def name_part(text: str) -> str:
+    """A suffix that cannot move a file to another folder."""
+    if not text or any(mark in text for mark in "/\\\0"):
+        raise argparse.ArgumentTypeError(f"got {text!r}, expected a part of a file name: .clean")
+    return text
+
+
+def refuse_usage(args: argparse.Namespace) -> None:
+    """Exit with status 2 if options contradict each other."""
+    refuse: Callable[[str], NoReturn] = args.refuse
+    if args.output is None and (not args.suffix or "-" in args.inputs):
+        refuse("the following arguments are required: -o/--output")
+    if args.quality and args.format and "quality" not in FORMATS[f".{args.format}"].options:
+        refuse(f"argument --quality: {args.format} is lossless; leave it out, or use --format jpg")
+    if "-" not in (*args.inputs, args.output):
+        return
+    if len(args.inputs) > 1:
+        refuse("argument INPUT: a pipe takes a single photo; give one INPUT")
+    if args.output != "-" and (
+        not is_picture_name(Path(args.output)) or os.path.isdir(args.output)  # noqa: PTH112
+    ):
+        refuse("argument -o/--output: with stdin as INPUT, expected a picture file or -")
+    files_only = ["suffix", "resume", "dry_run"]
+    if args.output == "-":
+        files_only += ["json", "reflection", "compare"]
+    for name in files_only:
+        if getattr(args, name):
+            refuse(f"argument --{name.replace('_', '-')}: not allowed with -; use file names")
+
+
 def run(args: argparse.Namespace) -> int:
-    """Process files or pipes, then print a report."""
-    remove_options.refuse_usage(args)
-    if "-" in (*args.inputs, args.output):
-        return run_pipe(args)
-    output = None if args.output is None else Path(args.output)
-    report = remove(args, [Path(name) for name in args.inputs], output)
-    if args.json:
-        print(json.dumps(report.as_json(), indent=2))
-    elif args.dry_run:
-        print("\n".join(report.plan()))
-    elif not report.interrupted and (len(report.jobs) > 1 or not report.failures()):
-        print(report.summary())
-    return complain(report, resumable=not args.overwrite)
-
-
-def run_pipe(args: argparse.Namespace) -> int:
-    """Process pipes, with files in a temporary folder in place of the pipes."""
+    """Process files, or pipes as temporary files."""
+    refuse_usage(args)
+    if "-" not in (*args.inputs, args.output):
+        output = None if args.output is None else Path(args.output)
+        return remove(args, [Path(name) for name in args.inputs], output)
     refuse_terminal(args.inputs[0], args.output)
     with TemporaryDirectory(prefix="derefl-") as name:
         folder, to_stdout = Path(name), args.output == "-"
@@ -60,87 +182,121 @@ def run_pipe(args: argparse.Namespace) -> int:
             if to_stdout:
                 ending = f".{args.format}" if args.format else ending_of(source)
                 output = folder / f"standard output{ending}"
-            report = remove(args, [source], output)
+            status = remove(args, [source], output, hide)
         except DereflError as error:
             raise DereflError(str(error).replace(hide, "")) from error
-        if args.json:
-            print(json.dumps(report.as_json(), indent=2).replace(hide, ""))
-        status = complain(report, hide=hide)
         if status == 0 and to_stdout:
             deliver(output)
         return status
 
 
-def remove(args: argparse.Namespace, inputs: list[Path], output: Path | None) -> Report:
-    """Do all checks first, then load the model and process the pictures.
+def remove(
+    args: argparse.Namespace, inputs: list[Path], output: Path | None, hide: str = ""
+) -> int:
+    """Check everything, process the pictures and print a report; the exit status.
 
     Args:
-        args: the options.
-        inputs: files, folders and patterns.
-        output: a file, a folder, or None: beside each input.
-
-    Raises:
-        DereflError: a check failed; no picture was processed.
+        hide: for pipes, a text to remove from the messages.
     """
-    unreadable: list[OSError] = []
     passed_over: set[Path] = set()
-    ending = f".{args.format}" if args.format else ""
-    layout = Layout(output, args.suffix or "", ending, args.reflection, args.compare)
-    jobs = plan(inputs, layout, unreadable.append, passed_over.add)
-    check(jobs)
-    due = [remaining(job) for job in jobs] if args.resume else jobs
-    if not (args.overwrite or args.resume):
-        refuse_existing(jobs)
-    for path in (path for job in due for path in job.outputs.values()):
-        check_output(path, overwrite=True)
-    report = Report(jobs, due, output, unreadable, passed_over)
-    if not args.dry_run and any(job.outputs for job in due):
-        go_through([job for job in due if job.outputs], args, report)
-    return report
+    options = {name: getattr(args, name) for name in PLANNING}
+    options |= {"suffix": args.suffix or "", "passed_over": passed_over.add}
+    results = plan_folder(inputs, output, **options)
+    seconds, interrupted = 0.0, False
+    if not args.dry_run and any(result.status == "pending" for result in results):
+        seconds, interrupted = process(args, results)
+    pictures = [r for r in results if r.due or r.status == "skipped"]  # without closed folders
+    failures = [result.error for result in results if result.error]
+    where = "next to their inputs" if output is None else f"to {output}"
+    if args.json:
+        print(json.dumps(as_json(results, passed_over, seconds), indent=2).replace(hide, ""))
+    elif args.dry_run:
+        print("\n".join(outline(pictures, where)) + passed_over_note(passed_over))
+    elif not (hide or interrupted) and (len(pictures) > 1 or not failures):
+        print(summary(pictures, where) + passed_over_note(passed_over))
+    warnings = [
+        f"warning: {result.source} was written without {', '.join(result.left_out)}"
+        for result in results
+        if result.left_out
+    ]
+    for line in (*warnings, *failures):
+        print(f"derefl: {line.replace(hide, '')}", file=sys.stderr)
+    if interrupted:
+        done = sum(picture.status in ("written", "skipped") for picture in pictures)
+        progress = f"; {done} of {len(pictures)} pictures are finished" if len(pictures) > 1 else ""
+        advice = ". To continue, repeat the command with --resume"
+        advice = advice if progress and not args.overwrite else ""
+        print(f"derefl: interrupted{progress}{advice}", file=sys.stderr)
+        return 130
+    return 1 if failures else 0
 
 
-def go_through(jobs: list[Job], args: argparse.Namespace, report: Report) -> None:
-    """Load the model and do the jobs. Ctrl-C stops early, and the report states this."""
+def process(args: argparse.Namespace, results: list[Result]) -> tuple[float, bool]:
+    """Process the pictures; the seconds without loading the model, and whether Ctrl-C came."""
     from derefl.reflection.remover import load_derefl  # after the checks: torch takes seconds
 
-    settings = Settings(
-        detail=args.detail,
-        max_megapixels=args.max_megapixels,
-        quality=args.quality,
-        overwrite=args.overwrite or args.resume,
-        workers=args.workers,
-    )
     model = load_derefl(args.model, device=args.device)
-    start = time.perf_counter()
-    with tqdm(
-        total=len(jobs),
+    options = {name: getattr(args, name) for name in WORKING}
+    options["overwrite"] = args.overwrite or args.resume
+    start, interrupted = time.perf_counter(), False
+    work = dereflect_planned(model, results, **options)
+    bar = tqdm(
+        work,
+        total=len(results),
         unit=" pictures",
         bar_format="{n_fmt}/{total_fmt} |{bar}| {elapsed} gone, {remaining} left, {rate_noinv_fmt}",
-        disable=args.json or len(jobs) == 1 or not sys.stderr.isatty(),
-    ) as bar:
-
-        def done(task: Task) -> None:
-            report.tasks[task.job.source] = task
-            bar.update()
-
+        disable=args.json or len(results) == 1 or not sys.stderr.isatty(),
+    )
+    with closing(work), bar:
         try:
-            work(jobs, model, settings, done)
+            for _ in bar:
+                pass
         except KeyboardInterrupt:
-            report.interrupted = True
-    report.seconds = time.perf_counter() - start
+            interrupted = True
+    return time.perf_counter() - start, interrupted
 
 
-def complain(report: Report, resumable: bool = False, hide: str = "") -> int:
-    """Print warnings and errors, and return the exit status.
+def summary(pictures: Sequence[Result], where: str) -> str:
+    """What was written, in one line."""
+    states = Counter(picture.status for picture in pictures)
+    if len(pictures) == 1:
+        state = "already exists" if states["skipped"] else "written"
+        return f"{state}: {names(pictures[0].outputs)}"
+    kept = f", {states['skipped']} already there" if states["skipped"] else ""
+    return f"{states['written']} of {len(pictures)} pictures written {where}{kept}"
 
-    Args:
-        report: the results.
-        resumable: whether ``--resume`` would find the finished pictures.
-        hide: a text to remove from the messages.
-    """
-    for line in (*report.warnings(), *report.failures()):
-        print(f"derefl: {line.replace(hide, '')}", file=sys.stderr)
-    if report.interrupted:
-        print(f"derefl: {report.interruption(resumable)}", file=sys.stderr)
-        return 130
-    return 1 if report.failures() else 0
+
+def outline(pictures: Sequence[Result], where: str) -> list[str]:
+    """The planned outputs, one line per picture, and the total."""
+    due = [picture for picture in pictures if picture.due]
+    kept = len(pictures) - len(due)
+    total = f"{len(due)} {'picture' if len(due) == 1 else 'pictures'} would be written {where}"
+    lines = [f"{picture.source} -> {names(picture.due)}" for picture in due]
+    return [*lines, total + (f", {kept} already there" if kept else "")]
+
+
+def names(outputs: dict[str, Path]) -> str:
+    """File names in one line."""
+    return ", ".join(map(str, outputs.values()))
+
+
+def as_json(results: Sequence[Result], passed_over: set[Path], seconds: float) -> dict[str, Any]:
+    """The report for scripts."""
+    states = Counter(result.status for result in results)
+    totals = {state: states[state] for state in ("written", "skipped", "failed", "pending")}
+    files = [
+        {
+            "input": str(result.source),
+            "outputs": list(map(str, result.outputs.values())),
+            "seconds": round(result.seconds, 3),
+            "status": result.status,
+            "error": result.error,
+            "left_out": result.left_out,
+        }
+        for result in results
+    ]
+    return {
+        "files": files,
+        "totals": totals | {"seconds": round(seconds, 3)},
+        "passed_over": kinds(passed_over),
+    }

@@ -44,7 +44,7 @@ def ending_of(path: Path) -> str:
     with open_file(path) as file:
         name = open_undecoded(file, path).format
     if name == "MPO":
-        return ".jpg"  # a phone's JPEG with more data behind it, for example a depth map
+        return ".jpg"  # a JPEG followed by more data, for example a depth map
     for ending, form in FORMATS.items():
         if form.name == name:
             return ending
