@@ -61,7 +61,7 @@ def main() -> None:
         pairs = replace(config.pairs, photos=tuple(options.photos), real=tuple(options.real))
         run = replace(config.run, minutes=options.minutes, validation=tuple(options.val))
         run = replace(run, validate_every=10**9)  # only at the end
-        start = load_derefl(options.start) if options.start else None
+        start = load_derefl(options.start).network if options.start else None
         train(replace(config, pairs=pairs, run=run), out, torch.device("cpu"), start)
         records = map(json.loads, (out / "log.jsonl").read_text().splitlines())
         tables[name] = [r["kinds"] for r in records if r["event"] == "validation"][-1]

@@ -2,7 +2,6 @@
 
 import copy
 import os
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +11,9 @@ from hypothesis import HealthCheck, settings
 from PIL import Image
 
 import derefl.zoo.checkpoint
-from derefl.reflection.model import DeReflConfig
+from derefl.reflection.model import DeRefl, DeReflConfig
 from derefl.reflection.remover import ReflectionRemover
 from derefl.training import precision
-from derefl.zoo import save_checkpoint
 from derefl.zoo.manifest import package_folder
 
 REPOSITORY = Path(__file__).parents[1]
@@ -59,20 +57,20 @@ def no_waiting_for_the_disk(monkeypatch):
 
 @pytest.fixture
 def tiny(first_tiny) -> ReflectionRemover:
-    """A small network with seeded weights; its heads are far enough from zero to have an effect."""
+    """A remover with a small network; its heads are far enough from zero to have an effect."""
     torch.manual_seed(0)  # later random draws of a test do not depend on the order of tests
     return copy.deepcopy(first_tiny)
 
 
 @pytest.fixture(scope="session")
 def first_tiny() -> ReflectionRemover:
-    """The network that ``tiny`` copies."""
+    """The remover that ``tiny`` copies."""
     torch.manual_seed(0)
-    model = ReflectionRemover(TINY).eval()
-    for name, parameter in model.named_parameters():
+    network = DeRefl(TINY).eval()
+    for name, parameter in network.named_parameters():
         if ".project.weight" in name or ".to_high.weight" in name:
             torch.nn.init.normal_(parameter, std=0.05)
-    return model
+    return ReflectionRemover(network)
 
 
 @pytest.fixture(scope="session")
@@ -80,7 +78,7 @@ def tiny_file(tmp_path_factory) -> Path:
     """A file of a tiny reflection model with seeded weights; read-only."""
     torch.manual_seed(0)
     path = tmp_path_factory.mktemp("model") / "tiny.safetensors"
-    save_checkpoint(ReflectionRemover(TINY), path, kind="derefl", config=asdict(TINY))
+    ReflectionRemover(DeRefl(TINY)).save(path)
     return path
 
 

@@ -7,14 +7,12 @@ from PIL import Image
 
 from derefl.cli import main
 from derefl.reflection.tiling import any_size
-from derefl.zoo import save_checkpoint
-from tests.conftest import TINY
 
 
 @pytest.fixture
 def checkpoint(tiny, tmp_path):
     path = tmp_path / "tiny.safetensors"
-    save_checkpoint(tiny, path, kind="derefl", config=vars(TINY))
+    tiny.save(path)
     return str(path)
 
 

@@ -17,6 +17,7 @@ from derefl.cli import main
 from derefl.commands.export import exported
 from derefl.errors import CheckpointError, MissingExtraError
 from derefl.reflection.export import graphs
+from derefl.reflection.model import DeRefl
 from derefl.reflection.remover import ReflectionRemover
 from derefl.zoo import file_sha256, find_model
 from derefl.zoo.export import Graph, cpu_session, to_onnx
@@ -38,11 +39,11 @@ def shipped(tmp_path_factory):
 def remover():
     """A small model that changes its input, and the same model in onnxruntime."""
     torch.manual_seed(0)
-    model = ReflectionRemover(TINY).eval()
-    for name, parameter in model.named_parameters():
+    network = DeRefl(TINY).eval()
+    for name, parameter in network.named_parameters():
         if ".project.weight" in name or ".to_high.weight" in name or name.endswith("attend.bias"):
             torch.nn.init.normal_(parameter, std=0.05)
-    return model, cpu_session(to_onnx(graphs(model).graphs[0], {})[0])
+    return ReflectionRemover(network), cpu_session(to_onnx(graphs(network).graphs[0], {})[0])
 
 
 # dereflect runs the network once below 128 pixels; the minimum is 16; windows are full at 256.

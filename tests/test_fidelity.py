@@ -44,7 +44,7 @@ RE_ENCODING = {
 @pytest.fixture
 def through(tiny, monkeypatch, tmp_path):
     """A file after ``derefl`` with a network that returns its input."""
-    monkeypatch.setattr(tiny, "forward", lambda x: Layers(x, x * 0, x * 0))
+    monkeypatch.setattr(tiny.network, "forward", lambda x: Layers(x, x * 0, x * 0))
 
     def go(path: Path) -> Path:
         result = tmp_path / "out" / path.name
@@ -202,7 +202,7 @@ def test_16_bits_are_turned_and_carry_what_they_carried(through, tmp_path, orien
 
 def test_16_bits_are_really_processed(tiny, monkeypatch, tmp_path):
     """All values fall into one 8-bit level; after halving, 256 different values must remain."""
-    monkeypatch.setattr(tiny, "forward", lambda x: Layers(x * 0.5, x, x))
+    monkeypatch.setattr(tiny.network, "forward", lambda x: Layers(x * 0.5, x, x))
     values = (np.arange(256, dtype=np.uint16) * 2 + 30000).reshape(16, 16, 1).repeat(3, axis=2)
     save_picture(tiny.dereflect(SixteenBitPicture(values)), tmp_path / "a.png")
     with (tmp_path / "a.png").open("rb") as file:

@@ -35,7 +35,7 @@ from derefl.hashing.index import database as index_file
 from derefl.hashing.learning.captions import read_captions
 from derefl.hashing.learning.corpus import read_tags
 from derefl.hashing.learning.labelled import read_labelled
-from derefl.reflection.remover import ReflectionRemover
+from derefl.reflection.model import DeRefl
 from derefl.zoo import (
     checkpoint_header,
     file_sha256,
@@ -250,7 +250,7 @@ def test_a_forged_header_of_a_checkpoint_gives_a_module_or_one_line(tmp_path, da
 
 
 KINDS = {
-    "derefl": (load_derefl, lambda: ReflectionRemover(TINY), TINY),
+    "derefl": (load_derefl, lambda: DeRefl(TINY), TINY),
     "lcdh-student": (load_lcdh_student, tiny_hasher, tiny_hasher().config),
     "lcdh-teacher": (load_lcdh_teacher, tiny_teacher, tiny_teacher().config),
 }

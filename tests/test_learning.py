@@ -30,9 +30,7 @@ from derefl.reflection.learning.pairs import (
     batches,
     held_back_photos,
 )
-from derefl.reflection.learning.validate import estimator
-from derefl.reflection.model import Layers
-from derefl.reflection.remover import ReflectionRemover
+from derefl.reflection.model import DeReflConfig, Layers
 from derefl.training.config import read_config
 from derefl.training.step import make_optimiser, take_step
 from derefl.zoo.manifest import find_model
@@ -375,7 +373,10 @@ class TestConfig:
     @pytest.mark.parametrize("name", ["derefl-small", "derefl-base"])
     def test_the_shipped_recipe_reads(self, name):
         config = read_config(training.TrainConfig, REPOSITORY / "configs" / f"{name}.toml")
-        assert json.loads(json.dumps(dataclasses.asdict(config.model))) == find_model(name).config
+        stored = {
+            k: tuple(v) if isinstance(v, list) else v for k, v in find_model(name).config.items()
+        }
+        assert config.model == DeReflConfig(**stored)
 
 
 class TestRun:
@@ -438,18 +439,6 @@ class TestRun:
         assert [(r["event"], r["step"]) for r in log] == [("start", 0), ("validation", 1)]
         saved = load_file(tmp_path / "model.safetensors")["stem.weight"].float()
         torch.testing.assert_close(saved, last.state_dict()["stem.weight"], atol=1e-3, rtol=1e-3)
-
-    def test_validation_scores_are_those_of_a_remover(self, pair_folder):
-        """Small, large and odd sizes, so the scores of ``derefl evaluate validation``."""
-        torch.manual_seed(0)
-        remover = ReflectionRemover(TINY).eval()
-        network = training.DeRefl(TINY).eval()
-        network.load_state_dict(remover.state_dict())
-        estimate = estimator(network)
-        for h, w in ((64, 96), (131, 150), (640, 832)):  # the last above half a megapixel
-            x = picture(1, 3, h, w)
-            with torch.inference_mode():
-                torch.testing.assert_close(estimate(x), remover.transmission(x))
 
     def test_the_sets_that_choose_a_checkpoint(self, config, pair_folder, photo_folder):
         def kinds(choose_by, **folders):

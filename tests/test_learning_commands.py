@@ -7,7 +7,6 @@ import pytest
 
 from derefl.cli import main
 from derefl.reflection.learning import train as training
-from derefl.zoo import save_checkpoint
 from tests.conftest import TINY
 
 pytestmark = pytest.mark.usefixtures("small_validation")
@@ -18,7 +17,7 @@ QUOTES = "a \"b\" 'c' \\d [e]"
 @pytest.fixture
 def checkpoint(tiny, tmp_path):
     path = tmp_path / "tiny.safetensors"
-    save_checkpoint(tiny, path, kind="derefl", config=vars(TINY))
+    tiny.save(path)
     return str(path)
 
 

@@ -1,6 +1,7 @@
 """The network's parts against their definitions, and properties of the whole network."""
 
 import copy
+import dataclasses
 
 import numpy as np
 import pytest
@@ -11,7 +12,8 @@ from hypothesis import strategies as st
 from derefl.errors import ConfigError
 from derefl.reflection.attention import REORGANISE, WindowAttention, reorganise, restore
 from derefl.reflection.frequency import mean_filter, split_residual
-from derefl.reflection.model import DeRefl, DeReflConfig
+from derefl.reflection.model import DeRefl, DeReflConfig, Ensemble
+from tests.conftest import TINY
 
 
 def picture(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -42,11 +44,6 @@ def test_mean_filter_equals_its_definition(h, w, kernel):
     padded = np.pad(x.numpy(), ((0, 0), (0, 0), (radius, radius), (radius, radius)), "reflect")
     boxes = np.lib.stride_tricks.sliding_window_view(padded, (kernel, kernel), axis=(2, 3))
     np.testing.assert_allclose(mean_filter(x, kernel), boxes.mean(axis=(-2, -1)), atol=1e-6)
-
-
-def test_mean_filter_keeps_constants():
-    x = torch.full((1, 3, 20, 20), 0.7)
-    torch.testing.assert_close(mean_filter(x, 11), x)
 
 
 def test_low_and_high_sum_to_the_residual():
@@ -88,75 +85,105 @@ def test_window_attention_equals_its_definition(shift):
     torch.testing.assert_close(attention(x)[0], attention.to_out(expected.flatten(-2)))
 
 
-@torch.inference_mode()
-def test_layers_have_the_pictures_size(tiny):
-    for h, w in ((16, 16), (17, 63), (64, 32), (100, 31)):
-        layers = tiny(picture(1, 3, h, w))
-        assert [tuple(x.shape) for x in layers] == [(1, 3, h, w)] * 3
-        assert layers._fields == ("transmission", "residual_low", "residual_high")
-        assert all(torch.isfinite(x).all() for x in layers)
+@pytest.fixture
+def network(tiny) -> DeRefl:
+    return tiny.network
 
 
 @torch.inference_mode()
-def test_padding_and_cropping_change_nothing_inside(tiny):
-    x = picture(1, 3, 50, 70)
-    padded = torch.nn.functional.pad(x, (13, 13, 7, 7), mode="reflect")  # to 64 × 96
-    for inside, whole in zip(tiny(x), tiny(padded), strict=True):
-        torch.testing.assert_close(inside, whole[:, :, 7:57, 13:83])
+def test_padding_and_cropping_change_nothing_inside(network):
+    for h, w in ((16, 16), (17, 63), (50, 70)):
+        x = picture(1, 3, h, w)
+        top, left = -h % 32 // 2, -w % 32 // 2
+        size = (left, -w % 32 - left, top, -h % 32 - top)
+        padded = network(torch.nn.functional.pad(x, size, mode="reflect"))
+        layers = network(x)
+        for inside, whole in zip(layers, padded, strict=True):
+            torch.testing.assert_close(inside, whole[:, :, top : top + h, left : left + w])
+    assert layers._fields == ("transmission", "residual_low", "residual_high")
 
 
 @torch.inference_mode()
-def test_a_batch_equals_its_pictures(tiny):
+def test_a_batch_equals_its_pictures(network):
     x = picture(3, 3, 40, 72)
-    singles = [
-        torch.cat(layer) for layer in zip(*(tiny(x[i : i + 1]) for i in range(3)), strict=True)
-    ]
-    for together, alone in zip(tiny(x), singles, strict=True):
-        torch.testing.assert_close(together, alone, atol=1e-5, rtol=1e-5)
+    singles = [network(x[i : i + 1]) for i in range(3)]
+    for together, *apart in zip(network(x), *singles, strict=True):
+        torch.testing.assert_close(together, torch.cat(apart), atol=1e-5, rtol=1e-5)
 
 
 @torch.inference_mode()
-def test_training_mode_does_not_move_batch_norm(tiny):
-    before = copy.deepcopy(tiny.state_dict())
-    tiny.train()(picture(2, 3, 32, 32))
-    after = tiny.state_dict()
+def test_training_mode_does_not_change_batch_norm(network):
+    before = copy.deepcopy(network.state_dict())
+    network.train()(picture(2, 3, 32, 32))
+    after = network.state_dict()
     assert all(torch.equal(before[key], after[key]) for key in before)
 
 
 @torch.inference_mode()
-def test_float32_agrees_with_float64(tiny):
+def test_float32_agrees_with_float64(network):
     x = picture(1, 3, 48, 64)
-    reference = copy.deepcopy(tiny).double()(x.double())
-    for single, double in zip(tiny(x), reference, strict=True):
+    reference = copy.deepcopy(network).double()(x.double())
+    for single, double in zip(network(x), reference, strict=True):
         torch.testing.assert_close(single.double(), double, atol=2e-5, rtol=1e-4)
 
 
 @torch.inference_mode()
-def test_streams_and_modulation_reach_the_transmission(tiny):
+def test_streams_and_modulation_reach_the_transmission(network):
     """T̂ depends on the outputs of the residual stream and G, not only on its own stream."""
     x = picture(1, 3, 32, 32)
-    plain = tiny(x).transmission
-    for part in (tiny.levels[2].enter_r, tiny.high_frequency.to_modulation):
-        changed = copy.deepcopy(tiny)
-        twin = changed.get_submodule(next(n for n, m in tiny.named_modules() if m is part))
-        torch.nn.init.normal_(twin.weight)
+    plain = network(x).transmission
+    for part in ("levels.2.enter_r", "high_frequency.to_modulation"):
+        changed = copy.deepcopy(network)
+        torch.nn.init.normal_(changed.get_submodule(part).weight)
         assert (changed(x).transmission - plain).abs().max() > 1e-4
 
 
+@torch.inference_mode()
+def test_mean_and_std_of_the_config_reach_the_backbone(network):
+    x = picture(1, 3, 32, 32)
+    seen = []
+    network.backbone.features.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+    network(x)
+    assert torch.equal(seen[0], 2 * x - 1)  # the default
+    mean, std = (0.1, 0.2, 0.3), (0.4, 0.5, 0.25)
+    other = DeRefl(dataclasses.replace(TINY, mean=mean, std=std)).eval()
+    assert other.state_dict().keys() == network.state_dict().keys()  # also fits older files
+    other.backbone.features.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+    other(x)
+    for channel in range(3):
+        expected = (x[:, channel] - mean[channel]) / std[channel]
+        torch.testing.assert_close(seen[1][:, channel], expected)
+
+
+@torch.inference_mode()
+def test_an_ensemble_is_the_mean_of_its_networks(network):
+    other = DeRefl(dataclasses.replace(TINY, dims=(16, 8, 8, 16, 16))).eval()
+    other.last_t.project.bias.data.fill_(-0.2)
+    x = picture(2, 3, 40, 33)
+    ensemble = Ensemble([network, other])
+    for mean, a, b in zip(ensemble(x), network(x), other(x), strict=True):
+        torch.testing.assert_close(mean, (a + b) / 2)
+    assert ensemble.config == other.config
+
+
 @pytest.mark.parametrize("shape", [(3, 32, 32), (1, 1, 32, 32), (1, 3, 15, 32), (1, 4, 32, 32)])
-def test_other_shapes_are_refused(tiny, shape):
+def test_other_shapes_are_refused(network, shape):
     with pytest.raises(ValueError, match="expected \\[b, 3, h, w\\]"):
-        DeRefl.forward(tiny, torch.zeros(shape))
+        network(torch.zeros(shape))
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"dims": (8, 8, 8)}, {"dims": (7,) * 5}, {"mean_kernel": 10}, {"windows": (8,)}]
+    "wrong",
+    [
+        {"dims": (8, 8, 8)},
+        {"dims": (7,) * 5},
+        {"mean_kernel": 10},
+        {"windows": (8,)},
+        {"std": (0.5, 0.5, 0.0)},
+        {"mean": (float("nan"),) * 3},
+        {"mean": 0.5},
+    ],
 )
 def test_impossible_configs_are_refused(wrong):
     with pytest.raises(ConfigError, match=f"got .*{next(iter(wrong))}="):
         DeReflConfig(**wrong)
-
-
-def test_default_model_is_small():
-    parameters = sum(p.numel() for p in DeRefl(DeReflConfig()).parameters())
-    assert parameters <= 8_000_000

@@ -1,4 +1,5 @@
-import copy
+"""The remover: pictures, tensors, loading and saving."""
+
 import inspect
 import io
 import re
@@ -15,55 +16,46 @@ import derefl
 from derefl.errors import CheckpointError, ConfigError, ImageError, ModelNotFoundError
 from derefl.imaging.files import open_picture
 from derefl.imaging.tensors import from_tensor, to_tensor
-from derefl.reflection.model import DeRefl, Layers
-from derefl.reflection.remover import Ensemble, ReflectionRemover, load_derefl
+from derefl.reflection.model import DeRefl, Ensemble, Layers
+from derefl.reflection.remover import ReflectionRemover, load_derefl
 from derefl.zoo import save_checkpoint
 from tests.conftest import TINY
-from tests.pictures import (
-    MAKE,
-    ORIENTATION,
-    exif_block,
-    icc_profile,
-    picture,
-    same_pixels,
-)
-
-
-@pytest.fixture
-def remover(tiny) -> ReflectionRemover:
-    """The tiny network."""
-    return copy.deepcopy(tiny)
+from tests.pictures import MAKE, ORIENTATION, exif_block, icc_profile, picture, same_pixels
 
 
 def pretend(monkeypatch, model, function):
     """Make the network return ``function`` of its input."""
-    monkeypatch.setattr(model, "forward", lambda x: Layers(function(x), x * 0, x * 0))
+    monkeypatch.setattr(model.network, "forward", lambda x: Layers(function(x), x * 0, x * 0))
 
 
 @pytest.fixture
-def identity(remover, monkeypatch):
-    pretend(monkeypatch, remover, lambda x: x)
-    return remover
+def identity(tiny, monkeypatch):
+    pretend(monkeypatch, tiny, lambda x: x)
+    return tiny
 
 
 # the output of the network is in the result
 
 
-def test_dereflect_is_the_network(remover):
-    image = picture("RGB", (40, 33))
+@pytest.mark.parametrize("size", [(1, 1), (1, 40), (40, 3), (16, 16), (17, 15), (40, 33)])
+def test_dereflect_is_the_network(tiny, size):
+    image = picture("RGB", size)
+    padding = ((0, max(0, 16 - size[1])), (0, max(0, 16 - size[0])), (0, 0))
+    padded = Image.fromarray(np.pad(np.asarray(image), padding, mode="edge"))
     with torch.no_grad():
-        expected = remover(to_tensor(image)).transmission
-    array = (expected[0].permute(1, 2, 0).clamp(0, 1).numpy() * 255).round()
-    result = np.asarray(remover.dereflect(image)).astype(int)
-    assert np.abs(result - array).max() <= 1  # ties may round in the other direction
-    assert (result != array).mean() < 0.001
-    assert np.abs(result - np.asarray(image)).mean() > 2  # and the picture changes
+        expected = tiny(to_tensor(padded)).transmission[:, :, : size[1], : size[0]]
+    result = np.asarray(tiny.dereflect(image)).astype(int)
+    assert result.shape == (size[1], size[0], 3)
+    difference = np.abs(result - np.asarray(from_tensor(expected, image)))
+    assert difference.max() <= 1  # ties may round in the other direction
+    assert difference.mean() < 0.01
+    assert np.abs(result - np.asarray(image)).mean() > 2  # the picture changes
 
 
-def test_separate_adds_up(remover):
+def test_separate_adds_up(tiny):
     image = picture("RGB", (40, 33))
-    separation = remover.separate(image)
-    assert same_pixels(separation.transmission, remover.dereflect(image))
+    separation = tiny.separate(image)
+    assert same_pixels(separation.transmission, tiny.dereflect(image))
     removed = np.asarray(image).astype(int) - np.asarray(separation.transmission)
     reflection = np.asarray(separation.reflection).astype(int)
     assert np.abs(reflection - removed.clip(0)).max() <= 1
@@ -72,22 +64,23 @@ def test_separate_adds_up(remover):
     assert separation._fields == ("transmission", "reflection")
 
 
-def test_reflection_is_like_the_input(remover):
+def test_both_layers_are_like_the_input(tiny):
     image = picture("RGBA")
     image.info |= {"icc_profile": icc_profile(), "exif": exif_block(6)}
-    for result in remover.separate(image):
+    for result in tiny.separate(image):
         assert (result.mode, result.size) == ("RGBA", (18, 24))
         assert result.info["icc_profile"] == icc_profile()
         assert result.getexif()[MAKE] == "Testcam"
 
 
-def test_call_is_the_plain_network(remover):
+def test_a_call_is_the_network(tiny):
     x = torch.rand(2, 3, 32, 48, generator=torch.Generator().manual_seed(0))
-    with torch.no_grad():
-        got, expected = remover(x), DeRefl.forward(remover, x)
+    tiny.dereflect(picture("RGB"))  # leaves no inference tensors behind
+    got, expected = tiny(x), tiny.network(x)
     assert isinstance(got, Layers)
-    for a, b in zip(got, expected, strict=True):
-        assert torch.equal(a, b)
+    assert all(map(torch.equal, got, expected))
+    got.transmission.mean().backward()
+    assert tiny.network.stem.weight.grad is not None
 
 
 # unchanged parts stay exactly the same
@@ -104,7 +97,7 @@ def test_identity(identity, kind):
     assert result.info["note"] == "mine"
     assert result.info["icc_profile"] == icc_profile()
     assert (result.getexif()[MAKE], result.getexif()[ORIENTATION]) == ("Testcam", 1)
-    assert (image.tobytes(), image.info) == (before, info)  # the input is not touched
+    assert (image.tobytes(), image.info) == (before, info)  # the input does not change
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
@@ -115,15 +108,15 @@ def test_identity_in_half_precision(identity, kind, dtype):
     assert same_pixels(identity.to(dtype).dereflect(image), image)
 
 
-def test_half_precision_is_close(remover):
+def test_half_precision_is_close(tiny):
     image = picture("RGB", (40, 33))
-    exact = np.asarray(remover.dereflect(image)).astype(int)
-    half = np.asarray(remover.to(torch.bfloat16).dereflect(image)).astype(int)
+    exact = np.asarray(tiny.dereflect(image)).astype(int)
+    half = np.asarray(tiny.to(torch.bfloat16).dereflect(image)).astype(int)
     assert 0 < np.abs(exact - half).mean() < 1
 
 
 def test_orientation_is_applied_once(identity, tmp_path):
-    """For a file opened by Pillow, as for a file opened by derefl."""
+    """For a file opened by Pillow, and for a file opened by derefl."""
     path = tmp_path / "photo.jpg"
     picture("RGB").save(path, exif=exif_block(6))
     with Image.open(path) as file:
@@ -132,58 +125,39 @@ def test_orientation_is_applied_once(identity, tmp_path):
     assert same_pixels(identity.dereflect(open_picture(path)), expected)
 
 
-# grey, depth, palettes
+# grey, depth, alpha
 
 
 @pytest.mark.parametrize("mode", ["I;16", "I;16B", "I"])
-def test_sixteen_bits_are_really_processed(remover, monkeypatch, mode):
+def test_sixteen_bits_are_really_processed(tiny, monkeypatch, mode):
     """All values fall into one 8-bit level; after halving, 256 different values must remain."""
-    pretend(monkeypatch, remover, lambda x: x * 0.5)
+    pretend(monkeypatch, tiny, lambda x: x * 0.5)
     dtype = {"I;16": "<u2", "I;16B": ">u2", "I": "=i4"}[mode]
     values = np.arange(256).reshape(16, 16) * 2 + 30000
     image = Image.frombytes(mode, (16, 16), values.astype(dtype).tobytes())
-    result = remover.dereflect(image)
+    result = tiny.dereflect(image)
     assert result.mode == mode
     assert (np.asarray(result) == values // 2).all()
 
 
-def test_grey_sees_its_luminance(remover):
+def test_grey_becomes_its_luminance(tiny):
     image = picture("L", (40, 33))
-    colour = np.asarray(remover.dereflect(image.convert("RGB"))).astype(float)
-    grey = np.asarray(remover.dereflect(image)).astype(float)
+    colour = np.asarray(tiny.dereflect(image.convert("RGB"))).astype(float)
+    grey = np.asarray(tiny.dereflect(image)).astype(float)
     assert np.abs(colour @ [0.299, 0.587, 0.114] - grey).max() <= 1
 
 
 @pytest.mark.parametrize("kind", ["RGBA", "LA"])
-def test_alpha_is_not_seen_by_the_network(remover, kind):
+def test_the_network_does_not_see_alpha(tiny, kind):
     image = picture(kind)
-    result = remover.dereflect(image)
+    result = tiny.dereflect(image)
     assert result.getchannel("A").tobytes() == image.getchannel("A").tobytes()
-    opaque = remover.dereflect(image.convert(kind[:-1]))
+    opaque = tiny.dereflect(image.convert(kind[:-1]))
     seen = np.asarray(image.getchannel("A")) > 0  # invisible pixels keep their colour
     assert (np.asarray(result.convert(kind[:-1]))[seen] == np.asarray(opaque)[seen]).all()
 
 
-# sizes
-
-
-@pytest.mark.parametrize("size", [(1, 1), (1, 40), (40, 3), (15, 15), (16, 16), (17, 15), (33, 70)])
-def test_any_size(remover, size):
-    image = picture("RGB", size)
-    result = remover.dereflect(image)
-    assert result.size == size
-    array = np.asarray(image)
-    padding = ((0, max(0, 16 - size[1])), (0, max(0, 16 - size[0])), (0, 0))
-    padded = Image.fromarray(np.pad(array, padding, mode="edge"))
-    with torch.no_grad():
-        expected = remover(to_tensor(padded)).transmission[:, :, : size[1], : size[0]]
-    expected = from_tensor(expected, image)
-    difference = np.abs(np.asarray(result).astype(int) - np.asarray(expected))
-    assert difference.max() <= 1
-    assert difference.mean() < 0.01
-
-
-def test_large_pictures_are_looked_at_in_two_sizes(remover, monkeypatch):
+def test_large_pictures_are_seen_in_two_sizes(tiny, monkeypatch):
     """The change is the mean of both sizes; the half size has half the pixels per side."""
     sizes = []
 
@@ -191,36 +165,23 @@ def test_large_pictures_are_looked_at_in_two_sizes(remover, monkeypatch):
         sizes.append(tuple(x.shape[2:]))
         return x + (0.1 if len(sizes) == 1 else 0.3)
 
-    pretend(monkeypatch, remover, look)
+    pretend(monkeypatch, tiny, look)
     x = torch.rand(1, 3, 200, 151) / 2
-    torch.testing.assert_close(remover.transmission(x), x + 0.2)
+    torch.testing.assert_close(tiny.transmission(x), x + 0.2)
     assert sizes == [(200, 151), (100, 75)]
     sizes.clear()
-    remover.transmission(x[:, :, :127])
+    tiny.transmission(x[:, :, :127])
     assert sizes == [(127, 151)]
 
 
-# lists
-
-
-def test_lists(remover):
+def test_lists(tiny):
     images = [picture("RGB", (40, 33)), picture("LA", (20, 17)), picture("I;16", (5, 5))]
-    singles = [remover.dereflect(image) for image in images]
-    for many in (remover.dereflect(images), remover.dereflect(tuple(images))):
-        assert isinstance(many, list)
+    singles = [tiny.dereflect(image) for image in images]
+    transmissions = [separation.transmission for separation in tiny.separate(images)]
+    for many in (tiny.dereflect(images), tiny.dereflect(tuple(images)), transmissions):
+        assert isinstance(many, list) and len(many) == 3
         assert all(map(same_pixels, many, singles))
-        assert len(many) == 3
-    transmissions = [separation.transmission for separation in remover.separate(images)]
-    assert len(transmissions) == 3
-    assert all(map(same_pixels, transmissions, singles))
-    assert remover.dereflect([]) == []
-
-
-def test_no_gradients_and_no_inference_tensors_left_behind(remover):
-    remover.dereflect(picture("RGB"))
-    loss = remover(torch.rand(1, 3, 16, 16)).transmission.mean()
-    loss.backward()
-    assert remover.stem.weight.grad is not None
+    assert tiny.dereflect([]) == []
 
 
 # errors
@@ -235,15 +196,15 @@ def test_no_gradients_and_no_inference_tensors_left_behind(remover):
         (None, r"Image\.open"),
     ],
 )
-def test_what_is_no_picture_is_refused(remover, thing, hint):
-    for call in (remover.dereflect, remover.separate):
+def test_other_types_are_refused(tiny, thing, hint):
+    for call in (tiny.dereflect, tiny.separate):
         with pytest.raises(ImageError, match=rf"got a {type(thing).__name__}.*{hint}"):
             call(thing)
         with pytest.raises(ImageError, match=hint):
             call([picture("RGB"), thing])
 
 
-def test_truncated_pictures_are_refused(remover, tmp_path):
+def test_truncated_pictures_are_refused(tiny, tmp_path):
     buffer = io.BytesIO()
     picture("RGB", (200, 200)).save(buffer, "JPEG")
     (tmp_path / "cut.jpg").write_bytes(buffer.getvalue()[:-3000])
@@ -251,112 +212,124 @@ def test_truncated_pictures_are_refused(remover, tmp_path):
         Image.open(tmp_path / "cut.jpg") as image,
         pytest.raises(ImageError, match=r"cut\.jpg is damaged or cut short"),
     ):
-        remover.dereflect(image)
+        tiny.dereflect(image)
 
 
-def test_overflow_is_an_error_not_a_black_picture(remover, monkeypatch):
-    pretend(monkeypatch, remover, lambda x: x / 0)
+def test_overflow_is_an_error_not_a_black_picture(tiny, monkeypatch):
+    pretend(monkeypatch, tiny, lambda x: x / 0)
     with pytest.raises(ImageError, match=r"overflowed in torch\.float32.*24×18"):
-        remover.dereflect(picture("RGB"))
+        tiny.dereflect(picture("RGB"))
 
 
-# loading
-
-
-@pytest.fixture
-def checkpoint(remover, tmp_path):
-    path = tmp_path / "tiny.safetensors"
-    save_checkpoint(
-        remover, path, kind="derefl", config=asdict(remover.config), dtype=torch.float32
-    )
-    return path
-
-
-def test_load_derefl(checkpoint, remover):
-    model = load_derefl(checkpoint)
-    assert type(model) is ReflectionRemover
-    assert not model.training
-    assert model.config == remover.config
-    image = picture("RGB")
-    assert same_pixels(model.dereflect(image), remover.dereflect(image))
-
-
-def shifted(by: float) -> ReflectionRemover:
-    """A tiny network with random weights that brightens by ``by``."""
-    torch.manual_seed(round(100 * by))
-    model = ReflectionRemover(TINY).eval()
-    model.last_t.project.bias.data.fill_(-by)
-    return model
-
-
-def test_together_is_the_mean_of_what_each_sees():
-    both = [shifted(0.1), shifted(0.3)]
-    x = torch.rand(2, 3, 40, 33)
-    with torch.inference_mode():
-        seen, apart = Ensemble(both)(x), [model(x) for model in both]
-        for layer, a, b in zip(seen, *apart, strict=True):
-            assert torch.allclose(layer, (a + b) / 2, atol=1e-6)
-        assert (seen.transmission - x).mean() == pytest.approx(0.2, abs=0.01)
-        change = Ensemble(both).transmission(x) - x  # in two sizes, as in the pipeline
-    assert change.mean() == pytest.approx(0.2, abs=0.01)
-
-
-def test_load_derefl_loads_several_together(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    both = [shifted(0.1), shifted(0.3)]
-    for name, model in zip("ab", both, strict=True):
-        save_checkpoint(model, tmp_path / f"{name}.safetensors", kind="derefl", config=asdict(TINY))
-    model = load_derefl("a.safetensors+b.safetensors", dtype="float32")
-    assert isinstance(model, Ensemble) and not model.training
-    image = picture("RGB")
-    expected = Ensemble(both).dereflect(image)
-    difference = np.asarray(model.dereflect(image)).astype(int) - np.asarray(expected)
-    assert np.abs(difference).max() <= 1  # saved in half precision
-    assert not same_pixels(model.dereflect(image), load_derefl("a.safetensors").dereflect(image))
-
-
-def test_load_derefl_takes_a_file_with_a_plus_for_itself(checkpoint, monkeypatch):
-    checkpoint.rename(checkpoint.parent / "a+b.safetensors")
-    monkeypatch.chdir(checkpoint.parent)
-    assert type(load_derefl("a+b.safetensors")) is ReflectionRemover
-
-
-@pytest.mark.parametrize("source", ["derefl-small+", "+derefl-small", "derefl-small++derefl-base"])
-def test_load_derefl_refuses_a_plus_with_nothing_beside_it(source):
-    with pytest.raises(ModelNotFoundError, match=r"both sides of each '\+'"):
-        load_derefl(source)
+def test_unknown_detail(tiny):
+    for call in (tiny.dereflect, tiny.separate):
+        with pytest.raises(ConfigError, match="got detail='fine', expected one of auto, full"):
+            call(picture("RGB"), detail="fine")
 
 
 @pytest.mark.parametrize(
-    "source", ["runs/c++/m.safetensors", "runs/c+d", "c++.safetensors", "a+b.safetensors", "~x+y/m"]
+    ("x", "message"),
+    [
+        (torch.zeros(3, 32, 32), r"shape \[3, 32, 32\], expected \[b, 3, h, w\]"),
+        (torch.zeros(1, 4, 32, 32), r"shape \[1, 4, 32, 32\]"),
+        (torch.zeros(0, 3, 32, 32), r"shape \[0, 3, 32, 32\].*b of at least 1"),
+        (torch.zeros(1, 3, 15, 32), r"h and w of at least 16.*dereflect\(image\)"),
+        (torch.zeros(1, 3, 32, 32, dtype=torch.uint8), r"torch\.uint8, expected floats.*x / 255"),
+        (torch.zeros(1, 3, 32, 32).double(), r"float64 on cpu, expected torch\.float32"),
+        (torch.full((1, 3, 32, 32), 255.0), r"from 255 to 255.*divide 8-bit values by 255"),
+        (torch.full((1, 3, 32, 32), -1.0), r"from -1 to -1"),
+        (np.zeros((1, 3, 32, 32), np.float32), r"got a ndarray, expected a float tensor"),
+    ],
 )
-def test_load_derefl_names_a_missing_file_with_a_plus(source, tmp_path, monkeypatch):
+def test_other_tensors_are_refused(tiny, x, message):
+    with pytest.raises(ImageError, match=message) as error:
+        tiny(x)
+    assert "\n" not in str(error.value)
+
+
+def test_values_outside_the_range(tiny):
+    x = torch.rand(2, 3, 32, 32) * 1.04 - 0.02  # bicubic resizing overshoots: not an error
+    assert tiny(x).transmission.isfinite().all()
+    for value in (float("nan"), float("inf"), -float("inf"), 2.0):
+        bad = x.clone()
+        bad[1, 2, 5, 7] = value
+        with pytest.raises(ImageError, match="expected sRGB in"):
+            tiny(bad)
+
+
+# loading and saving
+
+
+def test_a_saved_remover_loads_again(tiny, tmp_path):
+    tiny.save(tmp_path / "tiny.safetensors")
+    model = load_derefl(tmp_path / "tiny.safetensors")
+    assert type(model) is ReflectionRemover and not model.network.training
+    assert model.config == tiny.config
+    for name, tensor in tiny.network.state_dict().items():
+        assert torch.equal(model.network.state_dict()[name], tensor)
+    half = load_derefl(tmp_path / "tiny.safetensors", dtype=torch.bfloat16, device="cpu")
+    assert {p.dtype for p in half.network.parameters()} == {torch.bfloat16}
+    assert half.dereflect(picture("RGB")).size == (24, 18)
+    with pytest.raises(ConfigError):
+        load_derefl(tmp_path / "tiny.safetensors", device="nonsense")
+
+
+def test_files_from_before_mean_and_std_load(tiny, tmp_path):
+    config = asdict(TINY)
+    del config["mean"], config["std"]
+    save_checkpoint(tiny.network, tmp_path / "old.safetensors", kind="derefl", config=config)
+    assert load_derefl(tmp_path / "old.safetensors").config == TINY
+
+
+def test_several_sources_form_an_ensemble(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(ModelNotFoundError, match=f"no file or folder {re.escape(source)}, "):
+    removers = []
+    for name, shift in (("a", 0.1), ("b", 0.3)):
+        torch.manual_seed(round(100 * shift))
+        removers.append(ReflectionRemover(DeRefl(TINY).eval()))
+        removers[-1].network.last_t.project.bias.data.fill_(-shift)
+        removers[-1].save(f"{name}.safetensors")
+    model = load_derefl("a.safetensors+b.safetensors", dtype="float32")
+    assert isinstance(model.network, Ensemble) and not model.network.training
+    x = torch.rand(1, 3, 140, 150)
+    expected = sum(remover.transmission(x) for remover in removers) / 2
+    torch.testing.assert_close(model.transmission(x), expected, atol=1e-5, rtol=0)
+    assert (expected - x).mean() == pytest.approx(0.2, abs=0.01)
+    with pytest.raises(ConfigError, match="save the parts one by one"):
+        model.save("c.safetensors")
+
+
+def test_a_file_with_a_plus_in_its_name_loads(tiny, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    tiny.save("a+b.safetensors")
+    assert isinstance(load_derefl("a+b.safetensors").network, DeRefl)
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ("derefl-small+", r"both sides of each '\+'"),
+        ("derefl-small++derefl-base", r"both sides of each '\+'"),
+        ("derefl-small+derefl-huge", "derefl-huge.*derefl-small"),
+        ("derefl-small+gone.safetensors", r"no file or folder gone\.safetensors"),
+        *(
+            (path, f"no file or folder {re.escape(path)}, ")
+            for path in ("runs/c++/m.safetensors", "runs/c+d", "c++.safetensors", "~x+y/m")
+        ),
+    ],
+)
+def test_a_missing_source_is_named(source, words, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ModelNotFoundError, match=words):
         load_derefl(source)
 
 
-def test_load_derefl_names_the_one_that_is_missing():
-    with pytest.raises(ModelNotFoundError, match=r"derefl-huge.*derefl-small"):
-        load_derefl("derefl-small+derefl-huge")
-    with pytest.raises(ModelNotFoundError, match=r"no file or folder gone\.safetensors"):
-        load_derefl("derefl-small+gone.safetensors")
-
-
-def test_load_derefl_in_half_precision_on_a_device(checkpoint):
-    model = load_derefl(checkpoint, dtype=torch.bfloat16, device="cpu")
-    assert {p.dtype for p in model.parameters()} == {torch.bfloat16}
-    assert model.dereflect(picture("RGB")).size == (24, 18)
-    with pytest.raises(ConfigError):
-        load_derefl(checkpoint, device="nonsense")
-
-
-def test_load_derefl_refuses_other_models(remover, tmp_path):
+def test_other_models_are_refused(tiny, tmp_path):
     path = tmp_path / "other.safetensors"
-    save_checkpoint(remover, path, kind="lcdh-student", config=asdict(remover.config))
+    save_checkpoint(tiny.network, path, kind="lcdh-student", config=asdict(tiny.config))
     with pytest.raises(CheckpointError, match="lcdh-student"):
         load_derefl(path)
-    save_checkpoint(remover, path, kind="derefl", config={"colour": "blue"})
+    save_checkpoint(tiny.network, path, kind="derefl", config={"colour": "blue"})
     with pytest.raises(CheckpointError, match="colour"):
         load_derefl(path)
 
@@ -370,7 +343,7 @@ def test_public_names():
         _ = derefl.dereflect
 
 
-def test_importing_derefl_imports_nothing_heavy():
+def test_importing_derefl_is_quick():
     code = "import sys, derefl; print(sorted({'torch', 'timm', 'PIL', 'numpy'} & set(sys.modules)))"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "[]"

@@ -38,7 +38,7 @@ def variant_of(name, variant, device):
     """A function from a picture ``[1 3 h w]`` to the picture without its reflection."""
     model = load_derefl(name, device=device)
     if variant == "onnx":
-        session = cpu_session(to_onnx(graphs(model.cpu()).graphs[0], {})[0])
+        session = cpu_session(to_onnx(graphs(model.to("cpu").network).graphs[0], {})[0])
         return lambda x: torch.from_numpy(session.run(["clean"], {"image": x.cpu().numpy()})[0])
     if variant == "bfloat16":
         model.to(torch.bfloat16)

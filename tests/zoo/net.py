@@ -54,6 +54,7 @@ def save_net(path: Path, net: Net, dtype: torch.dtype = torch.float32, **changed
 
 def same(one: nn.Module, other: nn.Module) -> bool:
     """Whether two modules hold equal tensors of equal dtype, non-persistent buffers included."""
+    one, other = (getattr(model, "network", model) for model in (one, other))
     left, right = (dict([*m.named_parameters(), *m.named_buffers()]) for m in (one, other))
     return left.keys() == right.keys() and all(
         left[name].dtype == right[name].dtype and torch.equal(left[name], right[name])

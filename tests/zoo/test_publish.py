@@ -17,7 +17,7 @@ from PIL import Image
 from derefl import HashIndex, load_derefl, load_lcdh_student, load_lcdh_teacher
 from derefl.cli import main
 from derefl.errors import CheckpointError, OutputError, PublishError
-from derefl.reflection.remover import ReflectionRemover
+from derefl.reflection.model import DeRefl
 from derefl.zoo import manifest, save_checkpoint
 from derefl.zoo.publish import FILES, prepare_release
 from tests.conftest import TINY
@@ -41,7 +41,7 @@ def checkpoints(tmp_path_factory):
     folder = tmp_path_factory.mktemp("checkpoints")
     torch.manual_seed(0)
     models = {
-        "derefl": (ReflectionRemover(TINY), TINY),
+        "derefl": (DeRefl(TINY), TINY),
         "lcdh-student": (tiny_hasher(), tiny_hasher().config),
         "lcdh-teacher": (tiny_teacher(), tiny_teacher().config),
     }
@@ -139,7 +139,7 @@ def test_publishing_again_changes_nothing_and_new_weights_make_a_new_commit(
     first = published(clone, "tiny-derefl")
     assert main(["publish", "tiny-derefl", "--repo", "org/tiny"]) == 0
     assert published(clone, "tiny-derefl") == first
-    other = ReflectionRemover(TINY)
+    other = DeRefl(TINY)
     save_checkpoint(other, tmp_path / "other.safetensors", kind="derefl", config=asdict(TINY))
     assert main(["publish", str(tmp_path / "other.safetensors"), "--repo", "org/tiny"]) == 0
     assert len(writer.repos["org/tiny"].commits) == 3  # with the empty first commit

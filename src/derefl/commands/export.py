@@ -83,7 +83,7 @@ def exported(source: str) -> "tuple[Export, dict[str, str]]":
     found = locate(source, kind=kinds.get(source, ""))
     header = read_header(found.weights, found.config_file)
     if header["kind"] == "derefl":
-        export = reflection.graphs(load_derefl(source))
+        export = reflection.graphs(load_derefl(source).network)
     elif header["kind"] == "lcdh-student":
         export = hashing.graphs(load_lcdh_student(source, bits=16))
     else:

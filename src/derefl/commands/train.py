@@ -121,7 +121,7 @@ def run_reflection(args: argparse.Namespace) -> int:
     from derefl.reflection.remover import load_derefl
 
     def start(config: TrainConfig, out: Path, device: Any) -> None:
-        train(config, out, device, load_derefl(args.start) if args.start else None)
+        train(config, out, device, load_derefl(args.start).network if args.start else None)
 
     return run(args, TrainConfig, start)
 

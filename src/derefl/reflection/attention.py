@@ -53,7 +53,7 @@ class WindowAttention(nn.Module):
     any height and width works. Shifted windows do not wrap around.
     """
 
-    def __init__(self, dim: int, head_dim: int, window: int, shift: bool) -> None:
+    def __init__(self, dim: int, *, head_dim: int, window: int, shift: bool) -> None:
         super().__init__()
         self.heads = dim // head_dim
         self.window = window
@@ -100,12 +100,12 @@ def relative_index(window: int) -> Tensor:
 class ComplementaryAttention(nn.Module):
     """ILCAM: one window attention for both reorganised streams (sharing is our choice)."""
 
-    def __init__(self, dim: int, head_dim: int, window: int, shift: bool, mode: str) -> None:
+    def __init__(self, dim: int, *, head_dim: int, window: int, shift: bool, mode: str) -> None:
         super().__init__()
         self.mode = mode
         self.norm_t = nn.LayerNorm(dim)
         self.norm_r = nn.LayerNorm(dim)
-        self.attend = WindowAttention(dim, head_dim, window, shift)
+        self.attend = WindowAttention(dim, head_dim=head_dim, window=window, shift=shift)
         self.scale_t = nn.Parameter(torch.full((dim,), 0.1))
         self.scale_r = nn.Parameter(torch.full((dim,), 0.1))
 
@@ -156,15 +156,23 @@ class CrossGatedFeedForward(nn.Module):
 
 
 class DualStreamBlock(nn.Module):
-    """ILCAM (only if ``window`` is not 0) and the cross-gated feed-forward."""
+    """ILCAM, unless ``window`` is 0, and the cross-gated feed-forward."""
 
-    def __init__(self, dim: int, head_dim: int, window: int, shift: bool, mode: str) -> None:
+    def __init__(
+        self,
+        dim: int,
+        *,
+        head_dim: int = 1,
+        window: int = 0,
+        shift: bool = False,
+        mode: str = "half",
+    ) -> None:
         super().__init__()
-        self.attention = (
-            ComplementaryAttention(dim, math.gcd(dim, head_dim), window, shift, mode)
-            if window
-            else None
-        )
+        self.attention = None
+        if window:
+            self.attention = ComplementaryAttention(
+                dim, head_dim=math.gcd(dim, head_dim), window=window, shift=shift, mode=mode
+            )
         self.feed_forward = CrossGatedFeedForward(dim)
 
     def forward(self, t: Tensor, r: Tensor) -> tuple[Tensor, Tensor]:

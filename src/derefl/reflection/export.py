@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from derefl.reflection.model import SMALLEST, DeRefl
+from derefl.reflection.model import SMALLEST, DeRefl, Ensemble
 from derefl.reflection.tiling.any_size import HALVED_FROM
 from derefl.zoo.export import Export, Graph
 
@@ -22,15 +22,15 @@ class ExportedRemover(nn.Module):
     Sizes are tensors in all computations, because a trace stores Python numbers as constants.
     """
 
-    def __init__(self, model: DeRefl) -> None:
+    def __init__(self, network: DeRefl | Ensemble) -> None:
         super().__init__()
-        self.model = model
+        self.network = network
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         """sRGB ``[b 3 h w]`` in [0, 1] → :data:`OUTPUTS`, all in this shape; clean in [0, 1]."""
-        layers = self.model.forward(image)
-        smaller = halved(image)
-        small = self.model.forward(smaller).transmission - smaller
+        layers = self.network(image)
+        smaller = half_size(image)
+        small = self.network(smaller).transmission - smaller
         h, w = image.shape[2:]
         small = F.interpolate(small, (h, w), mode="bicubic")
         shorter = torch.minimum(torch.as_tensor(h), torch.as_tensor(w))
@@ -39,7 +39,7 @@ class ExportedRemover(nn.Module):
         return (image + change).clamp(0, 1), *layers
 
 
-def halved(image: Tensor) -> Tensor:
+def half_size(image: Tensor) -> Tensor:
     """Halve height and width (at least :data:`SMALLEST`), bilinear with antialiasing.
 
     This uses two matrix products, because ONNX has no operator that all runtimes support.
@@ -62,14 +62,14 @@ def shrinking(n: Any) -> Tensor:
     return weight / weight.sum(dim=1, keepdim=True)
 
 
-def graphs(model: DeRefl) -> Export:
+def graphs(network: DeRefl | Ensemble) -> Export:
     """The files of ``derefl export`` for a reflection model."""
     generator = torch.Generator().manual_seed(0)
     axes = {0: "batch", 2: "height", 3: "width"}
     return Export(
         (
             Graph(
-                module=ExportedRemover(model).eval(),
+                module=ExportedRemover(network).eval(),
                 input="image",
                 outputs=OUTPUTS,
                 axes={name: axes for name in ("image", *OUTPUTS)},

@@ -4,6 +4,7 @@ After "Single Image Reflection Removal via inter-layer Complementarity" (arXiv 2
 ``docs/reflection.md`` lists which parts are from the paper and which parts are our choice.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -38,6 +39,7 @@ class DeReflConfig:
             common divisor is used: 8 for the width 256 of ``derefl-small`` at stride 32.
         mean_kernel: width of the mean filter M in pixels; odd.
         reorganise: ``half``, ``interleave`` or ``none``.
+        mean, std: the backbone sees (x − mean) / std of each channel, as in timm.
     """
 
     backbone: str = "tf_efficientnet_lite0"
@@ -47,6 +49,8 @@ class DeReflConfig:
     head_dim: int = 24
     mean_kernel: int = 11
     reorganise: str = "half"
+    mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
+    std: tuple[float, float, float] = (0.5, 0.5, 0.5)
 
     def __post_init__(self) -> None:
         check_backbone(self.backbone)
@@ -69,6 +73,16 @@ class DeReflConfig:
             raise ConfigError(
                 f"got reorganise={self.reorganise!r:.60}, expected one of {', '.join(REORGANISE)}"
             )
+        for name, least in (("mean", 0.0), ("std", 0.01)):
+            values: Any = getattr(self, name)
+            if not (
+                isinstance(values, tuple)
+                and len(values) == 3
+                and all(isinstance(value, int | float) and least <= value <= 1 for value in values)
+            ):
+                raise ConfigError(
+                    f"got {name}={repr(values)[:60]}, expected three numbers from {least} to 1"
+                )
 
 
 class Layers(NamedTuple):
@@ -86,8 +100,12 @@ class Backbone(nn.Module):
     does not depend on the other pictures in the batch.
     """
 
-    def __init__(self, name: str) -> None:
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, config: DeReflConfig) -> None:
         super().__init__()
+        name = config.backbone
         features: Any = timm.create_model(name, pretrained=False, features_only=True)
         if features.feature_info.reduction() != [2, 4, 8, 16, 32]:
             raise ConfigError(
@@ -96,6 +114,9 @@ class Backbone(nn.Module):
             )
         self.channels: list[int] = features.feature_info.channels()
         self.features = features
+        for part in ("mean", "std"):  # from the config, not from the state dict
+            value = torch.tensor(getattr(config, part)).view(3, 1, 1)
+            self.register_buffer(part, value, persistent=False)
 
     def train(self, mode: bool = True) -> "Backbone":
         super().train(mode)
@@ -106,14 +127,14 @@ class Backbone(nn.Module):
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """``[b 3 h w]`` in [0, 1] to five features ``[b h/s w/s c]``, s = 2, 4, 8, 16, 32."""
-        x = (2 * x - 1).contiguous(memory_format=torch.channels_last)
+        x = ((x - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
         return [rearrange(f, "b c h w -> b h w c") for f in self.features(x)]
 
 
 class Level(nn.Module):
     """One resolution of the decoder: add the shared feature to both streams and run the blocks."""
 
-    def __init__(self, config: DeReflConfig, index: int, channels: int) -> None:
+    def __init__(self, config: DeReflConfig, *, index: int, channels: int) -> None:
         super().__init__()
         dim = config.dims[index]
         self.enter_t = nn.Linear(channels, dim)
@@ -123,7 +144,11 @@ class Level(nn.Module):
         self.up_r = nn.Linear(deeper, dim) if deeper else None
         self.blocks = nn.ModuleList(
             DualStreamBlock(
-                dim, config.head_dim, config.windows[index], i % 2 == 1, config.reorganise
+                dim,
+                head_dim=config.head_dim,
+                window=config.windows[index],
+                shift=i % 2 == 1,
+                mode=config.reorganise,
             )
             for i in range(config.depths[index])
         )
@@ -167,14 +192,16 @@ class DeRefl(nn.Module):
     def __init__(self, config: DeReflConfig) -> None:
         super().__init__()
         self.config = config
-        self.backbone = Backbone(config.backbone)
+        self.backbone = Backbone(config)
         self.stem = nn.Conv2d(12, config.dims[0], 3, padding=1, padding_mode="replicate")
         channels = list(self.backbone.channels)
         channels[0] += config.dims[0]
-        self.levels = nn.ModuleList(Level(config, i, c) for i, c in enumerate(channels))
+        self.levels = nn.ModuleList(
+            Level(config, index=index, channels=count) for index, count in enumerate(channels)
+        )
         self.first_t, self.first_r = Head(config.dims[0]), Head(config.dims[0])
         self.high_frequency = HighFrequencyBlock(config.dims[0])
-        self.refine = DualStreamBlock(config.dims[0], config.head_dim, 0, False, config.reorganise)
+        self.refine = DualStreamBlock(config.dims[0])
         self.last_t, self.last_r = Head(config.dims[0]), Head(config.dims[0])
 
     def forward(self, x: Tensor) -> Layers:
@@ -192,7 +219,7 @@ class DeRefl(nn.Module):
         if x.ndim != 4 or x.shape[1] != 3 or min(x.shape[2:]) < SMALLEST:
             raise ValueError(
                 f"got a tensor of shape {tuple(x.shape)}, expected [b, 3, h, w] with h and w of at "
-                f"least {SMALLEST}; smaller pictures go through model.dereflect(image)"
+                f"least {SMALLEST}"
             )
         h, w = x.shape[2:]
         top, left = -h % MULTIPLE // 2, -w % MULTIPLE // 2
@@ -214,6 +241,24 @@ class DeRefl(nn.Module):
         high, t, r = self.high_frequency(x - self.first_t(t), self.first_r(r), t, r)
         t, r = self.refine(t, r)
         return Layers(x - self.last_t(t), self.last_r(r), high)
+
+
+class Ensemble(nn.Module):
+    """The mean of the layers of several networks; their sizes may differ.
+
+    Attributes:
+        config: the config of the network with the widest finest stream.
+    """
+
+    def __init__(self, networks: Sequence[DeRefl]) -> None:
+        super().__init__()
+        self.networks = nn.ModuleList(networks)
+        self.config = max((n.config for n in networks), key=lambda config: config.dims[0])
+
+    def forward(self, x: Tensor) -> Layers:
+        """As :meth:`DeRefl.forward`."""
+        layers = [network(x) for network in self.networks]
+        return Layers(*(torch.stack(same).mean(dim=0) for same in zip(*layers, strict=True)))
 
 
 def upsample(x: Tensor) -> Tensor:

@@ -1,25 +1,26 @@
 """The Python interface: remove reflections from pictures."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar, cast, overload
 
 import torch
 import torch.nn.functional as F
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 
 from derefl.errors import ConfigError, ImageError, ModelNotFoundError
+from derefl.imaging.checks import check_tensor, not_a_picture
 from derefl.imaging.metadata import upright
 from derefl.imaging.sixteen_bit import Picture, SixteenBitPicture
 from derefl.imaging.strips import cut, joined
 from derefl.imaging.tensors import from_tensor
-from derefl.reflection.checks import check_tensor, not_a_picture
-from derefl.reflection.model import SMALLEST, DeRefl, DeReflConfig, Layers
+from derefl.reflection.model import SMALLEST, DeRefl, DeReflConfig, Ensemble, Layers
 from derefl.reflection.tiling.any_size import changes
 from derefl.reflection.tiling.row_reader import RowReader
 from derefl.reflection.tiling.tile_size import tile_side, within_memory
-from derefl.zoo import load_model
+from derefl.zoo import load_model, save_checkpoint
 from derefl.zoo.locate import REPO_ID, expanded, found, looks_local
 
 P = TypeVar("P", Image.Image, SixteenBitPicture)
@@ -39,28 +40,41 @@ class Separation(NamedTuple):
     reflection: Picture
 
 
-DETAILS = ("auto", "full")
+class ReflectionRemover:
+    """Removes reflections from pictures with a network.
 
-Part = Callable[[Tensor, Tensor], Tensor]
-"""A function from I and T̂ to the requested picture."""
+    A remover keeps no state between pictures, so several threads may share it.
 
-
-def transmitted(pixels: Tensor, clean: Tensor) -> Tensor:
-    """T̂."""
-    return clean
-
-
-def reflected(pixels: Tensor, clean: Tensor) -> Tensor:
-    """I − T̂."""
-    return pixels - clean
-
-
-class ReflectionRemover(DeRefl):
-    """A :class:`~derefl.reflection.model.DeRefl` with methods for PIL pictures.
-
-    A remover keeps no state between pictures, so several threads may share it. A call with a
-    tensor runs the network, after a check of the input.
+    Attributes:
+        network: a :class:`~derefl.reflection.model.DeRefl`, or an
+            :class:`~derefl.reflection.model.Ensemble` of several.
     """
+
+    def __init__(self, network: DeRefl | Ensemble) -> None:
+        self.network = network
+
+    @property
+    def config(self) -> DeReflConfig:
+        """The config of the network."""
+        return self.network.config
+
+    def to(self, *args: Any, **options: Any) -> "ReflectionRemover":
+        """Move the network to a device or dtype, as ``torch.nn.Module.to``."""
+        self.network.to(*args, **options)
+        return self
+
+    def save(self, path: str | Path) -> None:
+        """Write a ``.safetensors`` file for :func:`load_derefl`, in the dtype of the weights.
+
+        Raises:
+            ConfigError: the network is an ensemble.
+            OutputError: the file cannot be written.
+        """
+        if not isinstance(self.network, DeRefl):
+            raise ConfigError("got an ensemble, expected one network; save the parts one by one")
+        dtype = next(self.network.parameters()).dtype
+        config = asdict(self.config)
+        save_checkpoint(self.network, path, kind="derefl", config=config, dtype=dtype)
 
     def __call__(self, x: Tensor) -> Layers:
         """Run the network on an sRGB tensor, float ``[b 3 h w]`` in [0, 1], h and w ≥ 16.
@@ -68,8 +82,19 @@ class ReflectionRemover(DeRefl):
         Raises:
             ImageError: wrong type, shape, range or device, or NaN.
         """
-        check_tensor(x, next(self.parameters()))
-        return super().__call__(x)
+        if not isinstance(x, Tensor):
+            raise ImageError(
+                f"got a {type(x).__name__}, expected a float tensor [b, 3, h, w]; for pictures, "
+                "use model.dereflect(image)"
+            )
+        check_tensor(x, SMALLEST, "model.dereflect(image)")
+        weight = next(self.network.parameters())
+        if (x.dtype, x.device) != (weight.dtype, weight.device):
+            raise ImageError(
+                f"got a tensor of {x.dtype} on {x.device}, expected {weight.dtype} on "
+                f"{weight.device}, as the weights; try x.to({weight.device.type!r}, {weight.dtype})"
+            )
+        return self.network(x)
 
     @overload
     def dereflect(self, images: P, *, detail: str = "auto") -> P: ...
@@ -98,10 +123,9 @@ class ReflectionRemover(DeRefl):
                 network overflowed; or memory ran out.
             ConfigError: unknown ``detail``.
         """
-        check_detail(detail)
         if isinstance(images, list | tuple):
-            return [self._pictures(image, detail, transmitted)[0] for image in images]
-        return self._pictures(images, detail, transmitted)[0]
+            return [self._parts(image, detail)[0] for image in images]
+        return self._parts(images, detail)[0]
 
     @overload
     def separate(self, images: Picture, *, detail: str = "auto") -> Separation: ...
@@ -110,29 +134,25 @@ class ReflectionRemover(DeRefl):
 
     def separate(self, images: Any, *, detail: str = "auto") -> Separation | list[Separation]:
         """Like :meth:`dereflect`, but return a :class:`Separation` for each photo."""
-        check_detail(detail)
         if isinstance(images, list | tuple):
-            return [self._separate(image, detail) for image in images]
-        return self._separate(images, detail)
+            return [self.separate(image, detail=detail) for image in images]
+        return Separation(*self._parts(images, detail, reflection=True))
 
-    def _separate(self, image: Any, detail: str) -> Separation:
-        return Separation(*self._pictures(image, detail, transmitted, reflected))
-
-    def _pictures(self, image: Any, detail: str, *parts: Part) -> list[Any]:
-        """The parts of a photo, each a picture with the photo's mode and metadata."""
+    def _parts(self, image: Any, detail: str, reflection: bool = False) -> list[Any]:
+        """T̂ and optionally I − T̂ as pictures with the photo's mode and metadata."""
         if not isinstance(image, Image.Image | SixteenBitPicture):
-            raise not_a_picture(image)
+            raise not_a_picture(image, "a PIL picture", "call model(x) on tensors")
         image = upright(image)
         rows = RowReader.of_picture(image)
 
         def work(side: int) -> list[Any]:
-            pieces: list[list[Any]] = [[] for _ in parts]
-            for top, pixels, change in self._changes(rows, detail, side):
-                strip = cut(image, top, top + pixels.shape[2])
+            strips = []
+            for top, pixels, change in changes(self.look, rows, detail, side):
+                like = cut(image, top, top + pixels.shape[2])
                 clean = (pixels + change).clamp(0, 1)
-                for part, into in zip(parts, pieces, strict=True):
-                    into.append(from_tensor(part(pixels, clean), strip))
-            return [joined(some) for some in pieces]
+                parts = (clean, pixels - clean) if reflection else (clean,)
+                strips.append([from_tensor(part, like) for part in parts])
+            return [joined(pieces) for pieces in zip(*strips, strict=True)]
 
         return self._within_memory(work, rows)
 
@@ -146,26 +166,17 @@ class ReflectionRemover(DeRefl):
             ImageError: the network overflowed or memory ran out.
             ConfigError: unknown ``detail``.
         """
-        check_detail(detail)
         rows = RowReader.of_tensor(pixels)
 
         def work(side: int) -> Tensor:
-            return torch.cat([i + d for _, i, d in self._changes(rows, detail, side)], dim=2)
+            return torch.cat([i + d for _, i, d in changes(self.look, rows, detail, side)], dim=2)
 
         return self._within_memory(work, rows)
 
     def _within_memory(self, work: Callable[[int], R], rows: RowReader) -> R:
-        side = tile_side(next(self.parameters()).device, self.config.dims[0])
+        side = tile_side(next(self.network.parameters()).device, self.config.dims[0])
         with torch.inference_mode():
             return within_memory(work, side, rows.width, rows.height)
-
-    def _changes(
-        self, rows: RowReader, detail: str, side: int
-    ) -> Iterator[tuple[int, Tensor, Tensor]]:
-        """Yield top, I and T̂ − I of each strip."""
-        for band, change in changes(self.look, rows, detail, side):
-            for top, bottom in rows.strips(band, band + change.shape[2]):
-                yield top, rows.read(top, bottom), change[:, :, top - band : bottom - band]
 
     def look(self, pixels: Tensor) -> Tensor:
         """One pass of the network: T̂ − I for pictures of any size, float32 ``[b 3 h w]``.
@@ -174,34 +185,16 @@ class ReflectionRemover(DeRefl):
             ImageError: the network overflowed.
         """
         h, w = pixels.shape[2:]
-        weight = next(self.parameters())
+        weight = next(self.network.parameters())
         x = F.pad(pixels, (0, max(0, SMALLEST - w), 0, max(0, SMALLEST - h)), mode="replicate")
         x = x.to(weight.device, weight.dtype)
-        change = (super().__call__(x).transmission - x)[:, :, :h, :w].to(pixels)
+        change = (self.network(x).transmission - x)[:, :, :h, :w].to(pixels)
         if not change.isfinite().all():
             raise ImageError(
                 f"the network overflowed in {weight.dtype} on a picture of {w}×{h} pixels; load "
                 "the model with dtype=torch.float32"
             )
         return change
-
-
-class Ensemble(ReflectionRemover):
-    """An ensemble: the mean of the outputs of several removers."""
-
-    def __init__(self, removers: Sequence[ReflectionRemover]) -> None:
-        """
-        Args:
-            removers: at least one; sizes may differ, but device and dtype must be equal.
-        """
-        nn.Module.__init__(self)  # skip DeRefl.__init__, which builds a network
-        self.config = max((r.config for r in removers), key=lambda config: config.dims[0])
-        self.removers = nn.ModuleList(removers)
-
-    def forward(self, x: Tensor) -> Layers:
-        """The mean of the :class:`~derefl.reflection.model.Layers` of all removers."""
-        layers = [remover.forward(x) for remover in self.removers]
-        return Layers(*(torch.stack(same).mean(dim=0) for same in zip(*layers, strict=True)))
 
 
 def load_derefl(
@@ -235,28 +228,23 @@ def load_derefl(
         CheckpointError: the weights are damaged or have another architecture.
         ConfigError: an invalid device or dtype.
     """
-    options: dict[str, Any] = {
-        "revision": revision,
-        "cache_dir": cache_dir,
-        "token": token,
-        "local_files_only": local_files_only,
-        "force_download": force_download,
-        "device": device,
-        "dtype": dtype,
-    }
-    removers = [load_one(name, **options) for name in sources(source)]
-    return removers[0] if len(removers) == 1 else Ensemble(removers).eval()
-
-
-def load_one(source: str | Path, **options: Any) -> ReflectionRemover:
-    """The remover for one checkpoint; options as in :func:`~derefl.zoo.load_model`."""
-    model = load_model(
-        source,
-        kind="derefl",
-        build=lambda config: ReflectionRemover(DeReflConfig(**config)),
-        **options,
-    )
-    return cast(ReflectionRemover, model)
+    networks = [
+        load_model(
+            name,
+            kind="derefl",
+            build=lambda config: DeRefl(DeReflConfig(**config)),
+            revision=revision,
+            cache_dir=cache_dir,
+            token=token,
+            local_files_only=local_files_only,
+            force_download=force_download,
+            device=device,
+            dtype=dtype,
+        )
+        for name in sources(source)
+    ]
+    several = cast(list[DeRefl], networks)
+    return ReflectionRemover(several[0] if len(several) == 1 else Ensemble(several).eval())
 
 
 def sources(source: str | Path) -> list[str | Path]:
@@ -278,9 +266,3 @@ def sources(source: str | Path) -> list[str | Path]:
             "'derefl-small+derefl-base'"
         )
     return [*names]
-
-
-def check_detail(detail: str) -> None:
-    """Raise ConfigError for an unknown ``detail``."""
-    if detail not in DETAILS:
-        raise ConfigError(f"got detail={detail!r}, expected one of {', '.join(DETAILS)}")

@@ -103,7 +103,7 @@ def seams(model: ReflectionRemover, pair: LargePair, out: Path | None = None) ->
     """
     rows = RowReader.of_tensor(pair.image)
     tiled, whole = (
-        torch.cat([band for _, band in changes(model.look, rows, "full", side)], dim=2)
+        torch.cat([change for _, _, change in changes(model.look, rows, "full", side)], dim=2)
         for side in (1024, 2**20)
     )
     difference = tiled - whole

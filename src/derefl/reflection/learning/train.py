@@ -91,7 +91,7 @@ class TrainConfig:
 
 
 def train(
-    config: TrainConfig, out: Path, device: torch.device, start: DeRefl | None = None
+    config: TrainConfig, out: Path, device: torch.device, start: torch.nn.Module | None = None
 ) -> DeRefl:
     """Train a model, or resume the run in ``out``.
 

@@ -16,8 +16,7 @@ from derefl.reflection.learning.folders import list_pairs, list_pictures, read_p
 from derefl.reflection.learning.pairs import by_scene
 from derefl.reflection.learning.synthesis import clipped, gaussian, linear_light, screen
 from derefl.reflection.model import DeRefl
-from derefl.reflection.tiling.any_size import WHOLE, changes
-from derefl.reflection.tiling.row_reader import RowReader
+from derefl.reflection.remover import ReflectionRemover
 
 BLOCK = 16
 """Side in pixels of the blocks whose means are the low band of an error."""
@@ -192,18 +191,8 @@ def format_table(table: Mapping[str, Mapping[str, float]]) -> str:
 
 
 def estimator(model: DeRefl) -> Callable[[Tensor], Tensor]:
-    """T̂ of I for :func:`scores`, from a network in training, as users get T̂."""
-    device = next(model.parameters()).device
-
-    def look(pixels: Tensor) -> Tensor:
-        x = pixels.to(device)
-        return (model(x).transmission - x).float().cpu()
-
-    def estimate(image: Tensor) -> Tensor:
-        pieces = changes(look, RowReader.of_tensor(image), "auto", side=WHOLE)
-        return image + torch.cat([change for _, change in pieces], dim=2)
-
-    return estimate
+    """T̂ of I for :func:`scores`, as a user of the network gets T̂."""
+    return ReflectionRemover(model).transmission
 
 
 @torch.inference_mode()

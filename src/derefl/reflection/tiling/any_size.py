@@ -4,12 +4,13 @@ A *look* is one pass of the network: from pictures ``[b 3 h w]`` in [0, 1] to th
 with the same shape. No state is kept between pictures.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from derefl.errors import ConfigError
 from derefl.reflection.channel_means import recording, replaying
 from derefl.reflection.model import MULTIPLE, SMALLEST
 from derefl.reflection.tiling.guided_filter import gain_and_offset
@@ -17,6 +18,8 @@ from derefl.reflection.tiling.row_reader import RowReader, enlarged
 from derefl.reflection.tiling.spans import Span, spans
 
 Look = Callable[[Tensor], Tensor]
+
+DETAILS = ("auto", "full")
 
 WHOLE = 2**19
 """Pixels of a photo above which the network sees the photo scaled down to this size. The network
@@ -33,8 +36,10 @@ RADIUS, EPS = 2, 1e-4
 """Parameters of the guided filter."""
 
 
-def changes(look: Look, rows: RowReader, detail: str, side: int) -> Iterator[tuple[int, Tensor]]:
-    """Compute the change of a picture in bands from top to bottom.
+def changes(
+    look: Look, rows: RowReader, detail: str, side: int
+) -> Iterator[tuple[int, Tensor, Tensor]]:
+    """Compute the change of a picture in strips from top to bottom.
 
     Args:
         look: one pass of the network.
@@ -44,19 +49,33 @@ def changes(look: Look, rows: RowReader, detail: str, side: int) -> Iterator[tup
         side: side of a tile; a picture with no more pixels than a tile is processed in one piece.
 
     Yields:
-        ``(top, change)``, float32 ``[b 3 n w]``.
+        ``(top, pixels, change)``; pixels and change are float32 ``[b 3 n w]``.
+
+    Raises:
+        ConfigError: unknown ``detail``.
     """
-    h, w = rows.height, rows.width
-    if area(h, w) <= WHOLE:
-        yield 0, look_twice(look, rows.read(0, h))
+    if detail not in DETAILS:
+        raise ConfigError(f"got detail={detail!r}, expected one of {', '.join(DETAILS)}")
+    if area(rows.height, rows.width) <= WHOLE:
+        yield from in_strips(rows, [(0, look_twice(look, rows.read(0, rows.height)))])
         return
-    moderate = carried(look, rows)
+    guided = guided_change(look, rows)
     if detail == "auto":
         for top, bottom in rows.strips():
-            yield top, moderate(top, bottom)
+            pixels = rows.read(top, bottom)
+            yield top, pixels, guided(pixels, top)
     else:
-        for top, change in in_full(look, rows, side):
-            yield top, change.add_(moderate(top, top + change.shape[2])).div_(2)
+        for top, pixels, change in in_strips(rows, in_full(look, rows, side)):
+            yield top, pixels, change.add_(guided(pixels, top)).div_(2)
+
+
+def in_strips(
+    rows: RowReader, bands: Iterable[tuple[int, Tensor]]
+) -> Iterator[tuple[int, Tensor, Tensor]]:
+    """Cut bands ``(top, change)`` into strips ``(top, pixels, change)``."""
+    for start, change in bands:
+        for top, bottom in rows.strips(start, start + change.shape[2]):
+            yield top, rows.read(top, bottom), change[:, :, top - start : bottom - start]
 
 
 def area(h: int, w: int) -> int:
@@ -78,22 +97,23 @@ def look_twice(look: Look, pixels: Tensor) -> Tensor:
     return (change + small) / 2
 
 
-def carried(look: Look, rows: RowReader) -> Callable[[int, int], Tensor]:
+def guided_change(look: Look, rows: RowReader) -> Callable[[Tensor, int], Tensor]:
     """The change of the scaled-down picture, transferred to full size by the guided filter.
 
     Returns:
-        A function from ``top, bottom`` to the change of these rows, ``[b 3 bottom−top w]``.
+        A function from pixels ``[b 3 n w]`` and their first row to their change.
     """
     h, w = rows.height, rows.width
     scale = (WHOLE / area(h, w)) ** 0.5
-    pixels = rows.shrunk(max(1, int(h * scale)), max(1, int(w * scale)))
-    gain, offset = gain_and_offset(pixels, look_twice(look, pixels), RADIUS, EPS)
+    small = rows.shrunk(max(1, int(h * scale)), max(1, int(w * scale)))
+    gain, offset = gain_and_offset(small, look_twice(look, small), radius=RADIUS, eps=EPS)
 
-    def of_rows(top: int, bottom: int) -> Tensor:
-        change = rows.read(top, bottom) * enlarged(gain, h, w, top, bottom, "bilinear")
-        return change.add_(enlarged(offset, h, w, top, bottom, "bilinear"))
+    def change(pixels: Tensor, top: int) -> Tensor:
+        bottom = top + pixels.shape[2]
+        scaled = pixels * enlarged(gain, h, w, top, bottom, "bilinear")
+        return scaled.add_(enlarged(offset, h, w, top, bottom, "bilinear"))
 
-    return of_rows
+    return change
 
 
 def in_full(look: Look, rows: RowReader, side: int) -> Iterator[tuple[int, Tensor]]:
@@ -107,22 +127,21 @@ def in_full(look: Look, rows: RowReader, side: int) -> Iterator[tuple[int, Tenso
 def tiled(look: Look, rows: RowReader, side: int) -> Iterator[tuple[int, Tensor]]:
     """One look at a picture in blended tiles that share the channel means of the picture."""
     means = picture_means(look, rows, side)
-    h, w = rows.height, rows.width
-    up, left = -h % MULTIPLE // 2, -w % MULTIPLE // 2
+    up, left = -rows.height % MULTIPLE // 2, -rows.width % MULTIPLE // 2
     shared: Tensor | None = None
-    for y, pixels in bands(rows, side):
+    for y, pixels in tile_rows(rows, side):
         change = torch.zeros_like(pixels)
-        for x in spans(pixels.shape[3], side, OVERLAP):
+        for x in spans(pixels.shape[3], side=side, overlap=OVERLAP):
             with replaying(means):
                 seen = look(pixels[:, :, :, x.start : x.stop])
             change[:, :, :, x.start : x.stop] += seen * weight(y, x)
         if shared is not None:
             change[:, :, :OVERLAP] += shared
-        end = y.stop if y.stop - up >= h else y.stop - OVERLAP
+        end = y.stop if y.stop - up >= rows.height else y.stop - OVERLAP
         shared = change[:, :, end - y.start :].clone()
-        for top, bottom in rows.strips(max(0, y.start - up), min(h, end - up)):
-            inside = slice(top + up - y.start, bottom + up - y.start)
-            yield top, change[:, :, inside, left : left + w]
+        top, bottom = max(0, y.start - up), min(rows.height, end - up)
+        inside = slice(top + up - y.start, bottom + up - y.start)
+        yield top, change[:, :, inside, left : left + rows.width]
 
 
 def picture_means(look: Look, rows: RowReader, side: int) -> list[Tensor]:
@@ -136,8 +155,8 @@ def picture_means(look: Look, rows: RowReader, side: int) -> list[Tensor]:
     with recording(torch.ones(MULTIPLE, MULTIPLE)) as start:
         look(small)
     total = [torch.zeros_like(mean) for mean in start]
-    for y, pixels in bands(rows, side):
-        for x in spans(pixels.shape[3], side, OVERLAP):
+    for y, pixels in tile_rows(rows, side):
+        for x in spans(pixels.shape[3], side=side, overlap=OVERLAP):
             with recording(weight(y, x), start) as seen:
                 look(pixels[:, :, :, x.start : x.stop])
             share = (y.stop - y.start) * (x.stop - x.start)
@@ -146,8 +165,8 @@ def picture_means(look: Look, rows: RowReader, side: int) -> list[Tensor]:
     return [sum_ / (height * width) for sum_ in total]
 
 
-def bands(rows: RowReader, side: int) -> Iterator[tuple[Span, Tensor]]:
-    """Rows of tiles: the span of each row, and its pixels ``[b 3 n w]``.
+def tile_rows(rows: RowReader, side: int) -> Iterator[tuple[Span, Tensor]]:
+    """The span of each row of tiles, and its pixels ``[b 3 n w]``.
 
     The picture is first padded like in the network, so that the attention windows of tiles match
     the attention windows of the whole picture.
@@ -155,7 +174,7 @@ def bands(rows: RowReader, side: int) -> Iterator[tuple[Span, Tensor]]:
     h, w = rows.height, rows.width
     up, left = -h % MULTIPLE // 2, -w % MULTIPLE // 2
     border = "reflect" if min(h, w) >= MULTIPLE else "replicate"
-    for y in spans(h + -h % MULTIPLE, side, OVERLAP):
+    for y in spans(h + -h % MULTIPLE, side=side, overlap=OVERLAP):
         pixels = rows.read(max(0, y.start - up), min(h, y.stop - up))
         above, below = max(0, up - y.start), max(0, y.stop - up - h)
         yield y, F.pad(pixels, (left, -w % MULTIPLE - left, above, below), mode=border)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 def gain_and_offset(
-    guide: Tensor, change: Tensor, radius: int, eps: float
+    guide: Tensor, change: Tensor, *, radius: int, eps: float
 ) -> tuple[Tensor, Tensor]:
     """Fit ``change ≈ gain · guide + offset`` channel by channel.
 

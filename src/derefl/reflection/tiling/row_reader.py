@@ -12,7 +12,7 @@ from derefl.imaging.strips import POINTWISE, STRIP, cut
 from derefl.imaging.tensors import to_tensor
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class RowReader:
     """The colours of a picture, read on demand.
 
@@ -31,14 +31,24 @@ class RowReader:
     def of_tensor(cls, pixels: Tensor) -> "RowReader":
         """Rows of pixels ``[b 3 h w]``."""
         h, w = pixels.shape[2:]
-        return cls(lambda top, bottom: pixels[:, :, top:bottom], h, w, max(1, STRIP // w))
+        return cls(
+            read=lambda top, bottom: pixels[:, :, top:bottom],
+            height=h,
+            width=w,
+            step=max(1, STRIP // w),
+        )
 
     @classmethod
     def of_picture(cls, image: Picture) -> "RowReader":
         """Rows of a picture; a single strip if the mode is not in :data:`POINTWISE`."""
         w, h = image.size
         step = max(1, STRIP // w) if image.mode in POINTWISE else h
-        return cls(lambda top, bottom: to_tensor(cut(image, top, bottom)), h, w, step)
+        return cls(
+            read=lambda top, bottom: to_tensor(cut(image, top, bottom)),
+            height=h,
+            width=w,
+            step=step,
+        )
 
     def strips(self, top: int = 0, bottom: int | None = None) -> Iterator[tuple[int, int]]:
         """Yield top and bottom of each strip."""
@@ -63,7 +73,7 @@ class RowReader:
 
 
 def enlarged(small: Tensor, height: int, width: int, top: int, bottom: int, mode: str) -> Tensor:
-    """RowReader ``top`` to ``bottom`` of ``F.interpolate(small, (height, width), mode=mode)``.
+    """Rows ``top`` to ``bottom`` of ``F.interpolate(small, (height, width), mode=mode)``.
 
     Args:
         small: float32 ``[b c h w]``.

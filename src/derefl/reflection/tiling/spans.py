@@ -23,7 +23,7 @@ FADE = 128
 """Width in pixels of the transition between two spans."""
 
 
-def spans(length: int, side: int, overlap: int) -> list[Span]:
+def spans(length: int, *, side: int, overlap: int) -> list[Span]:
     """Cover a length with overlapping spans.
 
     The transition is in the middle of an overlap. Pixels near the edge of a span have weight 0,

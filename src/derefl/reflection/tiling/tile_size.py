@@ -30,11 +30,11 @@ def tile_side(device: torch.device, channels: int) -> int:
     free = free_memory(device)
     side = LARGEST_SIDE
     while side > SMALLEST_SIDE and BYTES * channels * side**2 > free / 2:
-        side = halved(side)
+        side = smaller(side)
     return side
 
 
-def halved(side: int) -> int:
+def smaller(side: int) -> int:
     """The next smaller side, a multiple of 256."""
     return max(SMALLEST_SIDE, side // 512 * 256)
 
@@ -79,4 +79,4 @@ def within_memory(work: Callable[[int], R], side: int, width: int, height: int) 
                     f"not enough memory for a picture of {width}×{height} pixels; close other "
                     'programs, keep detail="auto", or make the picture smaller'
                 ) from error
-        side = halved(side)
+        side = smaller(side)
