@@ -4,9 +4,11 @@ import json
 import shutil
 
 import pytest
+from PIL import Image
 
 from derefl.cli import main
 from derefl.reflection.learning import train as training
+from derefl.reflection.tiling import any_size
 from tests.conftest import TINY
 
 pytestmark = pytest.mark.usefixtures("small_validation")
@@ -31,7 +33,9 @@ def test_evaluate_prints_one_json_object(checkpoint, pair_folder, tmp_path, caps
     }
     assert (report["n"], report["protocol"], report["model"]) == (3, "resize32", checkpoint)
     assert report["psnr"] != report["input_psnr"]
-    assert len(list(pictures.iterdir())) == 3
+    assert sorted(p.name for p in pictures.iterdir()) == ["0.png", "1.png", "2.png"]
+    with Image.open(pictures / "0.png") as picture:
+        assert picture.size == (96, 64)
     assert main([*command, "--protocol", "native8"]) == 0
     printed = capsys.readouterr().out
     assert "native8" in printed and "input" in printed
@@ -59,6 +63,22 @@ def test_evaluate_validation_has_a_table_for_each_model(
         head, first = lines[lines.index(name) + 1 :][:2]
         assert first.split()[0] == "real" and head.split()[:4] == ["n", "input", "psnr", "gain"]
         assert float(first.split()[3]) == pytest.approx(tables[name]["real"]["psnr"], rel=1e-3)
+
+
+def test_evaluate_big(checkpoint, photo_folder, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(any_size, "WHOLE", 64 * 64)
+    command = ["evaluate", "big", "--photos", str(photo_folder), "--model", checkpoint, "--json"]
+    command += ["--megapixels", "0.01", "--limit", "2", "--save-pictures", str(tmp_path / "out")]
+    assert main(command) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["n"] == 2
+    assert report["mean"].keys() == {"input", "auto", "full", "auto:full"}
+    assert report["mean"]["auto"] != report["mean"]["full"]
+    with Image.open(tmp_path / "out" / "00.auto.png") as auto:
+        assert auto.size == (110, 91)
+    assert len(list((tmp_path / "out").iterdir())) == 8
+    assert main([*command, "--seams"]) == 0
+    assert json.loads(capsys.readouterr().out)["mean"] == {"mean": 0, "worst": 0}  # one piece
 
 
 def test_train_writes_a_model_that_the_others_load(

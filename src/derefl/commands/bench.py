@@ -13,14 +13,10 @@ from derefl.errors import ConfigError
 
 DESCRIPTION = """Measure models in float32 on noise and on a caption of 14 words: the median time of
 one picture or text, the parameters, and the multiply-adds of convolutions and matrix products. Each
-model runs in a process of its own; peak memory is the memory of that process, Python and torch
-included. Teachers are not measured: most of their time is the time of an encoder that is not part
-of them."""
+model runs in a separate process. Peak memory is the memory of this process with Python and torch.
+Teachers are not measured, because most of their time is spent in a separate encoder."""
 
 TEXT = "a brown dog runs along the beach with a red ball in its mouth"
-
-Work = tuple[str, Callable[[], Any], tuple[Any, ...]]
-"""The kind of input, a function that processes one input, and the modules that it uses."""
 
 
 def add_parser(subparsers: Any) -> None:
@@ -59,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
     rows: list[dict[str, Any]] = []
     for name, kind in kinds.items():
         with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
-            rows += process.submit(measure, name, kind, **settings).result()
+            rows += process.submit(measure_model, name, kind, **settings).result()
     if args.json:
         print(json.dumps({**settings, "models": rows}))
     else:
@@ -84,13 +80,11 @@ def kind_of(name: str) -> str:
         found = locate(first, kind="derefl")
         kind = read_header(found.weights, found.config_file)["kind"]
     if kind == "lcdh-teacher":
-        raise ConfigError(
-            f"{name} is a teacher, expected a remover or a student: bench its student"
-        )
+        raise ConfigError(f"{name} is a teacher, expected a remover or a student; try its student")
     return kind
 
 
-def measure(
+def measure_model(
     name: str, kind: str, device: str, threads: int, size: Sequence[int], runs: int
 ) -> list[dict[str, Any]]:
     """One row for each kind of input of a model."""
@@ -112,8 +106,10 @@ def measure(
     return rows
 
 
-def works(name: str, kind: str, device: str, size: Sequence[int]) -> list[Work]:
-    """Functions that run a model on each kind of input, with random inputs."""
+def works(
+    name: str, kind: str, device: str, size: Sequence[int]
+) -> list[tuple[str, Callable[[], Any], tuple[Any, ...]]]:
+    """For each kind of input: its name, a function that processes one input, the used modules."""
     import torch
 
     from derefl import load_derefl, load_lcdh_student
@@ -142,7 +138,7 @@ def median_seconds(work: Callable[[], Any], runs: int) -> float:
 
 
 def table(rows: Sequence[dict[str, Any]]) -> str:
-    """RowReader with equal keys as aligned columns below the keys; numbers have four digits."""
+    """Rows with equal keys as aligned columns below the keys; numbers have four digits."""
 
     def cell(value: Any) -> str:
         if isinstance(value, float):

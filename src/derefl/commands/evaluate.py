@@ -5,14 +5,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-from derefl.commands import evaluate_big, evaluate_hashing, evaluate_names, evaluate_online
+from derefl.commands import evaluate_hashing, evaluate_names, evaluate_online
 from derefl.commands.options import add_device, add_json, add_model
 from derefl.errors import ConfigError
-
-DESCRIPTION = """Score a model on pictures whose truth is known (needs derefl[train]).
-
-DIR has blended/ and transmission_layer/ with equal names, or is a folder of SIR² as it comes.
-The scores of the input are printed too, as a check."""
+from derefl.files import check_output
 
 EXAMPLES = """examples:
   derefl evaluate reflection --data real20/
@@ -22,55 +18,57 @@ EXAMPLES = """examples:
       --model derefl-base runs/base/model.safetensors
 """
 
-VALIDATION = """Score models on validation sets, as training does: folders of pairs or of photos
-without a reflection (--val), and pairs made of the photographs that training holds back (--photos).
+PAIRS = """Compute PSNR and SSIM on pairs with known truth (needs derefl[train]).
 
-One line per kind of picture: number of pictures, PSNR of the input and of the output in dB, their
-difference (gain) with its standard error over scenes, the gain in the tenth of the pixels where the
-reflection is strongest, the error in means of 16 x 16 pixels (low) and in the rest (high) in levels
-of 255, and the worst PSNR. Checkpoints are chosen by validation sets, never by test sets."""
+DIR has blended/ and transmission_layer/ with equal file names, or is a folder of SIR². As a check,
+the scores of the input are printed too."""
+
+CLEAN = """Run a model on photos without reflections, and compare the output with the input."""
+
+VALIDATION = """Score models as training does: on validation sets (--val), each a folder of pairs or
+of photos without a reflection, and on pairs made of photos that training holds back (--photos).
+
+One line per kind of picture: the number of pictures, PSNR of the input and of the output in dB,
+their difference (gain) with its standard error over scenes, the gain in the tenth of the pixels
+with the strongest reflection, the error in means of 16 x 16 pixels (low) and in the rest (high) in
+levels of 255, and the worst PSNR. Choose checkpoints by validation sets, never by test sets."""
+
+BIG = """Compare detail=auto with detail=full on large photos (needs derefl[train]).
+
+Each photo of DIR is the scene of one pair and the reflection of another pair, mixed as in training;
+every second reflection is out of focus. Columns: PSNR in dB of the input, of auto and of full
+against the scene, and of auto against full."""
 
 
 def add_parser(subparsers: Any) -> None:
     """Add ``evaluate`` and its subcommands."""
     parser = subparsers.add_parser("evaluate", help="measure a model on test data")
     wings = parser.add_subparsers(title="what to measure", metavar="WHAT", required=True)
-    common = {"epilog": EXAMPLES}
 
-    reflection = wings.add_parser(
-        "reflection", help="PSNR and SSIM on pairs", description=DESCRIPTION, **common
-    )
+    def add(name: str, help: str, description: str, run: Any) -> argparse.ArgumentParser:
+        command: argparse.ArgumentParser = wings.add_parser(
+            name, help=help, description=description, epilog=EXAMPLES
+        )
+        add_device(command)
+        add_json(command)
+        command.set_defaults(run=run)
+        return command
+
+    reflection = add("reflection", "PSNR and SSIM on pairs", PAIRS, run_reflection)
+    reflection.add_argument("--data", metavar="DIR", type=Path, required=True)
     reflection.add_argument(
         "--protocol",
         choices=("resize32", "native8"),
         default="resize32",
-        help="resize32: sides cut down to multiples of 32, means per channel, as DSIT and DSRNet "
-        "do; native8: native size, rounded to 8 bits (default: %(default)s)",
+        help="resize32: sizes reduced to multiples of 32, means per channel, as DSIT and DSRNet; "
+        "native8: native size, rounded to 8 bits (default: %(default)s)",
     )
-    reflection.add_argument(
-        "--save-pictures", metavar="OUT", type=Path, help="write the outputs there, as PNG"
-    )
-    reflection.set_defaults(run=run_reflection)
-
-    clean = wings.add_parser(
-        "clean",
-        help="what a model does to photos without reflections",
-        description="Run a model on photos that have no reflection and compare output with input.",
-        **common,
-    )
+    clean = add("clean", "the change of photos without reflections", CLEAN, run_clean)
+    clean.add_argument("--data", metavar="DIR", type=Path, required=True)
     clean.add_argument(
-        "--held-back",
-        action="store_true",
-        help="only the pictures of DIR that training holds back for this check",
+        "--held-back", action="store_true", help="only the photos that training holds back for this"
     )
-    clean.set_defaults(run=run_clean)
-
-    validation = wings.add_parser(
-        "validation",
-        help="the scores that checkpoints are chosen by",
-        description=VALIDATION,
-        **common,
-    )
+    validation = add("validation", "the scores that choose checkpoints", VALIDATION, run_validation)
     validation.add_argument(
         "--val", metavar="NAME=DIR", nargs="+", default=[], help="validation sets by name"
     )
@@ -78,19 +76,32 @@ def add_parser(subparsers: Any) -> None:
         "--photos", metavar="DIR", nargs="+", default=[], help="folders of photos, as in training"
     )
     validation.add_argument("--model", metavar="NAME", nargs="+", default=["derefl-small"])
-    validation.set_defaults(run=run_validation)
+    big = add("big", "large photos: detail=auto against detail=full", BIG, run_big)
+    big.add_argument(
+        "--photos", metavar="DIR", type=Path, required=True, help="at least two large photos"
+    )
+    big.add_argument(
+        "--megapixels",
+        type=float,
+        default=12.0,
+        help="all photos are resized to this size (default: %(default)s)",
+    )
+    big.add_argument("--limit", metavar="N", type=int, help="only the first N pairs")
+    big.add_argument(
+        "--seams",
+        action="store_true",
+        help="instead, compare tiles of 1024 pixels with one piece; needs 0.5 GB per megapixel",
+    )
+    for command in (reflection, big):
+        command.add_argument(
+            "--save-pictures", metavar="OUT", type=Path, help="write the pictures to OUT, as PNG"
+        )
+    for command in (reflection, clean, big):
+        add_model(command, "derefl-small")
 
-    evaluate_big.add_parser(wings)
     evaluate_hashing.add_parser(wings)
     evaluate_names.add_parser(wings)
     evaluate_online.add_parser(wings)
-
-    for command in (reflection, clean):
-        command.add_argument("--data", metavar="DIR", type=Path, required=True)
-        add_model(command, "derefl-small")
-    for command in (reflection, clean, validation):
-        add_device(command)
-        add_json(command)
 
 
 def run_reflection(args: argparse.Namespace) -> int:
@@ -104,17 +115,16 @@ def run_reflection(args: argparse.Namespace) -> int:
         load_derefl(args.model, device=args.device),
         args.data,
         args.protocol,
-        args.model,
-        args.save_pictures,
-        lambda pairs: iter(tqdm(pairs, unit="picture", leave=False)),
+        pictures=args.save_pictures,
+        progress=lambda pairs: iter(tqdm(pairs, unit="picture", leave=False)),
     )
     if args.json:
-        print(json.dumps(report.as_json()))
+        print(json.dumps({"model": args.model, **report}))
         return 0
-    print(f"{report.model} on {args.data}, {report.n} pictures, {report.protocol}")
+    print("{} on {}, {n} pictures, {protocol}".format(args.model, args.data, **report))
     print("          PSNR     SSIM")
-    print(f"input   {report.input_psnr:6.3f}   {report.input_ssim:.4f}")
-    print(f"output  {report.psnr:6.3f}   {report.ssim:.4f}")
+    print("input   {input_psnr:6.3f}   {input_ssim:.4f}".format(**report))
+    print("output  {psnr:6.3f}   {ssim:.4f}".format(**report))
     return 0
 
 
@@ -127,16 +137,17 @@ def run_clean(args: argparse.Namespace) -> int:
 
     paths = list_pictures(args.data)
     if args.held_back:
-        # Every second one: the others are layers of synthetic validation pairs.
+        # Every second photo: the others are layers of synthetic validation pairs.
         paths = held_back(paths, PairsConfig().hold_back)[1::2]
     report = evaluate_clean(load_derefl(args.model, device=args.device), paths)
     if args.json:
         print(json.dumps(report))
     else:
         print(
-            f"{args.model} on {report['n']} clean photos: output against input "
-            f"{report['psnr']:.2f} dB on average, {report['worst_psnr']:.2f} dB at worst "
-            f"({report['worst']}); mean brightness {report['brightness']:+.2f} of 255"
+            "{} on {n} photos without reflections, output against input: mean {psnr:.2f} dB, worst "
+            "{worst_psnr:.2f} dB ({worst}), brightness {brightness:+.2f} of 255".format(
+                args.model, **report
+            )
         )
     return 0
 
@@ -161,4 +172,36 @@ def run_validation(args: argparse.Namespace) -> int:
         return 0
     for name, table in tables.items():
         print(f"{name}\n{format_table(table)}")
+    return 0
+
+
+def run_big(args: argparse.Namespace) -> int:
+    """Print a table, one line per pair as soon as it is finished."""
+    if not 0.01 <= args.megapixels <= 1000 or (args.limit is not None and args.limit < 1):
+        raise ConfigError("expected --megapixels from 0.01 to 1000 and --limit of at least 1")
+    if args.save_pictures:
+        check_output(args.save_pictures / "NAME.png", overwrite=True)
+    from derefl.reflection.learning.large import detail_scores, large_pairs, seams
+    from derefl.reflection.remover import load_derefl
+
+    def line(scores: dict[str, float]) -> str:
+        return "  ".join(f"{value:10.3f}" for value in scores.values())
+
+    model = load_derefl(args.model, device=args.device)
+    measure = seams if args.seams else detail_scores
+    rows: list[dict[str, float]] = []
+    for pair in large_pairs(args.photos, args.megapixels, args.limit):
+        rows.append(measure(model, pair, args.save_pictures))
+        if args.json:
+            continue
+        if len(rows) == 1:
+            unit = "levels of 255" if args.seams else "PSNR in dB"
+            print(f"{args.model}, photos of {args.megapixels:g} megapixels, {unit}")
+            print("  ".join(f"{name:>10}" for name in rows[0]))
+        print(line(rows[-1]), pair.name, flush=True)
+    means = {key: sum(row[key] for row in rows) / len(rows) for key in rows[0]}
+    if args.json:
+        print(json.dumps({"model": args.model, "n": len(rows), "mean": means, "pairs": rows}))
+    else:
+        print(line(means), "mean")
     return 0

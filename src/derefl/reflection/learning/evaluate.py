@@ -1,61 +1,32 @@
 """Evaluate on pairs with ground truth, with two common protocols."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
+from torch import Tensor
 
 from derefl.errors import ConfigError, DataError, MissingExtraError
-from derefl.files import atomic_file, check_output
-from derefl.reflection.learning.folders import Pair, list_pairs, read_pair, read_rgb
-from derefl.reflection.learning.validate import psnr as tensor_psnr
-from derefl.reflection.learning.validate import to_tensor
+from derefl.files import check_output
+from derefl.reflection.learning.folders import Pair, list_pairs, read_pair, read_rgb, write_png
+from derefl.reflection.learning.validate import float_pixels, psnr
 from derefl.reflection.remover import ReflectionRemover
 
 PROTOCOLS = ("resize32", "native8")
-
-
-@dataclass(frozen=True)
-class PairScore:
-    """PSNR in dB and SSIM of the output and of the input, for one picture."""
-
-    name: str
-    psnr: float
-    ssim: float
-    input_psnr: float
-    input_ssim: float
-
-
-@dataclass(frozen=True)
-class Report:
-    """Mean scores over a data set."""
-
-    n: int
-    psnr: float
-    ssim: float
-    input_psnr: float
-    input_ssim: float
-    protocol: str
-    model: str
-    per_image: tuple[PairScore, ...]
-
-    def as_json(self) -> dict[str, Any]:
-        """Plain types for ``json.dumps``."""
-        return asdict(self)
+METRICS = ("psnr", "ssim", "input_psnr", "input_ssim")
 
 
 def evaluate(
     model: ReflectionRemover,
     data: str | Path,
     protocol: str = "resize32",
-    name: str = "",
+    *,
     pictures: Path | None = None,
     progress: Callable[[list[Pair]], Iterator[Pair]] = iter,
-) -> Report:
+) -> dict[str, Any]:
     """Evaluate a model on all pairs of a data set.
 
     ``resize32`` (DSIT, DSRNet): both pictures are resized down to multiples of 32 with Pillow's
@@ -64,12 +35,15 @@ def evaluate(
     the channel axis. SSIM is from scikit-image with default settings and data range 255.
 
     Args:
-        model: the network, on its device.
+        model: the model, on its device.
         data: folder of pairs, see :func:`~derefl.reflection.learning.folders.list_pairs`.
         protocol: one of :data:`PROTOCOLS`.
-        name: name of the data set, for the report.
         pictures: folder for the outputs, as PNG.
         progress: wraps the iteration over the pairs, for example in a progress bar.
+
+    Returns:
+        ``n``, ``protocol``, the means of :data:`METRICS` (PSNR in dB), and ``per_image`` with
+        ``name`` and :data:`METRICS` of each picture.
 
     Raises:
         ConfigError: unknown protocol.
@@ -81,31 +55,19 @@ def evaluate(
     if pictures is not None:
         check_output(pictures / "NAME.png", overwrite=True)
     score = resize32_scores if protocol == "resize32" else native8_scores
-    scores = []
+    rows: list[dict[str, Any]] = []
     for pair in progress(list_pairs(data)):
         image, truth = read_pair(pair)
         if protocol == "resize32":
             image, truth = (cut_to_32(picture, pair.name) for picture in (image, truth))
-        output = run(model, image)
-        psnr, ssim = score(output, truth)
-        scores.append(PairScore(pair.name, psnr, ssim, *score(image.astype(np.float64), truth)))
+        output = clean_pixels(model, image)
         if pictures is not None:
-            with atomic_file(pictures / f"{pair.name}.png") as file:
-                Image.fromarray(output.round().astype(np.uint8)).save(file, "PNG")
-
-    def mean(field: str) -> float:
-        return float(np.mean([getattr(score, field) for score in scores]))
-
-    return Report(
-        n=len(scores),
-        psnr=mean("psnr"),
-        ssim=mean("ssim"),
-        input_psnr=mean("input_psnr"),
-        input_ssim=mean("input_ssim"),
-        protocol=protocol,
-        model=name,
-        per_image=tuple(scores),
-    )
+            write_png(output, pictures / f"{pair.name}.png")
+        values = 255 * output[0].permute(1, 2, 0).numpy()
+        scores = (*score(values, truth), *score(image.astype(np.float64), truth))
+        rows.append({"name": pair.name, **dict(zip(METRICS, scores, strict=True))})
+    means = {metric: float(np.mean([row[metric] for row in rows])) for metric in METRICS}
+    return {"n": len(rows), **means, "protocol": protocol, "per_image": rows}
 
 
 def cut_to_32(picture: np.ndarray, name: str) -> np.ndarray:
@@ -121,10 +83,6 @@ def cut_to_32(picture: np.ndarray, name: str) -> np.ndarray:
 def evaluate_clean(model: ReflectionRemover, paths: list[Path]) -> dict[str, Any]:
     """Evaluate a model on photos without a reflection, as in ``native8``.
 
-    Args:
-        model: the network.
-        paths: the photos.
-
     Returns:
         ``n``; ``psnr``, the mean PSNR of the output against the input in dB, with 60 for an
         unchanged photo; ``worst_psnr`` and ``worst``, the lowest PSNR and its file name;
@@ -133,9 +91,9 @@ def evaluate_clean(model: ReflectionRemover, paths: list[Path]) -> dict[str, Any
     scores, changes = [], []
     for path in paths:
         image = read_rgb(path)
-        output = run(model, image).round()
-        scores.append(tensor_psnr(torch.from_numpy(output / 255), torch.from_numpy(image / 255)))
-        changes.append(float(np.mean(output - image)))
+        change = (255 * clean_pixels(model, image)).round() / 255 - float_pixels(image).double()
+        scores.append(psnr(change, torch.zeros_like(change)))
+        changes.append(255 * change.mean().item())
     worst = int(np.argmin(scores))
     return {
         "n": len(scores),
@@ -146,18 +104,15 @@ def evaluate_clean(model: ReflectionRemover, paths: list[Path]) -> dict[str, Any
     }
 
 
-@torch.inference_mode()
-def run(model: ReflectionRemover, image: np.ndarray) -> np.ndarray:
-    """T̂ of a uint8 ``[h w 3]`` picture: float64 ``[h w 3]`` in [0, 255], clipped, not rounded."""
-    output = model.transmission(to_tensor(image)).clamp(0, 1)[0].permute(1, 2, 0)
-    return output.double().cpu().numpy() * 255
+def clean_pixels(model: ReflectionRemover, image: np.ndarray) -> Tensor:
+    """T̂ of uint8 ``[h w 3]``: float64 ``[1 3 h w]`` in [0, 1], clipped, not rounded."""
+    return model.transmission(float_pixels(image)).clamp(0, 1).double()
 
 
 def resize32_scores(output: np.ndarray, truth: np.ndarray) -> tuple[float, float]:
     """PSNR and SSIM per channel, averaged; both ``[h w 3]`` in [0, 255]."""
     psnr_of, ssim_of = metrics()
-    truth = truth.astype(np.float64)
-    channels = [(truth[..., c], output[..., c]) for c in range(3)]
+    channels = [(truth[..., c].astype(np.float64), output[..., c]) for c in range(3)]
     psnr = np.mean([psnr_of(t, o, data_range=255) for t, o in channels])
     ssim = np.mean([ssim_of(t, o, data_range=255) for t, o in channels])
     return float(psnr), float(ssim)

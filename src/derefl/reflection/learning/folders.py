@@ -1,12 +1,14 @@
-"""Find and read the pictures and pairs of a data folder."""
+"""Find, read and write the pictures and pairs of a data folder."""
 
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
+from torch import Tensor
 
 from derefl.errors import DataError, ImageError
+from derefl.files import atomic_file
 from derefl.imaging.tensors import to_rgb
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
@@ -45,10 +47,17 @@ def read_pair(pair: Pair) -> tuple[np.ndarray, np.ndarray]:
     if blended.shape != truth.shape:
         (h, w, _), (truth_h, truth_w, _) = blended.shape, truth.shape
         raise DataError(
-            f"{pair.name}: the blended picture is {w}×{h}, its truth {truth_w}×{truth_h}; both "
-            "have to be of one size"
+            f"{pair.name}: the blended picture is {w}×{h}, its truth {truth_w}×{truth_h}, expected "
+            "equal sizes"
         )
     return blended, truth
+
+
+def write_png(pixels: Tensor, path: Path) -> None:
+    """Write ``[1 3 h w]`` as a PNG; values are clipped to [0, 1]."""
+    levels = (pixels[0].clamp(0, 1) * 255).round().byte()
+    with atomic_file(path) as file:
+        Image.fromarray(levels.permute(1, 2, 0).cpu().numpy()).save(file, "PNG")
 
 
 def list_pictures(folder: str | Path) -> list[Path]:
@@ -59,11 +68,11 @@ def list_pictures(folder: str | Path) -> list[Path]:
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise DataError(f"{folder} is not a folder; give one that holds pictures")
+        raise DataError(f"{folder} is not a folder; give a folder with pictures")
     found = sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES)
     if not found:
         raise DataError(
-            f"{folder} holds no picture; expected files ending in {', '.join(sorted(SUFFIXES))}"
+            f"{folder} has no pictures; expected files ending in {', '.join(sorted(SUFFIXES))}"
         )
     return found
 
@@ -80,7 +89,9 @@ def list_pairs(folder: str | Path) -> list[Pair]:
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise DataError(f"{folder} is not a folder; give one with blended/ and transmission_layer/")
+        raise DataError(
+            f"{folder} is not a folder; give a folder with blended/ and transmission_layer/"
+        )
     if (folder / "blended").is_dir() or (folder / "transmission_layer").is_dir():
         return pairs_by_folder(folder)
     pairs = sir2_pairs(folder)
@@ -100,8 +111,8 @@ def pairs_by_folder(folder: Path) -> list[Pair]:
     )
     if alone := sorted(blended.keys() ^ truth.keys()):
         raise DataError(
-            f"{folder}: {len(alone)} pictures have no partner of the same stem in blended/ and "
-            f"transmission_layer/, the first is {alone[0]!r}"
+            f"{folder}: {len(alone)} pictures are only in blended/ or only in transmission_layer/, "
+            f"the first is {alone[0]!r}; give each picture a partner with the same name"
         )
     return [Pair(stem, blended[stem], truth[stem]) for stem in sorted(blended)]
 

@@ -1,8 +1,8 @@
 """Large pairs with known ground truth, and scores for each ``detail``."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -11,9 +11,8 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from derefl.errors import DataError
-from derefl.imaging.files import save_picture
-from derefl.imaging.tensors import from_tensor, to_rgb, to_tensor
-from derefl.reflection.learning.folders import list_pictures
+from derefl.imaging.tensors import to_rgb, to_tensor
+from derefl.reflection.learning.folders import list_pictures, write_png
 from derefl.reflection.learning.synthesis import SynthesisConfig, synthesise
 from derefl.reflection.learning.validate import psnr
 from derefl.reflection.remover import ReflectionRemover
@@ -25,8 +24,7 @@ DEFOCUS = 8
 blurs by only a few pixels, which is hardly visible in a large photo."""
 
 
-@dataclass(frozen=True)
-class LargePair:
+class LargePair(NamedTuple):
     """A photo taken through glass and the scene behind it, float32 ``[1 3 h w]`` in [0, 1]."""
 
     name: str
@@ -70,7 +68,9 @@ def read_fitted(path: Path, size: tuple[int, int]) -> Tensor:
         return to_tensor(ImageOps.fit(to_rgb(file), size, Image.Resampling.LANCZOS))
 
 
-def score(model: ReflectionRemover, pair: LargePair, out: Path | None = None) -> dict[str, float]:
+def detail_scores(
+    model: ReflectionRemover, pair: LargePair, out: Path | None = None
+) -> dict[str, float]:
     """PSNR in dB of the input and of each ``detail`` against the truth.
 
     ``auto:full`` is the PSNR between both results.
@@ -82,10 +82,9 @@ def score(model: ReflectionRemover, pair: LargePair, out: Path | None = None) ->
         model.transmission(pair.image, detail=detail).clamp(0, 1) for detail in ("auto", "full")
     )
     if out is not None:
-        like = blank(pair.image)
         parts = {"input": pair.image, "truth": pair.truth, "auto": auto, "full": full}
         for part, pixels in parts.items():
-            save_picture(from_tensor(pixels, like), out / f"{pair.name}.{part}.png")
+            write_png(pixels, out / f"{pair.name}.{part}.png")
     return {
         "input": psnr(pair.image, pair.truth),
         "auto": psnr(auto, pair.truth),
@@ -108,14 +107,6 @@ def seams(model: ReflectionRemover, pair: LargePair, out: Path | None = None) ->
     )
     difference = tiled - whole
     if out is not None:
-        like = blank(pair.image)
-        amplified = (8 * difference + 0.5).clamp(0, 1)
-        save_picture(from_tensor(amplified, like), out / f"{pair.name}.seams.png")
+        write_png(8 * difference + 0.5, out / f"{pair.name}.seams.png")
     levels = difference.abs() * 255
     return {"mean": levels.mean().item(), "worst": levels.max().item()}
-
-
-def blank(pixels: Tensor) -> Image.Image:
-    """An 8-bit picture of this size."""
-    h, w = pixels.shape[2:]
-    return Image.new("RGB", (w, h))

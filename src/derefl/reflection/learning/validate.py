@@ -11,8 +11,13 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from derefl.files import atomic_file
-from derefl.reflection.learning.folders import list_pairs, list_pictures, read_pair, read_rgb
+from derefl.reflection.learning.folders import (
+    list_pairs,
+    list_pictures,
+    read_pair,
+    read_rgb,
+    write_png,
+)
 from derefl.reflection.learning.pairs import by_scene
 from derefl.reflection.learning.synthesis import clipped, gaussian, linear_light, screen
 from derefl.reflection.model import DeRefl
@@ -56,15 +61,15 @@ def samples(
             scenes = by_scene(list_pairs(folder))
             pairs = [(scene, pair) for scene, some in scenes.items() for pair in some]
             for scene, pair in pairs[::every]:
-                image, truth = map(to_tensor, read_pair(pair))
+                image, truth = map(float_pixels, read_pair(pair))
                 yield Sample(name, Path(scene).name, image, truth)
         else:
             for path in list_pictures(folder)[::every]:
-                photo = to_tensor(read_rgb(path))
+                photo = float_pixels(read_rgb(path))
                 yield Sample(name, path.name, photo, photo)
     yield from synthetic(photos, every)
     for path in photos[1 :: PHOTOS * every]:
-        photo = to_tensor(read_rgb(path))
+        photo = float_pixels(read_rgb(path))
         yield Sample("clean", path.name, photo, photo)
         for sigma in (2, 5):
             soft = gaussian(photo[0], 33, sigma)[None]
@@ -107,10 +112,10 @@ def square(path: Path, side: int) -> Tensor:
     h, w = picture.shape[:2]
     y, x = (h - min(h, w)) // 2, (w - min(h, w)) // 2
     cut = picture[y : y + min(h, w), x : x + min(h, w)]
-    return to_tensor(np.array(Image.fromarray(cut).resize((side, side))))[0]
+    return float_pixels(np.array(Image.fromarray(cut).resize((side, side))))[0]
 
 
-def to_tensor(picture: np.ndarray) -> Tensor:
+def float_pixels(picture: np.ndarray) -> Tensor:
     """uint8 ``[h w 3]`` to float ``[1 3 h w]`` in [0, 1]."""
     return torch.from_numpy(picture).permute(2, 0, 1)[None].float() / 255
 
@@ -204,24 +209,19 @@ def sheet(
     strips = []
     for _, _, image, truth in islice(pictures, 0, rows * step, step):
         estimate, low, high = (layer.float().cpu() for layer in model(image.to(device)))
-        strips.append(strip([image, estimate.clamp(0, 1), truth, (low + high + 0.5).clamp(0, 1)]))
-    with atomic_file(path) as file:
-        Image.fromarray(np.concatenate(strips)).save(file, "PNG")
+        parts = (image, estimate, truth, low + high + 0.5)
+        strips.append(torch.cat([thumbnail(part) for part in parts], dim=3))
+    write_png(torch.cat(strips, dim=2), path)
+
+
+def thumbnail(picture: Tensor, side: int = 256) -> Tensor:
+    """A picture ``[1 3 h w]`` in the corner of a black square: ``[1 3 side side]``."""
+    scale = min(1.0, side / max(picture.shape[2:]))
+    size = [max(1, round(n * scale)) for n in picture.shape[2:]]
+    small = F.interpolate(picture, size, mode="bilinear", antialias=True)
+    return F.pad(small, (0, side - size[1], 0, side - size[0]))
 
 
 def psnr(a: Tensor, b: Tensor, most: float = 60.0) -> float:
     """Peak signal-to-noise ratio in dB over all values, peak 1; at most ``most``."""
     return float(-10 * torch.log10((a - b).square().mean().clamp_min(10 ** (-most / 10))))
-
-
-def strip(pictures: list[Tensor], height: int = 256) -> np.ndarray:
-    """Pictures ``[1 3 h w]`` in squares side by side, uint8 ``[height n·height 3]``."""
-    out = []
-    for picture in pictures:
-        array = (picture[0] * 255).round().byte().permute(1, 2, 0).numpy()
-        canvas = Image.new("RGB", (height, height))
-        image = Image.fromarray(array)
-        image.thumbnail((height, height))
-        canvas.paste(image)
-        out.append(np.asarray(canvas))
-    return np.concatenate(out, axis=1)
