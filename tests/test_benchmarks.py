@@ -50,7 +50,7 @@ def test_parameters_and_multiply_adds_of_a_product(monkeypatch):
     layer = torch.nn.Linear(1000, 500)
     work = ("thing", lambda: layer(torch.zeros(3, 1000)), (layer, layer))
     monkeypatch.setattr(bench, "works", lambda *_: [work])
-    (row,) = bench.measure("name", "kind", "cpu", 1, (16, 16), 1)
+    (row,) = bench.measure_model("name", "kind", "cpu", 1, (16, 16), 1)
     assert (row["model"], row["item"], row["parameters"]) == ("name", "thing", 2 * 500_500)
     assert row["gmacs"] == pytest.approx(3 * 500_000 / 1e9)
 
@@ -77,7 +77,7 @@ def test_bench_measures_all_shipped_models(monkeypatch, student, rows, capsys):
         (["--threads", "0"], "threads and runs of at least 1"),
         (["--size", "8", "8"], "a size of at least 16 16"),
         (["--model", "derefl-smal"], "Did you mean 'derefl-small'"),
-        (["--model", "lcdh-teacher"], "bench its student"),
+        (["--model", "lcdh-teacher"], "try its student"),
     ],
 )
 def test_bench_refuses(wrong, words, capsys):

@@ -48,7 +48,7 @@ def remover():
 
 # dereflect runs the network once below 128 pixels; the minimum is 16; windows are full at 256.
 @pytest.mark.parametrize("shape", [(2, 140, 201), (1, 127, 300), (3, 16, 40), (1, 256, 256)])
-def test_pictures_of_any_size_come_out_as_from_torch(remover, shape):
+def test_pictures_of_any_size_agree_with_torch(remover, shape):
     model, session = remover
     x = torch.rand(shape[0], 3, *shape[1:], generator=torch.Generator().manual_seed(1))
     clean, *layers = map(torch.from_numpy, session.run(None, {"image": x.numpy()}))
@@ -57,7 +57,7 @@ def test_pictures_of_any_size_come_out_as_from_torch(remover, shape):
     for got, layer in zip(layers, expected, strict=True):
         torch.testing.assert_close(got, layer, rtol=0, atol=1e-5)
     torch.testing.assert_close(clean, model.transmission(x).clamp(0, 1), rtol=0, atol=1e-5)
-    assert (clean - x).abs().max() > 0.1, "the model does nothing: the test says nothing"
+    assert (clean - x).abs().max() > 0.1  # the model has an effect
     once = expected.transmission.clamp(0, 1)
     assert (min(shape[1:]) < 128) == bool((clean - once).abs().max() < 1e-4)
 
@@ -116,7 +116,7 @@ def test_the_example_runs_without_torch_and_codes_as_the_package_does(shipped, t
     assert json.loads(codes.removeprefix("codes ")) == expected.tolist()
 
 
-def test_files_say_what_they_are(shipped):
+def test_metadata_of_the_files(shipped):
     said = {p.key: p.value for p in onnx.load(shipped / "derefl-small.onnx").metadata_props}
     entry = find_model("derefl-small")
     assert (said["name"], said["kind"], said["sha256"]) == (entry.name, entry.kind, entry.sha256)
@@ -125,7 +125,7 @@ def test_files_say_what_they_are(shipped):
     assert "at least 16" in said["sizes"]
 
 
-def test_files_of_one_s_own_weights_claim_no_licence(checkpoint):
+def test_own_weights_have_no_known_licence(checkpoint):
     export, said = exported(str(checkpoint))
     assert (said["name"], said["kind"]) == (str(checkpoint), "derefl")
     assert said["sha256"] == file_sha256(checkpoint) and "not known" in said["licence"]
@@ -141,7 +141,7 @@ def test_files_of_one_s_own_weights_claim_no_licence(checkpoint):
         (["lcdh-student", "-o", "there.onnx"], "there-text.onnx is there already; "),
     ],
 )
-def test_what_cannot_be_is_refused(arguments, words, tmp_path, monkeypatch, capsys):
+def test_mistakes_are_refused(arguments, words, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "there-text.onnx").write_text("mine")
     assert main(["export", *arguments]) == 1

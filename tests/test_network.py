@@ -166,12 +166,6 @@ def test_an_ensemble_is_the_mean_of_its_networks(network):
     assert ensemble.config == other.config
 
 
-@pytest.mark.parametrize("shape", [(3, 32, 32), (1, 1, 32, 32), (1, 3, 15, 32), (1, 4, 32, 32)])
-def test_other_shapes_are_refused(network, shape):
-    with pytest.raises(ValueError, match="expected \\[b, 3, h, w\\]"):
-        network(torch.zeros(shape))
-
-
 @pytest.mark.parametrize(
     "wrong",
     [

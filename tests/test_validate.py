@@ -41,7 +41,7 @@ def test_kinds_of_pictures(pictures):
     assert (names.count("pairs"), names.count("plain")) == (2, 25)
 
 
-def test_reflections_are_of_another_photograph(tmp_path):
+def test_reflections_show_another_photograph(tmp_path):
     paths = [tmp_path / f"{name}.png" for name in ("red", "blue")]
     for path in paths:
         Image.new("RGB", (40, 40), path.stem).save(path)
@@ -86,7 +86,7 @@ def test_standard_error_is_over_scenes():
     assert row["error"] == pytest.approx(np.std([1, 4, 4], ddof=1) / 3**0.5, abs=2e-3)
 
 
-def test_clean_pictures_below_the_floor_cost_their_gap():
+def test_the_score_of_a_checkpoint():
     table = {"a": {"gain": 2.0}, "b": {"gain": 1.0}, "clean": {"psnr": 41.0, "gain": -19.0}}
     assert choice(table, ("a", "b"), 40) == 1.5
     assert choice(table, ("a", "b"), 42) == 0.5

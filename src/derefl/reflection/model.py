@@ -212,15 +212,7 @@ class DeRefl(nn.Module):
 
         Returns:
             :class:`Layers` with the size of x. T̂ is not clipped.
-
-        Raises:
-            ValueError: wrong number of axes or channels, or a side shorter than 16 pixels.
         """
-        if x.ndim != 4 or x.shape[1] != 3 or min(x.shape[2:]) < SMALLEST:
-            raise ValueError(
-                f"got a tensor of shape {tuple(x.shape)}, expected [b, 3, h, w] with h and w of at "
-                f"least {SMALLEST}"
-            )
         h, w = x.shape[2:]
         top, left = -h % MULTIPLE // 2, -w % MULTIPLE // 2
         bottom, right = -h % MULTIPLE - top, -w % MULTIPLE - left

@@ -85,7 +85,7 @@ class Decoded(Generic[Key, Value]):
         return self.known[key]
 
 
-class Pairs:
+class Pairs(Dataset[Batch]):
     """Draws training pairs. Decoded pictures stay in memory."""
 
     def __init__(self, config: PairsConfig, synthesis: SynthesisConfig, seed: int) -> None:
@@ -175,6 +175,9 @@ class Pairs:
             return photographed(mixture, rng, self.synthesis), t
         return synthesise(t, self.layer(size, rng), rng, self.synthesis), t
 
+    def __getitem__(self, step: tuple[int, int, int]) -> Batch:
+        return self.batch(*step)
+
     def batch(self, step: int, count: int, size: int) -> Batch:
         """The ``count`` pairs of a step, ``size`` pixels per side."""
         pairs, kinds = [], []
@@ -211,16 +214,6 @@ def by_scene(pairs: Iterable[Pair]) -> dict[str, list[Pair]]:
     return scenes
 
 
-class Steps(Dataset[Batch]):
-    """The batches of :class:`Pairs` as a PyTorch dataset: ``(step, count, size)`` to a batch."""
-
-    def __init__(self, pairs: Pairs) -> None:
-        self.pairs = pairs
-
-    def __getitem__(self, step: tuple[int, int, int]) -> Batch:
-        return self.pairs.batch(*step)
-
-
 def batches(pairs: Pairs, plan: Iterable[tuple[int, int, int]], workers: int) -> Iterator[Batch]:
     """Batches for a plan of ``(step, count, size)``, made in advance by ``workers`` processes.
 
@@ -228,12 +221,12 @@ def batches(pairs: Pairs, plan: Iterable[tuple[int, int, int]], workers: int) ->
     cores. For a GPU, use one process per core.
     """
     if not workers:
-        yield from (pairs.batch(*step) for step in plan)
+        yield from map(pairs.__getitem__, plan)
         return
     pairs.decode(workers)  # forked workers share the decoded pictures; spawned workers copy them
     start = "fork" if "fork" in multiprocessing.get_all_start_methods() else None
     yield from DataLoader(
-        Steps(pairs),
+        pairs,
         batch_size=None,
         sampler=plan,
         num_workers=workers,

@@ -30,7 +30,8 @@ SIDE = 256
 """Side in pixels of a synthetic picture."""
 
 PHOTOS = 4
-"""One of so many held-back photographs is a layer of synthetic pictures, and one is ``clean``."""
+"""Of this number of held-back photographs, one is a layer of synthetic pictures, and one is
+``clean``."""
 
 STRENGTHS = (10, 15, 20, 25, 30)
 """Class limits for the PSNR in dB of a synthetic input."""
