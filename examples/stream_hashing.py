@@ -3,9 +3,7 @@
 from pathlib import Path
 
 from derefl import HashIndex, load_lcdh_student, load_lcdh_teacher
-from derefl.hashing.encoders import load_encoder
 from derefl.hashing.learning.online import OnlineConfig, OnlineHasher
-from derefl.hashing.teacher_pipeline import TeacherPipeline
 
 folder = Path(__file__).parent / "pictures" / "layers"
 chunks = [
@@ -13,10 +11,8 @@ chunks = [
     {"wine": "a bottle of red wine and a glass", "friends": "two dogs look out of a door"},
     {"meadow": "a green meadow and autumn trees", "stream": "a brook runs over rocks in a wood"},
 ]
-teacher = load_lcdh_teacher()
-teaching = TeacherPipeline(teacher, load_encoder(teacher.config.encoder))
 few_steps = OnlineConfig(epochs=5)  # a chunk has only two photos
-learner = OnlineHasher(load_lcdh_student(), teaching, few_steps)
+learner = OnlineHasher(load_lcdh_student(), load_lcdh_teacher(), few_steps)
 index = HashIndex(bits=learner.student.bits)
 
 for chunk in chunks:

@@ -8,7 +8,8 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-from derefl import load_derefl, load_lcdh_student, load_lcdh_teacher
+from derefl import load_derefl, load_lcdh_student
+from derefl.hashing.teacher_pipeline import load_teacher_network
 from derefl.hashing.tokenizer import padded, tokenize
 
 FIXTURES = Path(__file__).parent / "fixtures"
@@ -50,7 +51,7 @@ def store_lcdh_student() -> None:
 
 def store_lcdh_teacher() -> None:
     """Features of noise, and the codes of pairs, pictures and texts."""
-    teacher = load_lcdh_teacher("lcdh-teacher")
+    teacher = load_teacher_network("lcdh-teacher")
     generator = torch.Generator().manual_seed(0)
     images = torch.randn(3, teacher.config.image_dim, generator=generator)
     texts = torch.randn(3, teacher.config.text_dim, generator=generator)

@@ -22,7 +22,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
-from derefl import HashIndex, load_derefl, load_lcdh_student, load_lcdh_teacher
+from derefl import HashIndex, load_derefl, load_lcdh_student
 from derefl.errors import (
     CheckpointError,
     DataError,
@@ -35,6 +35,7 @@ from derefl.hashing.index import database as index_file
 from derefl.hashing.learning.captions import read_captions
 from derefl.hashing.learning.corpus import read_tags
 from derefl.hashing.learning.labelled import read_labelled
+from derefl.hashing.teacher_pipeline import load_teacher_network
 from derefl.reflection.model import DeRefl
 from derefl.zoo import (
     checkpoint_header,
@@ -252,7 +253,7 @@ def test_a_forged_header_of_a_checkpoint_gives_a_module_or_one_line(tmp_path, da
 KINDS = {
     "derefl": (load_derefl, lambda: DeRefl(TINY), TINY),
     "lcdh-student": (load_lcdh_student, tiny_hasher, tiny_hasher().config),
-    "lcdh-teacher": (load_lcdh_teacher, tiny_teacher, tiny_teacher().config),
+    "lcdh-teacher": (load_teacher_network, tiny_teacher, tiny_teacher().config),
 }
 
 

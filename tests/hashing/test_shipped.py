@@ -5,8 +5,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from derefl import HashIndex, list_models, load_lcdh_student, load_lcdh_teacher
+from derefl import HashIndex, list_models, load_lcdh_student
 from derefl.cli import main
+from derefl.hashing.teacher_pipeline import load_teacher_network
 from derefl.hashing.tokenizer import padded, tokenize
 from tests.conftest import REPOSITORY
 from tests.parity import FIXTURES, TEXTS
@@ -42,7 +43,7 @@ def test_parity_of_the_student():
 @torch.inference_mode()
 def test_parity_of_the_teacher():
     stored = load_file(FIXTURES / "lcdh-teacher.safetensors")
-    teacher = load_lcdh_teacher()
+    teacher = load_teacher_network()
     image, text = teacher.image(stored["images"]), teacher.text(stored["texts"])
     for name, codes in (
         ("joint_codes", teacher(image, text)),

@@ -11,7 +11,7 @@ from PIL import Image
 from safetensors.torch import load_file
 from torch import nn
 
-from derefl import load_lcdh_student, load_lcdh_teacher
+from derefl import load_lcdh_student
 from derefl.cli import main
 from derefl.errors import DataError
 from derefl.hashing.codes import hamming
@@ -29,7 +29,7 @@ from derefl.hashing.learning.evaluate import evaluate_captions
 from derefl.hashing.learning.features import views
 from derefl.hashing.learning.phrases import loose_phrases
 from derefl.hashing.teacher import similarity
-from derefl.hashing.teacher_pipeline import TeacherHasher, TeacherPipeline
+from derefl.hashing.teacher_pipeline import TeacherPipeline, load_teacher_network
 from derefl.training import loop
 from derefl.training.config import read_config
 from derefl.training.imagenet import load_imagenet_weights
@@ -195,8 +195,8 @@ def test_teacher_then_student(data, teacher, train, tmp_path):
     log = [json.loads(line) for line in (teacher.parent / "log.jsonl").open()]
     assert log[0]["event"] == "start" and log[1]["codes"] > 0
     captions = read_captions(data / "images", data / "captions.csv")
-    pipeline = TeacherPipeline(load_lcdh_teacher(teacher), ColourEncoder())
-    report = evaluate_captions(TeacherHasher(pipeline, bits=128), captions)
+    pipeline = TeacherPipeline(load_teacher_network(teacher), ColourEncoder(), bits=128)
+    report = evaluate_captions(pipeline, captions)
     assert report["codes"]["128"]["text_to_image"]["r@10"] > 70
 
     assert train("student", tmp_path, STUDENT, "--teacher", str(teacher)) == 0
@@ -248,7 +248,7 @@ def test_teachers_with_different_encoders(train, teacher, tmp_path):
     assert sorted(path.name for path in out.glob("features*")) == names
 
     # Two different encoders: products of the vectors are means over the teachers.
-    a, b = map(load_lcdh_teacher, both)
+    a, b = map(load_teacher_network, both)
     torch.manual_seed(0)
     mine, yours = ((torch.randn(2, 3, 12), torch.randn(4, 8)) for _ in range(2))
     image, text = train_student.seen_by([a, b], {"stand-in": mine, "stand-in+org/text": yours})
@@ -277,7 +277,7 @@ def test_a_student_learns_of_a_fold_from_teachers_who_left_it_out(
 
     def spy_seen_by(some, features):
         folds.append(seen_by(some, features))
-        alone = seen_by([load_lcdh_teacher(teachers[len(folds) - 1])], features)
+        alone = seen_by([load_teacher_network(teachers[len(folds) - 1])], features)
         assert torch.equal(folds[-1][0], alone[0])
         return folds[-1]
 

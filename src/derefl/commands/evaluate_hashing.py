@@ -128,17 +128,11 @@ def run_hashing(args: argparse.Namespace) -> int:
 
 def load(args: argparse.Namespace) -> Any:
     """Load the model with codes of the longest length; shorter codes are prefixes."""
-    from derefl.hashing.encoders import load_encoder
     from derefl.hashing.hasher import load_lcdh_student
-    from derefl.hashing.teacher_pipeline import TeacherHasher, TeacherPipeline, load_lcdh_teacher
+    from derefl.hashing.teacher_pipeline import load_lcdh_teacher
 
-    if args.teacher:
-        teacher = load_lcdh_teacher(args.model, device=args.device)
-        encoder = load_encoder(teacher.config.encoder, args.device)
-        return TeacherHasher(
-            TeacherPipeline(teacher, encoder), bits=max(args.bits), name=args.model
-        )
-    return load_lcdh_student(args.model, bits=max(args.bits), device=args.device)
+    load_model = load_lcdh_teacher if args.teacher else load_lcdh_student
+    return load_model(args.model, bits=max(args.bits), device=args.device)
 
 
 def conventions(args: argparse.Namespace, report: dict[str, Any]) -> str:

@@ -137,15 +137,13 @@ def make_stream(args: argparse.Namespace) -> "Stream":
 
 def make_learner(args: argparse.Namespace) -> "Learner":
     """The student that learns online, and its teacher."""
-    from derefl.hashing.encoders import load_encoder
     from derefl.hashing.hasher import load_lcdh_student
     from derefl.hashing.learning.online import OnlineConfig, OnlineHasher
-    from derefl.hashing.teacher_pipeline import TeacherPipeline, load_lcdh_teacher
+    from derefl.hashing.teacher_pipeline import load_lcdh_teacher
 
     student = load_lcdh_student(args.model, bits=args.bits, device=args.device)
     teacher = load_lcdh_teacher(args.teacher, device=args.device)
-    teaching = TeacherPipeline(teacher, load_encoder(teacher.config.encoder, args.device))
-    return OnlineHasher(student, teaching, OnlineConfig(seed=args.seed, anchors=args.anchors))
+    return OnlineHasher(student, teacher, OnlineConfig(seed=args.seed, anchors=args.anchors))
 
 
 ROUND_HEADER = (

@@ -55,14 +55,15 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Prepare, then only write the folder or publish; print a report."""
-    from derefl import __version__, load_derefl, load_lcdh_student, load_lcdh_teacher
+    from derefl import __version__, load_derefl, load_lcdh_student
+    from derefl.hashing.teacher_pipeline import load_teacher_network
     from derefl.zoo.manifest import editable_manifest
     from derefl.zoo.publish import FILES, prepare_release, publish, write_folder
 
     loaders: Any = {
         "derefl": load_derefl,
         "lcdh-student": load_lcdh_student,
-        "lcdh-teacher": load_lcdh_teacher,
+        "lcdh-teacher": load_teacher_network,
     }
     release = prepare_release(args.model, args.repo)
     load = loaders[release.header["kind"]]

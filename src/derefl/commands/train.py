@@ -137,10 +137,10 @@ def run_student(args: argparse.Namespace) -> int:
     """Train a student."""
     from derefl.hashing.hasher import load_lcdh_student
     from derefl.hashing.learning.train_student import StudentTrainConfig, train_student
-    from derefl.hashing.teacher_pipeline import load_lcdh_teacher
+    from derefl.hashing.teacher_pipeline import load_teacher_network
 
     def start(config: StudentTrainConfig, out: Path, device: Any) -> None:
-        teachers = [load_lcdh_teacher(name) for name in args.teacher]
+        teachers = [load_teacher_network(name) for name in args.teacher]
         first = load_lcdh_student(args.start) if args.start else None
         train_student(config, out, device, teachers, first)
 

@@ -29,7 +29,7 @@ class LCDHTeacherConfig:
     """
 
     encoder: str = "stand-in"
-    image_dim: int = 2560
+    image_dim: int = 1280
     text_dim: int = 384
     dim: int = 512
     attention: bool = True

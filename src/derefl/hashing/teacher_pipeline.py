@@ -1,6 +1,6 @@
-"""The use of a teacher: loading, and features of pictures and texts."""
+"""The teacher with its encoder: pictures and texts in, unit vectors and binary codes out."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, cast
 
@@ -10,8 +10,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 from derefl.hashing.codes import check_bits, pack
-from derefl.hashing.encoders import Encoder
-from derefl.hashing.pictures import batches, listed, read
+from derefl.hashing.encoders import Encoder, load_encoder
+from derefl.hashing.pictures import Picture, batches, listed, read
 from derefl.hashing.teacher import LCDHTeacher, LCDHTeacherConfig
 from derefl.hashing.tokenizer import strings
 from derefl.zoo import load_model
@@ -20,81 +20,89 @@ KIND = "lcdh-teacher"
 
 
 class TeacherPipeline:
-    """A teacher and its encoder: from pictures and texts to unit vectors."""
+    """A teacher's network and its encoder, with the methods of a ``Hasher``.
 
-    def __init__(self, teacher: LCDHTeacher, encoder: Encoder) -> None:
-        self.teacher, self.encoder = teacher.eval(), encoder
+    The codes are unimodal. For the joint codes of pairs:
+    ``teacher.network(teacher.images(pictures), teacher.texts(texts))``.
 
-    @torch.inference_mode()
-    def images(self, images: Sequence[Any]) -> Tensor:
-        """Pictures or paths → ``[n d]``."""
-        features = [
-            self.encoder.encode_image([read(picture) for picture in part])
-            for part in batches(images, 32)
-        ]
-        return self.teacher.image(torch.cat(features).to(self.device))
-
-    @torch.inference_mode()
-    def texts(self, texts: Sequence[str]) -> Tensor:
-        """Texts → ``[n d]``."""
-        return self.teacher.text(self.encoder.encode_text(strings(texts)).to(self.device))
-
-    @property
-    def device(self) -> torch.device:
-        """The teacher's device; encoders return CPU tensors."""
-        return self.teacher.project.weight.device
-
-
-class TeacherHasher:
-    """A teacher with the methods of a :class:`~derefl.hashing.hasher.Hasher`: unimodal codes.
-
-    For the evaluation of a teacher, and for codes on machines with the encoder.
+    Attributes:
+        network: the :class:`~derefl.hashing.teacher.LCDHTeacher`.
+        encoder: makes its input, see :mod:`derefl.hashing.encoders`.
+        bits: length of the codes.
+        name: the model's name.
     """
 
-    def __init__(self, teaching: TeacherPipeline, *, bits: int, name: str = "") -> None:
+    def __init__(
+        self, network: LCDHTeacher, encoder: Encoder, *, bits: int = 64, name: str = ""
+    ) -> None:
         check_bits(bits)
-        self.teaching, self.bits, self.name = teaching, bits, name
-
-    def image_features(
-        self, images: Sequence[Any], *, batch_size: int = 32, progress: bool = False
-    ) -> np.ndarray:
-        """The adapter's unit vectors, float32 ``[n d]``."""
-        parts = tqdm(list(batches(listed(images), batch_size)), unit="batch", disable=not progress)
-        return np.concatenate([self.teaching.images(part).cpu().numpy() for part in parts])
-
-    def text_features(
-        self, texts: Sequence[str], *, batch_size: int = 256, progress: bool = False
-    ) -> np.ndarray:
-        """The adapter's unit vectors, float32 ``[n d]``."""
-        parts = tqdm(list(batches(strings(texts), batch_size)), unit="batch", disable=not progress)
-        return np.concatenate([self.teaching.texts(part).cpu().numpy() for part in parts])
+        self.network, self.encoder = network.eval(), encoder
+        self.bits, self.name = bits, name
 
     @torch.inference_mode()
-    def image_embedding(self, images: Sequence[Any], **options: Any) -> np.ndarray:
-        """Real-valued codes of pictures, float32 ``[n bits]``."""
-        features = torch.from_numpy(self.image_features(images, **options))
-        codes = self.teaching.teacher(image=features.to(self.teaching.device))
-        return codes[:, : self.bits].cpu().numpy()
+    def images(
+        self, images: Iterable[Picture] | Picture, *, batch_size: int = 32, progress: bool = False
+    ) -> Tensor:
+        """Unit vectors of pictures: PIL pictures or paths → ``[n d]``."""
+
+        def encode(part: list[Picture]) -> Tensor:
+            return self.encoder.encode_image([read(picture) for picture in part])
+
+        parts = list(batches(listed(images), batch_size))
+        return self.network.image(self._encoded(encode, parts, progress, self.encoder.image_dim))
 
     @torch.inference_mode()
-    def text_embedding(self, texts: Sequence[str], **options: Any) -> np.ndarray:
-        """Real-valued codes of texts, float32 ``[n bits]``."""
-        features = torch.from_numpy(self.text_features(texts, **options))
-        codes = self.teaching.teacher(text=features.to(self.teaching.device))
-        return codes[:, : self.bits].cpu().numpy()
+    def texts(
+        self, texts: Iterable[str] | str, *, batch_size: int = 256, progress: bool = False
+    ) -> Tensor:
+        """Unit vectors of texts → ``[n d]``."""
+        parts = list(batches(strings(texts), batch_size))
+        features = self._encoded(self.encoder.encode_text, parts, progress, self.encoder.text_dim)
+        return self.network.text(features)
 
-    def encode_image(self, images: Sequence[Any], **options: Any) -> np.ndarray:
-        """Codes of pictures, uint8 ``[n bits/8]``."""
+    def image_features(self, images: Iterable[Picture] | Picture, **options: Any) -> np.ndarray:
+        """:meth:`images` as float32 ``[n d]``."""
+        return array(self.images(images, **options))
+
+    def text_features(self, texts: Iterable[str] | str, **options: Any) -> np.ndarray:
+        """:meth:`texts` as float32 ``[n d]``."""
+        return array(self.texts(texts, **options))
+
+    @torch.inference_mode()
+    def image_embedding(self, images: Iterable[Picture] | Picture, **options: Any) -> np.ndarray:
+        """The real-valued codes of pictures, before sign: float32 ``[n bits]`` in (−1, 1)."""
+        return array(self.network(image=self.images(images, **options))[:, : self.bits])
+
+    @torch.inference_mode()
+    def text_embedding(self, texts: Iterable[str] | str, **options: Any) -> np.ndarray:
+        """The real-valued codes of texts, before sign: float32 ``[n bits]`` in (−1, 1)."""
+        return array(self.network(text=self.texts(texts, **options))[:, : self.bits])
+
+    def encode_image(self, images: Iterable[Picture] | Picture, **options: Any) -> np.ndarray:
+        """Binary codes of pictures, uint8 ``[n, bits/8]``; options as in :meth:`images`."""
         return pack(self.image_embedding(images, **options))
 
-    def encode_text(self, texts: Sequence[str], **options: Any) -> np.ndarray:
-        """Codes of texts, uint8 ``[n bits/8]``."""
+    def encode_text(self, texts: Iterable[str] | str, **options: Any) -> np.ndarray:
+        """Binary codes of texts, uint8 ``[n, bits/8]``; options as in :meth:`texts`."""
         return pack(self.text_embedding(texts, **options))
+
+    def _encoded(
+        self, encode: Callable[[Any], Tensor], parts: list[Any], progress: bool, width: int
+    ) -> Tensor:
+        """The encoder's features on the network's device, ``[n width]``."""
+        features = [encode(part) for part in tqdm(parts, unit="batch", disable=not progress)]
+        return torch.cat([torch.empty(0, width), *features]).to(self.network.project.weight)
+
+
+def array(x: Tensor) -> np.ndarray:
+    """A float32 array."""
+    return x.float().cpu().numpy()
 
 
 def load_lcdh_teacher(
     source: str | Path = "lcdh-teacher",
     *,
+    bits: int = 64,
     revision: str | None = None,
     cache_dir: str | Path | None = None,
     token: str | bool | None = None,
@@ -102,22 +110,23 @@ def load_lcdh_teacher(
     force_download: bool = False,
     device: str | torch.device | None = None,
     dtype: str | torch.dtype | None = None,
-) -> LCDHTeacher:
-    """Load a teacher, for training a student or for joint codes of pairs.
-
-    The teacher takes an encoder's features. For pictures and texts, use
-    ``TeacherPipeline(teacher, load_encoder(teacher.config.encoder))``.
+) -> TeacherPipeline:
+    """Load a teacher and its encoder, for pictures and texts.
 
     Args:
         source: a name from ``derefl models``, a ``.safetensors`` file, a folder, or a Hub repo id
             ``org/name``.
+        bits: length of the codes: 16, 32, 64 or 128.
         revision, cache_dir, token, local_files_only, force_download, device, dtype: as in
-            :func:`~derefl.hashing.hasher.load_lcdh_student`, with the same errors.
+            :func:`~derefl.hashing.hasher.load_lcdh_student`, with the same errors. ``dtype`` does
+            not change the encoder.
+
+    Raises:
+        MissingExtraError: the encoder needs a package of the extra ``train``.
     """
-    model = load_model(
+    check_bits(bits)
+    network = load_teacher_network(
         source,
-        kind=KIND,
-        build=lambda config: LCDHTeacher(LCDHTeacherConfig(**config)),
         revision=revision,
         cache_dir=cache_dir,
         token=token,
@@ -126,4 +135,19 @@ def load_lcdh_teacher(
         device=device,
         dtype=dtype,
     )
-    return cast(LCDHTeacher, model)
+    encoder = load_encoder(network.config.encoder, device or "cpu")
+    return TeacherPipeline(network, encoder, bits=bits, name=str(source))
+
+
+def load_teacher_network(source: str | Path = "lcdh-teacher", **options: Any) -> LCDHTeacher:
+    """Load a teacher without its encoder, for training on stored features.
+
+    Args:
+        source: as in :func:`load_lcdh_teacher`.
+        options: those of :func:`load_lcdh_teacher` except ``bits``, with the same errors.
+    """
+
+    def build(config: dict[str, Any]) -> LCDHTeacher:
+        return LCDHTeacher(LCDHTeacherConfig(**config))
+
+    return cast(LCDHTeacher, load_model(source, kind=KIND, build=build, **options))

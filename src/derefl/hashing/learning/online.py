@@ -63,12 +63,12 @@ class OnlineHasher:
     """
 
     def __init__(
-        self, student: Hasher, teaching: TeacherPipeline | None, config: OnlineConfig | None = None
+        self, student: Hasher, teacher: TeacherPipeline | None, config: OnlineConfig | None = None
     ) -> None:
         """
         Args:
             student: the initial student, trained in place.
-            teaching: the teacher; None: learn from pairs and labels only (ablation).
+            teacher: the teacher; None: learn from pairs and labels only (ablation).
             config: settings.
 
         Raises:
@@ -77,11 +77,11 @@ class OnlineHasher:
         self.config = config or OnlineConfig()
         check(self.config)
         self.student = student
-        self.teaching = teaching
+        self.teacher = teacher
         self.rng = np.random.default_rng(self.config.seed)
         self.distiller = Distiller(
             student,
-            teaching.teacher if teaching else None,
+            teacher.network if teacher else None,
             self.config.loss,
             learning_rate=self.config.learning_rate,
             weight_decay=self.config.weight_decay,
@@ -155,8 +155,8 @@ class OnlineHasher:
         return Items(
             lower_features(self.student, images),
             tokens_of(self.student, texts),
-            self.teaching.images(images) if self.teaching else None,
-            self.teaching.texts(texts) if self.teaching else None,
+            self.teacher.images(images) if self.teacher else None,
+            self.teacher.texts(texts) if self.teacher else None,
             labels,
         )
 
@@ -194,12 +194,12 @@ class OnlineHasher:
         Raises:
             DataError: there is no teacher.
         """
-        if self.teaching is None:
+        if self.teacher is None:
             raise DataError(
                 "learned database codes come from a teacher, and there is no teacher: give one to "
                 "OnlineHasher"
             )
-        joint = self.teaching.teacher(self.teaching.images(images), self.teaching.texts(texts))
+        joint = self.teacher.network(self.teacher.images(images), self.teacher.texts(texts))
         return pack(joint[:, : self.student.bits].cpu().numpy())
 
 
