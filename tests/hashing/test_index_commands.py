@@ -129,7 +129,7 @@ def test_an_index_that_is_there_is_kept(photos, hashers, capsys):
     assert "add --update to bring it up to date, --overwrite" in line
     assert Path("photos.lcdh").read_text() == "precious"
     assert main(["index", "photos", "-o", "photos.lcdh", "--update"]) == 1
-    assert "photos.lcdh is no index of derefl" in error_lines(capsys)[0]
+    assert "photos.lcdh is not an index of derefl" in error_lines(capsys)[0]
     assert Path("photos.lcdh").read_text() == "precious"
     assert hashers == []
     assert main(["index", "photos", "-o", "photos.lcdh", "--overwrite"]) == 0
@@ -546,7 +546,7 @@ def test_contact_sheet(indexed, capsys):
             ["missing.lcdh", "red"],
             "missing.lcdh: there is no such file; make it with: derefl index",
         ),
-        (["photos/red.png", "red"], "photos/red.png is no index of derefl"),
+        (["photos/red.png", "red"], "photos/red.png is not an index of derefl"),
         (["photos.lcdh", "red", "-k", "0"], "got -k 0, expected at least 1"),
         (["photos.lcdh", "red", "--contact-sheet", "a.txt"], "a.txt has the suffix .txt"),
     ],

@@ -8,9 +8,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from derefl.commands.index import LENGTH, MODEL
 from derefl.commands.options import add_device, positive
 from derefl.errors import MissingExtraError
+from derefl.hashing.index.folder import LENGTH, MODEL
 from derefl.imaging.opening import MAX_MEGAPIXELS
 from derefl.web.local import address, listen, visitors_folder
 

@@ -7,10 +7,10 @@ from typing import Any
 from derefl.commands.options import add_overwrite
 from derefl.files import check_output
 
-DESCRIPTION = """Write an index as a binary index of FAISS, or make an index of one.
+DESCRIPTION = """Convert an index to a binary index of FAISS, or back.
 
-What FAISS has no place for (the model, ids that are no integers) is beside the FAISS file, in
-NAME.json. A FAISS file without it can be read too."""
+FAISS has no place for the model and for ids that are not integers. They are in a second file,
+NAME.json. FAISS files without this file can be read, too."""
 
 EXAMPLES = """examples:
   derefl faiss export photos.lcdh photos.faiss --kind hnsw
@@ -34,12 +34,16 @@ def add_parser(subparsers: Any) -> None:
         "--kind",
         choices=("flat", "ivf", "hnsw"),
         default="flat",
-        help="flat is exact; ivf and hnsw are faster and miss some (default: %(default)s)",
+        help="flat is exact; ivf and hnsw are faster and miss some photos (default: %(default)s)",
     )
     export.add_argument(
-        "--lists", type=int, help="of ivf (default: the square root of the number of codes)"
+        "--lists",
+        type=int,
+        help="number of lists of ivf (default: the square root of the number of codes)",
     )
-    export.add_argument("--links", type=int, default=16, help="of hnsw (default: %(default)s)")
+    export.add_argument(
+        "--links", type=int, default=16, help="links per code of hnsw (default: %(default)s)"
+    )
     export.set_defaults(run=run_export)
     read = ways.add_parser("import", help="from FAISS to an index")
     read.add_argument("input", metavar="IN", type=Path, help="a binary index of FAISS")
@@ -58,9 +62,9 @@ def run_export(args: argparse.Namespace) -> int:
         check_output(path, args.overwrite)
     index = HashIndex.load(args.input)
     export_faiss(index, args.output, args.kind, lists=args.lists, links=args.links)
-    ids = "row numbers, since FAISS has no such ids" if index.integer_ids is None else "those of it"
+    ids = "row numbers" if index.integer_ids is None else "as in the index"
     print(f"{len(index)} codes of {index.bits} bits in {args.output}, kind {args.kind}; ids: {ids}")
-    print(f"the model and what else FAISS has no place for: {side_file(args.output)}")
+    print(f"model and ids: {side_file(args.output)}")
     return 0
 
 

@@ -4,21 +4,17 @@ import argparse
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from derefl.commands.index import UNFINISHED
-from derefl.commands.options import add_device, add_json, add_overwrite, words
-from derefl.errors import HashIndexError, ImageError
-from derefl.files import check_output
-from derefl.hashing.index.folder import absolute, model_of, photo_path
+from derefl.commands.options import MODEL_HELP, add_device, add_json, add_overwrite, words
+from derefl.errors import HashIndexError
+from derefl.hashing.index.folder import UNFINISHED, absolute, model_of, photo_path
+from derefl.hashing.index.hash_index import HashIndex
 
-if TYPE_CHECKING:
-    from PIL import Image
+DESCRIPTION = """Find the photos of an index that match some words or look like a photo.
 
-DESCRIPTION = """Find the photos of an index that show what the words say, or look like a photo.
-
-Printed are rank, distance (the number of bits that differ, 0 is nearest) and the photo's path,
-from the working folder if it lies below."""
+The command prints rank, distance (the number of different bits; 0 is nearest) and path of each
+photo. Paths are relative to the working folder if the photo is inside."""
 
 EXAMPLES = """examples:
   derefl search photos.lcdh "a dog on a beach"
@@ -41,21 +37,20 @@ def add_parser(subparsers: Any) -> None:
         "words", metavar="WORDS", nargs="?", type=words, help="what the photos show, in quotes"
     )
     query.add_argument("--image", metavar="PHOTO", type=Path, help="what the photos look like")
-    parser.add_argument("-k", type=int, default=10, help="how many (default: %(default)s)")
+    parser.add_argument("-k", type=int, default=10, help="number of photos (default: %(default)s)")
     parser.add_argument(
         "--contact-sheet",
         metavar="OUT",
         type=Path,
-        help="also write the photos found as small pictures on one, .jpg or .png for example; a "
-        "photo that is gone is a grey tile",
+        help="also write one picture with small copies of the photos, for example OUT.jpg; a "
+        "missing photo is a grey tile",
     )
     add_overwrite(parser)
     add_json(parser)
     parser.add_argument(
         "--model",
         metavar="NAME",
-        help="the model of the index, if it does not come with derefl: a .safetensors file, a "
-        "folder or a Hub repo id",
+        help=f"the model of the index, needed if it does not come with derefl: {MODEL_HELP}",
     )
     add_device(parser)
     parser.set_defaults(run=run)
@@ -63,7 +58,7 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Do all checks first, then load the model, search, and print."""
-    from derefl.hashing.index.hash_index import HashIndex
+    from derefl.hashing.index.sheet import check_sheet, write_sheet
 
     if args.k < 1:
         raise HashIndexError(f"got -k {args.k}, expected at least 1")
@@ -72,8 +67,8 @@ def run(args: argparse.Namespace) -> int:
     index = HashIndex.load(args.index)
     if UNFINISHED in index.extra:
         print(
-            f"derefl: {args.index} is not finished; the derefl index command that makes it goes on "
-            "when you repeat it",
+            f"derefl: {args.index} is not finished; run the same derefl index command again to "
+            "finish it",
             file=sys.stderr,
         )
     from derefl.hashing.hasher import load_lcdh_student  # after the checks: torch takes seconds
@@ -89,7 +84,10 @@ def run(args: argparse.Namespace) -> int:
     ]
     if args.contact_sheet:
         title = f"like {args.image.name}" if args.image else args.words
-        write_sheet(args.contact_sheet, title, hits, args.overwrite)
+        tiles = [
+            ("{rank}.  distance {distance}".format(**hit), Path(str(hit["path"]))) for hit in hits
+        ]
+        write_sheet(args.contact_sheet, title, tiles, args.overwrite)
     if args.json:
         query = {"image": str(args.image)} if args.image else {"text": args.words}
         print(json.dumps({"query": query, "model": model, "bits": index.bits, "hits": hits}))
@@ -100,38 +98,3 @@ def run(args: argparse.Namespace) -> int:
     if args.contact_sheet:
         print(f"contact sheet: {args.contact_sheet}")
     return 0
-
-
-def check_sheet(path: Path, overwrite: bool) -> None:
-    """Refuse a contact sheet that cannot be written.
-
-    Raises:
-        ImageError: the suffix is not of a picture format.
-        OutputExistsError, OutputError: see :func:`~derefl.files.check_output`.
-    """
-    from PIL import Image
-
-    from derefl.imaging.formats import format_for
-
-    format_for(Image.new("RGB", (1, 1)), path)
-    check_output(path, overwrite)
-
-
-def write_sheet(path: Path, title: str, hits: list[dict[str, Any]], overwrite: bool) -> None:
-    """Write a sheet of the photos with rank and distance."""
-    from derefl.imaging.compare import contact_sheet
-    from derefl.imaging.files import save_picture
-
-    tiles = [(f"{h['rank']}.  distance {h['distance']}", small_picture(h["path"])) for h in hits]
-    save_picture(contact_sheet(tiles, title), path, overwrite=overwrite)
-
-
-def small_picture(path: str) -> "Image.Image | None":
-    """A small copy of a photo; None if the photo cannot be read."""
-    from derefl.imaging.compare import tile
-    from derefl.imaging.files import open_picture
-
-    try:
-        return tile(open_picture(path, first_frame=True))
-    except ImageError:
-        return None

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from derefl.errors import MissingExtraError
 from derefl.hashing.codes import Codes
-from derefl.hashing.index.hash_index import HashIndex, Hit
+from derefl.hashing.index.base import Hit
 from derefl.hashing.index.ids import Id
-from derefl.hashing.index.server import DatabaseIndex, IdType, not_there, there_already
+from derefl.hashing.index.server import DatabaseIndex, IdType
 
 if TYPE_CHECKING:
     import pyarrow
@@ -125,36 +125,37 @@ class ClickHouseIndex(DatabaseIndex):
         )
         return found[0][0] if found else None
 
-    def _create(self) -> None:
+    def _create(self, comment: str) -> None:
         # Rising numbers need almost no space as differences; codes do not compress.
-        id_codec = " CODEC(Delta, LZ4)" if self._about.ids == "int" else ""
+        id_codec = " CODEC(Delta, LZ4)" if self._integers else ""
         self._engine.query(
             f"CREATE TABLE {self._name} (id {self._id_type}{id_codec}, "
             f"code UInt{self.bits} CODEC(NONE), place UInt64 CODEC(Delta, LZ4)) "
-            f"ENGINE = MergeTree ORDER BY id COMMENT {literal(self._about.text)}"
+            f"ENGINE = MergeTree ORDER BY id COMMENT {literal(comment)}"
         )
 
-    def _has(self, id: Id) -> bool:
-        return bool(self._places([id]))
+    def _known(self, ids: list[Id]) -> dict[Id, int]:
+        """The places of the ids that are in the table."""
+        with self._lent(ids) as chosen:
+            rows = self._rows(f"SELECT id, place FROM {self._name} WHERE {chosen}")
+        return {self._id(id): int(place) for id, place in rows}
 
-    def _add(self, batch: HashIndex) -> None:
-        if known := self._places(batch.ids):
-            raise there_already(next(id for id in batch.ids if id in known), self.table)
-        self._insert(batch, {})
+    def _insert(self, codes: Codes, ids: list[Id]) -> None:
+        if known := self._known(ids):
+            raise self._known_error(next(id for id in ids if id in known))
+        self._write(codes, ids, {})
 
-    def _upsert(self, batch: HashIndex) -> None:
-        places = self._places(batch.ids)
+    def _upsert(self, codes: Codes, ids: list[Id]) -> None:
+        places = self._known(ids)
         self._delete(list(places))
-        self._insert(batch, places)
+        self._write(codes, ids, places)
 
-    def _remove(self, ids: list[Id]) -> None:
-        known = self._places(ids)
-        for id in ids:
-            if id not in known:
-                raise not_there(id, self.table)
-        self._delete(ids)
+    def _delete(self, ids: list[Id]) -> None:
+        if ids:
+            with self._lent(ids) as chosen:
+                self._engine.query(f"DELETE FROM {self._name} WHERE {chosen}")
 
-    def _search(self, queries: Codes, k: int, ids: list[Id] | None) -> list[list[Hit]]:
+    def _search(self, queries: Codes, k: int, chosen: list[Id] | None) -> list[list[Hit]]:
         # The first scan reads only codes, and the second scan reads few ids and places.
         return self._hits(
             "WITH (SELECT max(d) FROM (SELECT {d} AS d FROM {table} WHERE {chosen} ORDER BY d "
@@ -162,16 +163,12 @@ class ClickHouseIndex(DatabaseIndex):
             "SELECT id, {d} AS d FROM {table} WHERE {chosen} AND d <= cut "
             f"ORDER BY d, place LIMIT {k}",
             queries,
-            ids,
+            chosen,
         )
 
-    def _within(self, queries: Codes, radius: int, ids: list[Id] | None) -> list[list[Hit]]:
-        return self._hits(
-            "SELECT id, {d} AS d FROM {table} WHERE {chosen} "
-            f"AND d <= {radius} ORDER BY d, place",
-            queries,
-            ids,
-        )
+    def _within(self, queries: Codes, radius: int, chosen: list[Id] | None) -> list[list[Hit]]:
+        sql = f"SELECT id, {{d}} AS d FROM {{table}} WHERE {{chosen}} AND d <= {radius}"
+        return self._hits(f"{sql} ORDER BY d, place", queries, chosen)
 
     def _hits(self, sql: str, queries: Codes, ids: list[Id] | None) -> list[list[Hit]]:
         """The statement's result for each query: ids and distances."""
@@ -180,38 +177,26 @@ class ClickHouseIndex(DatabaseIndex):
                 self._rows(sql.format(d=self._distance(query), table=self._name, chosen=chosen))
                 for query in queries
             ]
-        id_type = int if self._about.ids == "int" else str
-        return [[Hit(id_type(id), int(distance)) for id, distance in rows] for rows in found]
+        return [[Hit(self._id(id), int(distance)) for id, distance in rows] for rows in found]
 
     def _distance(self, query: Codes) -> str:
         number = int.from_bytes(query.tobytes(), "big")
         return f"bitHammingDistance(code, toUInt{self.bits}('{number}'))"
 
-    def _places(self, ids: list[Id]) -> dict[Id, int]:
-        """The places of the ids that are in the table."""
-        with self._lent(ids) as chosen:
-            rows = self._rows(f"SELECT id, place FROM {self._name} WHERE {chosen}")
-        return {int(id) if self._about.ids == "int" else id: int(place) for id, place in rows}
-
-    def _delete(self, ids: list[Id]) -> None:
-        if ids:
-            with self._lent(ids) as chosen:
-                self._engine.query(f"DELETE FROM {self._name} WHERE {chosen}")
-
-    def _insert(self, batch: HashIndex, places: dict[Id, int]) -> None:
-        """Insert codes, at their places or at the end."""
+    def _write(self, codes: Codes, ids: list[Id], places: dict[Id, int]) -> None:
+        """Write codes, at their places or at the end."""
         import pyarrow as pa
 
         end = int(self._rows(f"SELECT max(place) FROM {self._name}")[0][0]) + 1
         width = self.bits // 8
         rows = pa.table(
             {
-                "id": self._column(batch.ids),
+                "id": self._column(ids),
                 "code": pa.FixedSizeBinaryArray.from_buffers(
-                    pa.binary(width), len(batch), [None, pa.py_buffer(batch.codes)]
+                    pa.binary(width), len(codes), [None, pa.py_buffer(codes)]
                 ),
                 "place": pa.array(
-                    [places.get(id, end + row) for row, id in enumerate(batch.ids)], pa.uint64()
+                    [places.get(id, end + row) for row, id in enumerate(ids)], pa.uint64()
                 ),
             }
         )
@@ -237,11 +222,15 @@ class ClickHouseIndex(DatabaseIndex):
     def _column(self, ids: list[Id]) -> "pyarrow.Array":
         import pyarrow as pa
 
-        return pa.array(ids, pa.int64() if self._about.ids == "int" else pa.string())
+        return pa.array(ids, pa.int64() if self._integers else pa.string())
+
+    def _id(self, text: Any) -> Id:
+        """An id from the engine's output, which has large integers as strings."""
+        return int(text) if self._integers else str(text)
 
     @property
     def _id_type(self) -> str:
-        return "Int64" if self._about.ids == "int" else "String"
+        return "Int64" if self._integers else "String"
 
     def _rows(self, sql: str) -> list[list[Any]]:
         text = self._engine.query(f"{sql} FORMAT JSONCompactEachRow")

@@ -16,7 +16,7 @@ import sqlite3
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +24,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from derefl import files
-from derefl.errors import ConfigError, DereflError, HashIndexError, OutputError
+from derefl.errors import ConfigError, DereflError, HashIndexError
 from derefl.files import atomic_file
 from derefl.hashing.codes import Codes, check_bits
+from derefl.hashing.index.ids import Column
+from derefl.hashing.index.scan import Rows
 
 APPLICATION_ID = int.from_bytes(b"LCDH", "big")
 VERSION = 3
@@ -50,8 +52,6 @@ BEGIN;
 
 JOURNAL = "-journal"
 """SQLite's suffix for the name of the journal."""
-
-LONGEST_NAME = 255 - len(JOURNAL)
 
 META = {"bits": int, "model": str, "sha256": str, "extra": str, "count": int}
 META |= {"token": str, "version": int}
@@ -82,6 +82,45 @@ class Contents:
     bounds: NDArray[np.int64]
 
 
+@dataclass
+class Saved:
+    """The state of an index at its last save, and the changes since.
+
+    Attributes:
+        path: absolute; None without a file.
+        about: the values of :data:`META`.
+        bounds: int64 ``[blocks + 1]``, as in :class:`Contents`.
+        stale: numbers of the blocks that have changed.
+        touched: ids that were added, replaced or removed.
+    """
+
+    path: Path | None = None
+    about: About = field(default_factory=dict)
+    bounds: NDArray[np.int64] = field(default_factory=lambda: np.zeros(1, np.int64))
+    stale: set[int] = field(default_factory=set)
+    touched: list[Column] = field(default_factory=list)
+
+    def changed(self, rows: Rows, ids: Column) -> None:
+        """Record changed ids, and the rows of those that are in the file."""
+        if self.path is not None:
+            self.touched.append(ids)
+            rows = rows[rows < self.bounds[-1]]
+            self.stale.update((np.searchsorted(self.bounds, rows, "right") - 1).tolist())
+
+    def removed(self, rows: Rows, ids: Column) -> None:
+        """Record that rows are removed; the next rows move up."""
+        self.changed(rows, ids)
+        self.bounds = self.bounds - np.searchsorted(np.unique(rows), self.bounds)
+
+    def layout(self, n: int) -> tuple[list[int], NDArray[np.int64]]:
+        """The blocks to write for n rows, and the bounds of all blocks."""
+        kept = self.bounds
+        if len(kept) > 1 and kept[-1] < n and kept[-1] - kept[-2] < ROWS:
+            kept = kept[:-1]  # the last block has room
+        bounds = np.array([*kept[:-1], *range(kept[-1], n, ROWS), n], np.int64)
+        return sorted(self.stale | set(range(len(kept) - 1, len(bounds) - 1))), bounds
+
+
 def load(path: Path, verify: bool = False) -> Contents:
     """Read a file.
 
@@ -95,7 +134,7 @@ def load(path: Path, verify: bool = False) -> Contents:
     with transaction(path, "BEGIN") as database:
         checks = database.execute("PRAGMA quick_check(1)").fetchone() if verify else ("ok",)
         if checks != ("ok",):
-            raise damaged(path, checks[0])
+            raise unreadable(path, checks[0])
         return read(path, database)
 
 
@@ -108,11 +147,6 @@ def create(path: Path, about: About, blocks: Mapping[int, Block]) -> About:
     Raises:
         OutputError: the file cannot be written, for example because the disk is full.
     """
-    if len(os.fsencode(path.name)) > LONGEST_NAME:
-        raise OutputError(
-            f"{path} cannot be written: the name is longer than {LONGEST_NAME} bytes; choose a "
-            "shorter one"
-        )
     about = {**about, "token": secrets.token_hex(8), "version": 0}
     try:
         with atomic_file(path) as file:
@@ -162,7 +196,7 @@ def transaction(path: Path, begin: str) -> Iterator[sqlite3.Connection]:
             sqlite3.connect(uri, uri=True, timeout=WAIT, isolation_level=None)
         ) as database:
             database.execute("PRAGMA trusted_schema = OFF")  # the file may be from anybody
-            require_index(path, database)
+            check_format(path, database)
             database.execute(begin)
             yield database
             database.execute("COMMIT")
@@ -172,7 +206,7 @@ def transaction(path: Path, begin: str) -> Iterator[sqlite3.Connection]:
         raise unwritable(path, error) from error
 
 
-def require_index(path: Path, database: sqlite3.Connection) -> None:
+def check_format(path: Path, database: sqlite3.Connection) -> None:
     """Raise HashIndexError unless the file is an index of this version."""
     try:
         application, version = (
@@ -183,22 +217,14 @@ def require_index(path: Path, database: sqlite3.Connection) -> None:
         if "not a database" not in str(error):
             raise
         application = version = 0
-        with path.open("rb") as file:
-            if file.read(5) == b"\x89LCDH":
-                application, version = APPLICATION_ID, 2
     if application != APPLICATION_ID:
         raise HashIndexError(
-            f"{path} is no index of derefl; name a file that derefl index or HashIndex.save wrote"
+            f"{path} is not an index of derefl; name a file of derefl index or HashIndex.save"
         )
-    if version < VERSION:
+    if version != VERSION:
         raise HashIndexError(
-            f"{path} is an index of an older version of derefl, which this one does not read; "
-            f"make it again with: derefl index PHOTOS -o {path} --overwrite"
-        )
-    if version > VERSION:
-        raise HashIndexError(
-            f"{path} is an index of a newer version of derefl (format {version}, this one reads "
-            f"{VERSION}); update with: pip install --upgrade derefl"
+            f"{path} is an index of another version of derefl (format {version}, this version "
+            f"reads {VERSION}); update with: pip install --upgrade derefl"
         )
 
 
@@ -214,9 +240,10 @@ def read(path: Path, database: sqlite3.Connection) -> Contents:
         sizes = database.execute("SELECT count(*), total(length(codes)) FROM block")
         blocks, size = sizes.fetchone()
         if size != width * count:
-            raise ValueError(f"{count} codes of {width} bytes in {size:.0f} bytes")
+            raise ValueError(f"got {size:.0f} bytes for {count} codes of {width} bytes")
         codes, bounds = np.empty((count, width), np.uint8), np.zeros(blocks + 1, np.int64)
-        ids, stamps = [], []
+        ids: list[bytes | str] = []
+        stamps = None
         rows = database.execute("SELECT number, codes, ids, stamps, crc32 FROM block ORDER BY 1")
         for number, (expected, *block, checksum) in enumerate(rows):
             if number != expected or checksum != crc32(block):
@@ -225,16 +252,12 @@ def read(path: Path, database: sqlite3.Connection) -> Contents:
             start, end = bounds[number], bounds[number] + len(piece)
             codes[start:end], bounds[number + 1] = piece, end
             ids.append(block[1])
-            stamps.append(block[2])
-        if all(stamp is None for stamp in stamps):
-            return Contents(about, codes, ids, None, bounds)
-        joined = np.full((count, 2), -1, np.int64)
-        for stamp, start, end in zip(stamps, bounds[:-1], bounds[1:], strict=True):
-            if stamp is not None:
-                joined[start:end] = np.frombuffer(stamp, "<i8").reshape(-1, 2)
-        return Contents(about, codes, ids, joined, bounds)
+            if block[2] is not None:
+                stamps = np.full((count, 2), -1, np.int64) if stamps is None else stamps
+                stamps[start:end] = np.frombuffer(block[2], "<i8").reshape(-1, 2)
+        return Contents(about, codes, ids, stamps, bounds)
     except (ValueError, TypeError) as error:
-        raise damaged(path, error) from error
+        raise unreadable(path, error) from error
 
 
 def read_meta(path: Path, database: sqlite3.Connection) -> About:
@@ -255,7 +278,7 @@ def read_meta(path: Path, database: sqlite3.Connection) -> About:
             raise ValueError("the extra values are not an object")
         return about
     except (ValueError, TypeError, KeyError, RecursionError, ConfigError) as error:
-        raise damaged(path, error) from error
+        raise unreadable(path, error) from error
 
 
 def write(database: sqlite3.Connection, about: About, blocks: Mapping[int, Block]) -> None:
@@ -277,26 +300,18 @@ def crc32(parts: Iterable[bytes | str | None]) -> int:
     return result
 
 
-def unreadable(path: Path, error: sqlite3.Error) -> HashIndexError:
-    """The error for an SQLite error while reading."""
-    return in_use(path) if "locked" in str(error) else damaged(path, error)
-
-
-def unwritable(path: Path, error: Exception) -> DereflError:
-    """The error for a file that cannot be written."""
-    return in_use(path) if "locked" in str(error) else files.unwritable(path, error)
-
-
-def in_use(path: Path) -> HashIndexError:
-    """The error for a file that another program locks for too long."""
-    return HashIndexError(
-        f"{path} is in use by another program; try again when that program is done"
-    )
-
-
-def damaged(path: Path, error: Exception | str) -> HashIndexError:
-    """The error for a damaged file."""
+def unreadable(path: Path, error: Exception | str) -> HashIndexError:
+    """The error for a file that is damaged, or that another program locks for too long."""
+    if "locked" in str(error):
+        return HashIndexError(
+            f"{path} is in use by another program; try again when that program is done"
+        )
     return HashIndexError(
         f"{path} is damaged or cut short ({error}); get it again, or make it again with derefl "
         "index"
     )
+
+
+def unwritable(path: Path, error: Exception) -> DereflError:
+    """The error for a file that cannot be written."""
+    return (unreadable if "locked" in str(error) else files.unwritable)(path, error)

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -23,11 +24,22 @@ if TYPE_CHECKING:
 Kind = Literal["flat", "ivf", "hnsw"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
-SIDE_FILE = {"model": str, "sha256": str, "ids": list | None, "extra": dict}
-"""The keys of the file beside a FAISS file, and their types."""
-
 SAMPLE = 64
 """Codes per list in the sample from which the centres are learned."""
+
+
+class Side(msgspec.Struct):
+    """The JSON file beside a FAISS file: the parts of an index that FAISS cannot store.
+
+    Attributes:
+        model, sha256, extra: of the :class:`~derefl.HashIndex`.
+        ids: None if FAISS stores them.
+    """
+
+    model: str
+    sha256: str
+    ids: list[int | str] | None
+    extra: dict[str, Any]
 
 
 def to_faiss(
@@ -173,13 +185,9 @@ def export_faiss(
     """
     faiss = import_faiss()
     result = to_faiss(index, kind, **options)
-    about = {
-        "model": index.model,
-        "sha256": index.sha256,
-        "ids": index.ids if index.integer_ids is None else None,
-        "extra": index.extra,
-    }
-    write_file(side_file(path), json.dumps(about).encode())
+    ids = index.ids if index.integer_ids is None else None
+    side = Side(index.model, index.sha256, ids, index.extra)
+    write_file(side_file(path), json.dumps(msgspec.to_builtins(side)).encode())
     with atomic_file(path) as file:
         faiss.write_index_binary(result, faiss.PyCallbackIOWriter(file.write))
     return result
@@ -203,27 +211,15 @@ def import_faiss_file(path: str | Path) -> HashIndex:
             f"{path} cannot be read as a binary index of FAISS ({error}); name a file that "
             "faiss.write_index_binary wrote"
         ) from error
-    about = read_side_file(side_file(path))
-    index = from_faiss(found, about["ids"], about["model"], about["sha256"])
-    index.extra = about["extra"]
-    return index
-
-
-def read_side_file(path: Path) -> dict[str, Any]:
-    """Read the side file; without a file, the values of an index without a model."""
-    about: dict[str, Any] = {"model": "", "sha256": "", "ids": None, "extra": {}}
-    if not path.exists():
-        return about
+    side, beside = Side("", "", None, {}), side_file(path)
     try:
-        about = {**json.loads(path.read_text())}
-        wrong = [name for name, kind in SIDE_FILE.items() if not isinstance(about[name], kind)]
-    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
-        raise HashIndexError(f"{path} is damaged ({error}); export the index again") from error
-    if wrong:
-        raise HashIndexError(
-            f"{path} is damaged: {wrong[0]!r} is of the wrong type; export the index again"
-        )
-    return about
+        if beside.exists():
+            side = msgspec.convert(json.loads(beside.read_bytes()), Side)
+    except (OSError, ValueError, RecursionError, msgspec.ValidationError) as error:
+        raise HashIndexError(f"{beside} is damaged ({error}); export the index again") from error
+    index = from_faiss(found, side.ids, side.model, side.sha256)
+    index.extra = side.extra
+    return index
 
 
 def side_file(path: str | Path) -> Path:

@@ -9,18 +9,138 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from derefl.errors import DereflError, HashIndexError
+from derefl.errors import ConfigError, DereflError, HashIndexError, OutputExistsError
+from derefl.files import check_output
 from derefl.hashing.codes import Codes
+from derefl.hashing.index.database import replace
 from derefl.hashing.index.hash_index import HashIndex
+from derefl.imaging.folders import find_pictures
 
 if TYPE_CHECKING:
     from derefl.hashing.hasher import Hasher  # importing torch takes seconds
 
-MODEL = "lcdh-student"
-"""The model of an index without a model name."""
+MODEL, LENGTH = "lcdh-student", 64
+"""The model and the code length of a new index."""
+
+UNFINISHED = "unfinished"
+"""The key in ``extra`` of an unfinished index."""
 
 BATCH = 16
 """Pictures per batch of encoding and saving."""
+
+
+class FolderIndex:
+    """The file with the index of some photos; ``run`` makes the file or brings it up to date.
+
+    A finished index is only replaced when the new index is finished. Until then the new index is in
+    a second file beside it, ``NAME.part``. After an interruption, the same call goes on.
+
+    Args:
+        inputs: photos and folders.
+        output: the file. Ids are paths relative to its folder if the photo is inside, else
+            absolute.
+        bits: length of the codes; None: :data:`LENGTH`, or that of the index to update.
+        model: as for ``load_lcdh_student``; None: :data:`MODEL`, or that of the index to update.
+        device: of the model.
+        update: encode only photos that are new or changed, and drop photos that are gone.
+        overwrite: replace the file.
+
+    Attributes:
+        index: the index in memory.
+        target: its file during ``run``.
+        failures: why folders could not be searched.
+        passed_over: files without the suffix of a picture.
+
+    Raises:
+        OutputExistsError: the file exists, and neither ``update`` nor ``overwrite`` is set.
+        OutputError: the file cannot be written.
+        ImageError: an input does not exist or has no pictures.
+        HashIndexError: the index to update is damaged, or of another model.
+        ConfigError: the index to update has another code length.
+    """
+
+    def __init__(
+        self,
+        inputs: Collection[Path],
+        output: Path,
+        *,
+        bits: int | None = None,
+        model: str | None = None,
+        device: str | None = None,
+        update: bool = False,
+        overwrite: bool = False,
+    ) -> None:
+        check_output(output, overwrite=True)
+        asked = (bits or LENGTH, portable_name(model or MODEL))
+        self.output = output
+        self.target, index = open_target(output, update, overwrite, asked)
+        home = absolute(output).parent
+        closed: list[OSError] = []
+        self.passed_over: set[Path] = set()
+        found = find_pictures(inputs, unreadable=closed.append, passed_over=self.passed_over.add)
+        self.paths = {photo_id(path, home): path for path, _ in found}
+
+        from derefl.hashing.hasher import load_lcdh_student  # after the checks: torch takes seconds
+
+        if index is None:
+            self.hasher = load_lcdh_student(model or MODEL, bits=asked[0], device=device)
+            self.index = HashIndex(asked[0], asked[1], self.hasher.sha256)
+        else:
+            if bits not in (None, index.bits):
+                raise ConfigError(
+                    f"{output} has codes of {index.bits} bits, got --bits {bits}; leave --bits "
+                    "out, or make the index again with --overwrite"
+                )
+            model = model or model_of(index.model)
+            self.hasher = load_lcdh_student(model, bits=index.bits, device=device)
+            self.index = index
+            self.index.require(self.hasher)
+        folders = [Path(error.filename) for error in closed]
+        self.drop, unknown = missing(self.index, self.paths, inputs, home, folders)
+        self.failures = [*map(unsearchable, folders, closed), *unknown]
+
+    def run(self, progress: Callable[[int, int], None]) -> "Update":
+        """Encode, and save batch by batch; ``progress`` as in :func:`update`."""
+        self.index.extra[UNFINISHED] = True
+        self._save()  # a failure is reported before the work
+        result = update(self.index, self.hasher, self.paths, self.drop, progress, self._save)
+        del self.index.extra[UNFINISHED]
+        self._save()
+        if self.target != self.output:
+            replace(self.target, self.output)
+        return result
+
+    def _save(self) -> None:
+        self.index.save(self.target)
+
+
+def open_target(
+    output: Path, update: bool, overwrite: bool, asked: tuple[int, str]
+) -> tuple[Path, HashIndex | None]:
+    """The file to write, and the index to go on with; ``asked`` are the code length and model."""
+    if update and output.exists():
+        return output, HashIndex.load(output, verify=True)
+    target, index = output, unfinished(output)
+    if index is None and output.exists():
+        if not overwrite:
+            raise OutputExistsError(
+                f"{output} is there already; add --update to bring it up to date, --overwrite to "
+                "replace it, or choose another name"
+            )
+        target = output.with_name(f"{output.name}.part")
+        index = unfinished(target)
+    if index is not None and overwrite and (index.bits, index.model) != asked:
+        index = None
+    return target, index
+
+
+def unfinished(path: Path) -> HashIndex | None:
+    """The index of an interrupted call in a file."""
+    try:
+        index = HashIndex.load(path, verify=True)
+    except HashIndexError:
+        return None
+    return index if UNFINISHED in index.extra else None
 
 
 @dataclass(frozen=True)
@@ -30,7 +150,7 @@ class Update:
     Attributes:
         encoded: number of pictures with a new code.
         as_before: number of unchanged pictures.
-        dropped: ids that were removed because their pictures are gone.
+        dropped: number of ids that were removed because their pictures are gone.
         failures: why pictures could not be read. Their old codes stay in the index.
     """
 
@@ -94,7 +214,7 @@ def encode(hasher: "Hasher", paths: list[Path]) -> list[Codes | DereflError]:
 def missing(
     index: HashIndex,
     paths: Collection[str],
-    inputs: list[Path],
+    inputs: Collection[Path],
     home: Path,
     closed: list[Path],
 ) -> tuple[list[str], list[DereflError]]:
@@ -148,10 +268,10 @@ def is_gone(path: Path) -> bool:
 
 def is_below(path: Path, places: Collection[Path]) -> bool:
     """Whether the path is one of the places, or is inside one of them."""
-    return any(place == path or place in path.parents for place in places)
+    return any(path.is_relative_to(place) for place in places)
 
 
-def unsearchable(folder: Path, error: OSError) -> HashIndexError:
+def unsearchable(folder: Path, error: OSError) -> DereflError:
     """The error for a folder that cannot be searched during an update."""
     return HashIndexError(
         f"{folder} cannot be searched: {error.strerror}; its photos are neither added to the index "
@@ -175,6 +295,14 @@ def model_of(name: str) -> str:
             f"it, add: --model {shlex.quote(name)}"
         )
     return name or MODEL
+
+
+def portable_name(model: str) -> str:
+    """A model name with which ``derefl search`` finds the model from any folder."""
+    from derefl.zoo import list_models
+
+    is_name = model in {entry.name for entry in list_models()}
+    return model if is_name or not Path(model).exists() else str(absolute(Path(model)))
 
 
 NO_STAMP = (-1, -1)

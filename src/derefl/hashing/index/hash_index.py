@@ -1,52 +1,27 @@
 """The index: codes with ids, and exact search."""
 
 import json
-from collections.abc import Callable, Container, Iterable
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from derefl.errors import HashIndexError
-from derefl.hashing.codes import Codes, check_bits, check_codes
+from derefl.hashing.codes import Codes, check_bits
 from derefl.hashing.index import database, scan
-from derefl.hashing.index.ids import (
-    Column,
-    Id,
-    Rows,
-    StoredIds,
-    as_column,
-    plain_id,
-    rises,
-    to_file,
-)
+from derefl.hashing.index.base import Hit, Index, Where
+from derefl.hashing.index.ids import Column, Id, Ids, as_column, to_file
+from derefl.hashing.index.scan import Rows
 
-Where = Container[Any] | Callable[[Id], bool]
+Stamps = NDArray[np.int64]
+
+__all__ = ["HashIndex", "Hit"]
 
 
-class Hit(NamedTuple):
-    """A search hit.
-
-    Attributes:
-        id: the id of the code.
-        distance: the number of bits that differ from the query.
-    """
-
-    id: Id
-    distance: int
-
-
-class Coder(Protocol):
-    """The attributes of a :class:`~derefl.hashing.hasher.Hasher` that an index checks."""
-
-    bits: int
-    name: str
-    sha256: str
-
-
-class HashIndex:
+class HashIndex(Index):
     """Codes of one length, each with an id, and exact search by Hamming distance.
 
     Hits are sorted by distance, and at equal distance by the order of insertion. Several threads
@@ -72,30 +47,13 @@ class HashIndex:
         check_bits(bits)
         self.bits, self.model, self.sha256 = bits, model, sha256
         self.extra: dict[str, Any] = {}
-        self._length = 0
-        self._codes: list[NDArray] = [np.empty((0, bits // 8), np.uint8)]  # see joined()
-        self._ids: list[NDArray] = [np.empty(0, np.int64)]
-        self._stored: StoredIds | None = None  # replaces _ids until all ids are needed
-        self._rising = True  # rises() of all ids
-        self._known: dict[Id, int] | None = None  # id to row
-        self._stamps: NDArray[np.int64] | None = None
-        # The file of the index, and the unsaved changes.
-        self._path: Path | None = None
-        self._about: database.About = {}
-        self._bounds = np.zeros(1, np.int64)  # the first row of each block of the file
-        self._stale: set[int] = set()  # blocks that have changed
-        self._touched: list[Column] = []  # ids that were added, replaced or removed
-
-    # contents
+        self._ids = Ids()
+        self._codes: list[Codes] = [np.empty((0, bits // 8), np.uint8)]  # joined when read
+        self._stamps: Stamps | None = None
+        self._saved = database.Saved()
 
     def __len__(self) -> int:
-        return self._length
-
-    def __contains__(self, id: Any) -> bool:
-        try:
-            return bool(self._rows(as_column([plain_id(id)]))[0] >= 0)
-        except HashIndexError:
-            return False
+        return len(self._ids)
 
     def __repr__(self) -> str:
         return f"<HashIndex of {len(self):,} codes of {self.bits} bits, model {self.model!r}>"
@@ -103,70 +61,32 @@ class HashIndex:
     @property
     def codes(self) -> Codes:
         """The codes in the order of insertion, uint8 ``[n bits/8]``; read-only."""
-        return joined(self._codes)
+        if len(self._codes) > 1:
+            self._codes = [np.concatenate(self._codes)]
+        self._codes[0].flags.writeable = False
+        return self._codes[0]
 
     @property
     def ids(self) -> list[Id]:
         """The ids in the order of insertion."""
-        return self._column().tolist()
+        return self._ids.column().tolist()
 
     @property
     def integer_ids(self) -> NDArray[np.int64] | None:
         """The ids in the order of insertion as one array, if all are integers of 64 bits."""
-        column = self._column()
+        column = self._ids.column()
         return column if column.dtype == np.int64 else None
 
     @property
-    def stamps(self) -> NDArray[np.int64]:
+    def stamps(self) -> Stamps:
         """Size in bytes and time of change in ns of the encoded files, int64 ``[n 2]``; −1 where
         :meth:`upsert` got no stamps.
         """
         return no_stamps(len(self)) if self._stamps is None else self._stamps
 
-    def require(self, hasher: Coder) -> None:
-        """Refuse a hasher that does not fit the codes in the index.
-
-        Raises:
-            HashIndexError: another code length, or other weights.
-        """
-        if hasher.bits != self.bits:
-            raise HashIndexError(
-                f"the index has codes of {self.bits} bits, got a hasher of {hasher.bits}; load it "
-                f"with load_lcdh_student({self.model or 'lcdh-student'!r}, bits={self.bits}), or "
-                "build the index again"
-            )
-        if self.sha256 and hasher.sha256 != self.sha256:
-            raise HashIndexError(
-                f"the index has codes of the model {self.model!r} (sha256 {self.sha256[:12]}…), "
-                f"got {hasher.name!r} (sha256 {hasher.sha256[:12] or 'unknown'}…), whose codes do "
-                "not compare with them; search with the model of the index, or build the index "
-                "again with this one"
-            )
-
     # changes
 
-    def add(self, codes: Codes, ids: Iterable[Any]) -> None:
-        """Add codes at the end.
-
-        Args:
-            codes: uint8 ``[n bits/8]``, or one code ``[bits/8]``.
-            ids: n integers or strings, all different and new to the index; a path becomes a string.
-
-        Raises:
-            HashIndexError: wrong codes or ids; the index is unchanged.
-        """
-        codes, new = self._checked(codes, ids)
-        known = np.flatnonzero(self._rows(new) >= 0)
-        if len(known):
-            raise HashIndexError(
-                f"the id {new.item(known[0])!r} is in the index already; use upsert to replace its "
-                "code, or give it another id"
-            )
-        self._append(codes, new, None)
-
-    def upsert(
-        self, codes: Codes, ids: Iterable[Any], stamps: NDArray[np.int64] | None = None
-    ) -> None:
+    def upsert(self, codes: Codes, ids: Iterable[Any], stamps: Stamps | None = None) -> None:
         """Add codes, and replace the codes of known ids. Replaced codes keep their places.
 
         Args:
@@ -177,16 +97,24 @@ class HashIndex:
             HashIndexError: as in :meth:`add`.
         """
         codes, new = self._checked(codes, ids)
-        if stamps is not None and np.shape(stamps) != (len(new), 2):
+        if stamps is None:
+            if self._stamps is not None:
+                stamps = no_stamps(len(new))
+        elif np.shape(stamps) != (len(new), 2):
             raise HashIndexError(
                 f"got stamps of shape {list(np.shape(stamps))}, expected [{len(new)}, 2]: size and "
                 "time of change of each file"
             )
-        rows = self._rows(new)
+        rows = self._ids.rows(new)
         known = rows >= 0
         if known.any():
-            self._mark(rows[known], new[known])
-            self._replace(rows[known], codes[known], None if stamps is None else stamps[known])
+            self._saved.changed(rows[known], new[known])
+            replaced = self.codes.copy()
+            replaced[rows[known]] = codes[known]
+            self._codes = [replaced]
+            if stamps is not None:
+                self._stamps = self.stamps.copy()
+                self._stamps[rows[known]] = stamps[known]
         self._append(codes[~known], new[~known], None if stamps is None else stamps[~known])
 
     def remove(self, ids: Iterable[Any]) -> None:
@@ -196,133 +124,47 @@ class HashIndex:
             HashIndexError: an id is not in the index; the index is unchanged.
         """
         gone = as_column(ids)
-        rows = self._rows(gone)
-        strangers = np.flatnonzero(rows < 0)
-        if len(strangers):
-            id = gone.item(strangers[0])
-            raise HashIndexError(
-                f"the id {id!r} is not in the index, expected one of its {len(self)} ids; ask "
-                f"first: {id!r} in index"
-            )
-        if len(rows) == 0:
+        rows = self._ids.rows(gone)
+        if len(unknown := np.flatnonzero(rows < 0)):
+            raise self._unknown_error(gone.item(unknown[0]))
+        if not len(rows):
             return
         keep = np.ones(len(self), np.bool_)
         keep[rows] = False
-        self._mark(rows, gone)
-        self._bounds = self._bounds - np.searchsorted(np.unique(rows), self._bounds)
-        self._codes, self._ids = [self.codes[keep]], [self._column()[keep]]
+        self._saved.removed(rows, gone)
+        self._codes = [self.codes[keep]]
         self._stamps = None if self._stamps is None else self._stamps[keep]
-        self._length, self._known = int(keep.sum()), None
+        self._ids.keep(keep)
 
-    def _checked(self, codes: Codes, ids: Iterable[Any]) -> tuple[Codes, Column]:
-        codes, new = check_codes(codes, self.bits), as_column(ids)
-        if len(codes) != len(new):
-            raise HashIndexError(
-                f"got {len(codes)} codes and {len(new)} ids, expected one id a code"
-            )
-        if not rises(new) and len(set(new.tolist())) < len(new):
-            raise HashIndexError("an id is given twice, expected each once; leave one out")
-        return codes, new
+    def _add(self, codes: Codes, new: Column) -> None:
+        if len(known := np.flatnonzero(self._ids.rows(new) >= 0)):
+            raise self._known_error(new.item(known[0]))
+        self._append(codes, new, None if self._stamps is None else no_stamps(len(new)))
 
-    def _append(self, codes: Codes, new: Column, stamps: NDArray[np.int64] | None) -> None:
-        if len(new) == 0:
+    def _append(self, codes: Codes, new: Column, stamps: Stamps | None) -> None:
+        if not len(new):
             return
-        self._rising = self._go_on(new)
-        if self._known is not None:
-            self._known.update(
-                zip(new.tolist(), range(len(self), len(self) + len(new)), strict=True)
-            )
-        if stamps is not None or self._stamps is not None:
-            stamps = no_stamps(len(new)) if stamps is None else stamps
+        if stamps is not None:
             self._stamps = np.concatenate([self.stamps, stamps])
-        if len(self) == 0:
-            self._codes, self._ids = [], []
-        self._codes.append(codes.copy())
+        self._codes = [*(self._codes if len(self) else []), codes.copy()]
         self._ids.append(new)
-        self._mark(np.empty(0, np.intp), new)
-        self._length += len(new)
-
-    def _replace(self, rows: Rows, codes: Codes, stamps: NDArray[np.int64] | None) -> None:
-        changed = self.codes.copy()
-        changed[rows] = codes
-        self._codes = [changed]
-        if stamps is not None or self._stamps is not None:
-            self._stamps = self.stamps.copy()
-            self._stamps[rows] = -1 if stamps is None else stamps
-
-    def _mark(self, rows: Rows, ids: Column) -> None:
-        """Record unsaved changes: the ids, and the blocks of the file with these rows."""
-        if self._path is not None:
-            self._touched.append(ids)
-            rows = rows[rows < self._bounds[-1]]
-            self._stale.update((np.searchsorted(self._bounds, rows, "right") - 1).tolist())
-
-    def _column(self) -> Column:
-        """All ids."""
-        if self._stored is not None:
-            self._ids, self._stored = [self._stored.all()], None
-            self._rising = rises(self._ids[0])
-        return joined(self._ids)
-
-    def _go_on(self, new: Column) -> bool:
-        """Whether all ids and the new ids are rising integers, and therefore all different."""
-        if self._stored is not None:
-            self._column()
-        rising = self._rising and rises(new)
-        return rising and (len(self) == 0 or len(new) == 0 or self._ids[-1][-1] < new[0])
-
-    def _rows(self, ids: Column) -> Rows:
-        """The row of each id, −1 if the id is not in the index."""
-        if len(self) == 0 or self._go_on(ids):
-            return np.full(len(ids), -1, np.intp)
-        if self._known is None and self._rising and ids.dtype == np.int64:
-            column = self._column()
-            rows = np.minimum(np.searchsorted(column, ids), len(self) - 1)
-            return np.where(column[rows] == ids, rows, -1)
-        if self._known is None:
-            self._known = dict(zip(self.ids, range(len(self)), strict=True))
-        return np.array([self._known.get(id, -1) for id in ids.tolist()], np.intp)
+        self._saved.changed(np.empty(0, np.intp), new)
 
     # search
 
-    def search(self, codes: Codes, k: int = 10, where: Where | None = None) -> list[list[Hit]]:
-        """The k nearest codes of each query.
+    def _has(self, id: Id) -> bool:
+        return bool(self._ids.rows(as_column([id]))[0] >= 0)
 
-        Args:
-            codes: queries, uint8 ``[q bits/8]``, or one ``[bits/8]``.
-            k: maximum number of hits per query.
-            where: search only these ids, or only ids for which this function is true. A function
-                or a container without iteration is asked about every id, which takes a second
-                for some million ids.
+    def _search(self, queries: Codes, k: int, chosen: Rows | None) -> list[list[Hit]]:
+        return self._hits(scan.nearest(self.codes, queries, k, chosen))
 
-        Returns:
-            A list of hits for each query, nearest first, and in the order of insertion at equal
-            distance.
+    def _within(self, queries: Codes, radius: int, chosen: Rows | None) -> list[list[Hit]]:
+        return self._hits(scan.within(self.codes, queries, radius, chosen))
 
-        Raises:
-            HashIndexError: queries of another length, or k below 1.
-        """
-        if k < 1:
-            raise HashIndexError(f"got k={k}, expected at least 1")
-        queries = check_codes(codes, self.bits, "query codes")
-        return self._hits(scan.nearest(self.codes, queries, k, self._chosen(where)))
-
-    def within(self, codes: Codes, radius: int, where: Where | None = None) -> list[list[Hit]]:
-        """All codes that differ from a query in at most ``radius`` bits.
-
-        Arguments, order and errors are as in :meth:`search`; a radius below 0 is an error.
-        """
-        if radius < 0:
-            raise HashIndexError(f"got radius={radius}, expected at least 0")
-        queries = check_codes(codes, self.bits, "query codes")
-        return self._hits(scan.within(self.codes, queries, radius, self._chosen(where)))
-
-    def _chosen(self, where: Where | None) -> Rows | None:
+    def _chosen(self, where: Where) -> Rows:
         """The rows that pass a filter."""
-        if where is None:
-            return None
         if isinstance(where, Iterable) and not callable(where):
-            rows = np.unique(self._rows(as_column(where)))
+            rows = np.unique(self._ids.rows(as_column(where)))
             return rows[rows >= 0]
         allows = where if callable(where) else where.__contains__
         return np.flatnonzero(np.fromiter(map(allows, self.ids), np.bool_, len(self)))
@@ -330,13 +172,9 @@ class HashIndex:
     def _hits(self, found: list[scan.Found]) -> list[list[Hit]]:
         make = partial(tuple.__new__, Hit)  # Hit(...) takes a tenth of a search among a million
         return [
-            list(map(make, zip(self._take(rows), distances.tolist(), strict=True)))
+            list(map(make, zip(self._ids.take(rows), distances.tolist(), strict=True)))
             for rows, distances in found
         ]
-
-    def _take(self, rows: Rows) -> list[Id]:
-        stored = self._stored
-        return stored.take(rows) if stored is not None else joined(self._ids)[rows].tolist()
 
     # files
 
@@ -352,40 +190,40 @@ class HashIndex:
             HashIndexError: the file to update is damaged or in use.
         """
         path = Path(path)
-        if path.absolute() != self._path or not path.exists() or not self._save_changes(path):
-            self._bounds, self._stale = np.zeros(1, np.int64), set()
-            blocks, bounds = self._blocks()
-            self._about = database.create(path, self._meta(), blocks)
-            self._path, self._bounds = path.absolute(), bounds
-        self._stale, self._touched = set(), []
+        if path.absolute() == self._saved.path and path.exists() and self._update(path):
+            return
+        blocks, bounds = self._blocks(database.Saved())
+        about = database.create(path, self._meta(), blocks)
+        self._saved = database.Saved(path.absolute(), about, bounds)
 
-    def _save_changes(self, path: Path) -> bool:
-        """Update the file; False if another file now has this name."""
+    def _update(self, path: Path) -> bool:
+        """Write the changes; False if another file now has this name."""
         with database.transaction(path, "BEGIN IMMEDIATE") as connection:
             there = database.read_meta(path, connection)
-            if there["token"] != self._about["token"]:
+            if there["token"] != self._saved.about["token"]:
                 return False
-            if there["version"] != self._about["version"]:
+            if there["version"] != self._saved.about["version"]:
                 self._merge(database.read(path, connection))
-            blocks, bounds = self._blocks()
-            about = {**self._about, **self._meta()}
-            if blocks or about != self._about:
+            blocks, bounds = self._blocks(self._saved)
+            about = {**self._saved.about, **self._meta()}
+            if blocks or about != self._saved.about:
                 about["version"] += 1
                 database.write(connection, about, blocks)
-        self._about, self._bounds = about, bounds
+        self._saved = database.Saved(path.absolute(), about, bounds)
         return True
 
     def _merge(self, theirs: database.Contents) -> None:
         """Apply the changes of this index to the contents that another program saved."""
-        merged = HashIndex._of(self._path, theirs)
-        ids = as_column(dict.fromkeys(id for ids in self._touched for id in ids.tolist()))
-        rows = self._rows(ids)
-        merged.remove(ids[(rows < 0) & (merged._rows(ids) >= 0)])
+        merged = HashIndex._of(self._saved.path, theirs)
+        touched = [id for ids in self._saved.touched for id in ids.tolist()]
+        ids = as_column(dict.fromkeys(touched))
+        rows = self._ids.rows(ids)
+        merged.remove(ids[(rows < 0) & (merged._ids.rows(ids) >= 0)])
         ids, rows = ids[rows >= 0], rows[rows >= 0]
         stamps = None if self._stamps is None else self._stamps[rows]
         merged.upsert(self.codes[rows], ids, stamps)
         merged.model, merged.sha256 = self.model, self.sha256
-        if self._meta()["extra"] != self._about["extra"]:
+        if self._meta()["extra"] != self._saved.about["extra"]:
             merged.extra = self.extra
         self.__dict__ = merged.__dict__
 
@@ -393,18 +231,15 @@ class HashIndex:
         about = {"bits": self.bits, "model": self.model, "sha256": self.sha256}
         return {**about, "extra": json.dumps(self.extra), "count": len(self)}
 
-    def _blocks(self) -> tuple[dict[int, database.Block], NDArray[np.int64]]:
+    def _blocks(self, saved: database.Saved) -> tuple[dict[int, database.Block], Stamps]:
         """The changed and new blocks by number, and the bounds of all blocks."""
-        n, kept = len(self), self._bounds
-        if len(kept) > 1 and kept[-1] < n and kept[-1] - kept[-2] < database.ROWS:
-            kept = kept[:-1]  # the last block has room
-        bounds = np.array([*kept[:-1], *range(kept[-1], n, database.ROWS), n], np.int64)
-        changed = sorted(self._stale | set(range(len(kept) - 1, len(bounds) - 1)))
-        return {k: self._block(bounds[k], bounds[k + 1]) for k in changed}, bounds
+        numbers, bounds = saved.layout(len(self))
+        ids = self._ids.column() if numbers else None
+        return {n: self._block(ids, *bounds[n : n + 2]) for n in numbers}, bounds
 
-    def _block(self, start: int, end: int) -> database.Block:
+    def _block(self, ids: Any, start: int, end: int) -> database.Block:
         stamps = None if self._stamps is None else self._stamps[start:end].astype("<i8").tobytes()
-        return self.codes[start:end].tobytes(), to_file(self._column()[start:end]), stamps
+        return self.codes[start:end].tobytes(), to_file(ids[start:end]), stamps
 
     @classmethod
     def load(cls, path: str | Path, *, verify: bool = False) -> "HashIndex":
@@ -425,24 +260,12 @@ class HashIndex:
         about = contents.about
         index = cls(about["bits"], about["model"], about["sha256"])
         index.extra = json.loads(about["extra"])
-        index._length, index._codes = about["count"], [contents.codes]
-        index._stored = StoredIds(contents.ids, contents.bounds)
-        index._stamps, index._bounds = contents.stamps, contents.bounds
-        index._path, index._about = path, about
+        index._codes, index._stamps = [contents.codes], contents.stamps
+        index._ids = Ids(contents.ids, contents.bounds)
+        index._saved = database.Saved(path, about, contents.bounds)
         return index
 
 
-def joined(pieces: list[NDArray]) -> NDArray:
-    """Join arrays into one read-only array, which replaces them in the list.
-
-    Arrays are joined when they are read, so that many small additions need no copies.
-    """
-    if len(pieces) > 1:
-        pieces[:] = [np.concatenate(pieces)]
-    pieces[0].flags.writeable = False
-    return pieces[0]
-
-
-def no_stamps(n: int) -> NDArray[np.int64]:
+def no_stamps(n: int) -> Stamps:
     """The stamps of codes without files."""
     return np.full((n, 2), -1, np.int64)

@@ -1,12 +1,13 @@
 """An index in PostgreSQL with pgvector: exact, or faster with an HNSW index."""
 
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 from derefl.errors import HashIndexError, MissingExtraError
 from derefl.hashing.codes import Codes
-from derefl.hashing.index.hash_index import HashIndex, Hit
+from derefl.hashing.index.base import Hit
 from derefl.hashing.index.ids import Id
-from derefl.hashing.index.server import DatabaseIndex, IdType, not_there, there_already
+from derefl.hashing.index.server import DatabaseIndex, IdType
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -88,12 +89,12 @@ class PostgresIndex(DatabaseIndex):
             self._connection.close()
 
     def __len__(self) -> int:
-        with self._connection.transaction():
+        with self._transaction():
             return self._rows("SELECT count(*) FROM {table}")[0][0]
 
     def disk_bytes(self) -> int:
         """The size of the table and its indexes on disk."""
-        with self._connection.transaction():
+        with self._transaction():
             return self._rows(f"SELECT pg_total_relation_size({OID})")[0][0]
 
     def build_hnsw(
@@ -110,7 +111,7 @@ class PostgresIndex(DatabaseIndex):
             memory_mb: memory for the build; None: the server's setting. The build is many times
                 faster if all links fit, about 300 bytes per code.
         """
-        with self._connection.transaction():
+        with self._transaction():
             if self._has_hnsw():
                 return
             if memory_mb is not None:
@@ -121,24 +122,23 @@ class PostgresIndex(DatabaseIndex):
             )
 
     def _comment(self) -> str | None:
-        with self._connection.transaction():
+        with self._transaction():
             found = self._rows(f"SELECT obj_description({OID}, 'pg_class') WHERE {OID} IS NOT NULL")
         return found[0][0] or "" if found else None
 
-    def _create(self) -> None:
+    def _create(self, comment: str) -> None:
         from psycopg import errors, sql
 
-        column = "bigint" if self._about.ids == "int" else "text"
         try:
-            with self._connection.transaction():
+            with self._transaction():
                 self._rows("CREATE EXTENSION IF NOT EXISTS vector")
                 self._rows(
-                    f"CREATE TABLE {{table}} (id {column} PRIMARY KEY, code {{bit}} NOT NULL, "
-                    "place bigserial NOT NULL)"
+                    f"CREATE TABLE {{table}} (id {self._id_type} PRIMARY KEY, code {{bit}} NOT "
+                    "NULL, place bigserial NOT NULL)"
                 )
-                comment = sql.SQL("COMMENT ON TABLE {} IS {}")
-                name, text = sql.Identifier(self.table), sql.Literal(self._about.text)
-                self._connection.execute(comment.format(name, text))
+                statement = sql.SQL("COMMENT ON TABLE {} IS {}")
+                names = sql.Identifier(self.table), sql.Literal(comment)
+                self._connection.execute(statement.format(*names))
         except (
             errors.FeatureNotSupported,
             errors.UndefinedFile,
@@ -149,47 +149,46 @@ class PostgresIndex(DatabaseIndex):
                 "0.8 or newer (CREATE EXTENSION vector) and the right to make a table"
             ) from error
 
-    def _has(self, id: Id) -> bool:
-        with self._connection.transaction():
-            return bool(self._rows(f"SELECT 1 FROM {{table}} WHERE {ANY}", ids=[id]))
+    def _transaction(self) -> AbstractContextManager[Any]:
+        return self._connection.transaction()
 
-    def _add(self, batch: HashIndex) -> None:
+    def _known(self, ids: list[Id]) -> list[Id]:
+        return [id for (id,) in self._rows(f"SELECT id FROM {{table}} WHERE {ANY}", ids=ids)]
+
+    def _insert(self, codes: Codes, ids: list[Id]) -> None:
         from psycopg import errors
 
         try:
             with (
-                self._connection.transaction(),
+                self._transaction(),
                 self._connection.cursor() as cursor,
                 cursor.copy(self._sql("COPY {table} (id, code) FROM STDIN", "%")) as copy,
             ):
-                for row in zip(batch.ids, hexadecimal(batch.codes), strict=True):
+                for row in zip(ids, hexadecimal(codes), strict=True):
                     copy.write_row(row)
         except errors.UniqueViolation as error:
-            with self._connection.transaction():
-                known = self._rows(f"SELECT id FROM {{table}} WHERE {ANY} LIMIT 1", ids=batch.ids)
+            with self._transaction():
+                known = self._known(ids)
             if not known:  # removed by another client, or another constraint
                 raise
-            raise there_already(known[0][0], self.table) from error
+            raise self._known_error(known[0]) from error
 
-    def _upsert(self, batch: HashIndex) -> None:
-        with self._connection.transaction():
+    def _upsert(self, codes: Codes, ids: list[Id]) -> None:
+        with self._transaction():
             self._rows(
                 "INSERT INTO {table} (id, code) SELECT id, code::{bit} FROM "
                 "unnest(%(ids)s::{ids}, %(codes)s::text[]) WITH ORDINALITY AS new (id, code, n) "
                 "ORDER BY n ON CONFLICT (id) DO UPDATE SET code = excluded.code",
-                ids=batch.ids,
-                codes=hexadecimal(batch.codes),
+                ids=ids,
+                codes=hexadecimal(codes),
             )
 
-    def _remove(self, ids: list[Id]) -> None:
-        with self._connection.transaction():
-            gone = self._rows(f"DELETE FROM {{table}} WHERE {ANY} RETURNING id", ids=ids)
-            if missing := set(ids) - {id for (id,) in gone}:
-                raise not_there(next(id for id in ids if id in missing), self.table)
+    def _delete(self, ids: list[Id]) -> None:
+        self._rows(f"DELETE FROM {{table}} WHERE {ANY}", ids=ids)
 
-    def _search(self, queries: Codes, k: int, ids: list[Id] | None) -> list[list[Hit]]:
-        with self._connection.transaction():
-            if ids is None and self.ef_search and k <= MOST_NEAREST and self._has_hnsw():
+    def _search(self, queries: Codes, k: int, chosen: list[Id] | None) -> list[list[Hit]]:
+        with self._transaction():
+            if chosen is None and self.ef_search and k <= MOST_NEAREST and self._has_hnsw():
                 self._set("hnsw.ef_search", str(max(self.ef_search, k)))
                 # Continues if the rows that were found have been removed.
                 self._set("hnsw.iterative_scan", "strict_order")
@@ -200,14 +199,14 @@ class PostgresIndex(DatabaseIndex):
                 )
             else:
                 # HNSW does not support this order, so that all codes are read.
-                query = f"{self._distances(ids)} ORDER BY d, place LIMIT %(k)s"
-            return self._hits(query, queries, k=k, ids=ids)
+                query = f"{self._distances(chosen)} ORDER BY d, place LIMIT %(k)s"
+            return self._hits(query, queries, k=k, ids=chosen)
 
-    def _within(self, queries: Codes, radius: int, ids: list[Id] | None) -> list[list[Hit]]:
+    def _within(self, queries: Codes, radius: int, chosen: list[Id] | None) -> list[list[Hit]]:
         near = "code <~> %(code)s::{bit} <= %(radius)s"
-        query = f"{self._distances(ids, near)} ORDER BY d, place"
-        with self._connection.transaction():
-            return self._hits(query, queries, radius=radius, ids=ids)
+        query = f"{self._distances(chosen, near)} ORDER BY d, place"
+        with self._transaction():
+            return self._hits(query, queries, radius=radius, ids=chosen)
 
     def _distances(self, ids: list[Id] | None, *conditions: str) -> str:
         conditions = (*conditions, ANY) if ids is not None else conditions
@@ -229,6 +228,10 @@ class PostgresIndex(DatabaseIndex):
             )
         )
 
+    @property
+    def _id_type(self) -> str:
+        return "bigint" if self._integers else "text"
+
     def _set(self, name: str, value: str) -> None:
         """Change a setting until the end of the transaction."""
         self._rows("SELECT set_config(%(name)s, %(value)s, true)", name=name, value=value)
@@ -243,7 +246,7 @@ class PostgresIndex(DatabaseIndex):
             table=sql.SQL(name),
             name=sql.Literal(name),
             bit=sql.SQL(f"bit({self.bits})"),
-            ids=sql.SQL("bigint[]" if self._about.ids == "int" else "text[]"),
+            ids=sql.SQL(f"{self._id_type}[]"),
         )
 
     def _rows(self, text: str, **values: Any) -> list[tuple[Any, ...]]:
