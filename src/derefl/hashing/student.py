@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from derefl.hashing.attention import AttentionBlock, pooled
-from derefl.zoo.config_checks import check_backbone, check_numbers
+from derefl.zoo.config_checks import check_backbone, check_normalisation, check_numbers
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,7 @@ class LCDHStudentConfig:
         backbone: timm name of the image tower, an EfficientNet or a related network like
             MobileNetV2.
         image_size: side in pixels of the resized square picture.
+        mean, std: the backbone sees (x − mean) / std of each channel, as in timm.
         vocabulary: number of word pieces, from the start of the built-in list.
         token_dim: width of the word-piece embeddings.
         text_depth, text_heads: attention blocks of the text tower; depth 0 is an ablation.
@@ -35,6 +36,8 @@ class LCDHStudentConfig:
 
     backbone: str = "tf_efficientnet_lite0"
     image_size: int = 224
+    mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
+    std: tuple[float, float, float] = (0.5, 0.5, 0.5)
     vocabulary: int = 24_000
     token_dim: int = 192
     text_depth: int = 1
@@ -46,6 +49,7 @@ class LCDHStudentConfig:
 
     def __post_init__(self) -> None:
         check_backbone(self.backbone, "efficientnet")
+        check_normalisation(self)
         check_numbers(
             self,
             {
@@ -73,11 +77,17 @@ class ImageTower(nn.Module):
     FIXED = 6
     """Default number of backbone stages in the lower part."""
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(self, config: LCDHStudentConfig) -> None:
         super().__init__()
         backbone: Any = timm.create_model(config.backbone, pretrained=False, num_classes=0)
         self.backbone = backbone.to(memory_format=torch.channels_last)  # five times faster on a CPU
         self.project = nn.Linear(backbone.num_features, config.feature_dim)
+        for name in ("mean", "std"):  # from the config, not from the state dict
+            values = torch.tensor(getattr(config, name)).view(3, 1, 1)
+            self.register_buffer(name, values, persistent=False)
 
     def train(self, mode: bool = True) -> "ImageTower":
         super().train(mode)
@@ -88,7 +98,7 @@ class ImageTower(nn.Module):
 
     def lower(self, x: Tensor, stages: int = FIXED) -> Tensor:
         """``[b 3 s s]`` in [0, 1] → output of the first stages; of six ``[b c s/32 s/32]``."""
-        x = (2 * x - 1).contiguous(memory_format=torch.channels_last)
+        x = ((x - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
         return self.backbone.blocks[:stages](self.backbone.bn1(self.backbone.conv_stem(x)))
 
     def upper(self, x: Tensor, stages: int = FIXED) -> Tensor:

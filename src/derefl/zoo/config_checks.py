@@ -34,6 +34,25 @@ def check_numbers(config: Any, limits: Mapping[str, tuple[int, int]]) -> None:
             )
 
 
+def check_normalisation(config: Any) -> None:
+    """Check the fields ``mean`` and ``std``, three numbers each.
+
+    Raises:
+        ConfigError: a field has another type or length, or is out of range.
+    """
+    for name, least in (("mean", 0.0), ("std", 0.01)):
+        values = getattr(config, name)
+        if not (
+            isinstance(values, tuple)
+            and len(values) == 3
+            and all(type(value) in (int, float) and least <= value <= 1 for value in values)
+        ):
+            raise ConfigError(
+                f"got {name}={repr(values)[:60]}, expected three numbers from {least} to 1, for "
+                f"example {getattr(type(config), name)}"
+            )
+
+
 def check_backbone(name: Any, family: str = "") -> None:
     """Raise ConfigError if timm has no such model.
 
