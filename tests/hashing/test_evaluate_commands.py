@@ -127,8 +127,8 @@ def test_baselines_are_fitted_on_the_training_pairs(coloured):
         (hasher.image_features(d.paths), hasher.text_features(d.captions)) for d in (train, data)
     ]
     (images, texts), (dev_images, dev_texts) = features
-    for name, baseline in BASELINES.items():
-        fitted = baseline.fit(images[train.rows], texts, 16, seed=4)
+    for name, fit in BASELINES.items():
+        fitted = fit(images[train.rows], texts, 16, seed=4)
         codes = fitted.encode_image(dev_images), fitted.encode_text(dev_texts)
         assert report["baselines"][name]["16"] == caption_recall(*codes, data.rows)
     onto_itself = evaluate_captions(hasher, data, bits=[16], baselines=True, seed=4)
@@ -156,8 +156,8 @@ def test_labels_are_measured_on_held_back_queries(coloured):
     )
     assert len(result["precision_recall"]) == 17
     assert "precision_recall" not in report["float"]["image_to_text"]
-    for name, baseline in BASELINES.items():
-        fitted = baseline.fit(images[asked], texts[asked], 16, seed=2)  # not on the queries
+    for name, fit in BASELINES.items():
+        fitted = fit(images[asked], texts[asked], 16, seed=2)  # not on the queries
         codes = fitted.encode_image(images[asking]), fitted.encode_text(texts[asked])
         assert report["baselines"][name]["16"]["image_to_text"]["map"] == pytest.approx(
             average_precisions(*codes, *labels).mean()

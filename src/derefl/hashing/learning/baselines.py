@@ -1,13 +1,12 @@
-"""Classical hashing of given features: random hyperplanes, ITQ, CCA + ITQ, and random codes.
+"""Classical hashing of given features: LSH, ITQ, CCA + ITQ, and random codes.
 
-Each method is fitted on pairs of picture and text features, one pair per row, and then gives packed
-codes of both. The features of each modality are centred by their own training mean: in a joint
-space the two modalities form separate clouds, and uncentred signs would mostly encode the modality
-(our choice; it improves the baselines).
+Each method is fitted on pairs of picture and text features, one pair per row. The features of each
+modality are centred by their own training mean: in a joint space the two modalities form separate
+clouds, and uncentred signs would mostly encode the modality (our choice; it improves the
+baselines).
 """
 
-from dataclasses import dataclass, field
-from typing import ClassVar
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -41,121 +40,60 @@ class Projection:
         return pack((features - self.text_mean) @ self.text_map)
 
 
-@dataclass(frozen=True)
-class LSH(Projection):
-    """Signs of random projections (Charikar, 2002), the same for both modalities."""
+def fit_lsh(images: np.ndarray, texts: np.ndarray, bits: int, seed: int = 0) -> Projection:
+    """Signs of random projections (Charikar, 2002), the same for both modalities.
 
-    joint: ClassVar[bool] = True
+    Args:
+        images, texts: float ``[n d]`` in one space; row i of both is one pair.
+        bits: length of the codes.
+        seed: of the draw.
 
-    @classmethod
-    def fit(cls, images: np.ndarray, texts: np.ndarray, bits: int, seed: int = 0) -> "LSH":
-        """Draw the hyperplanes. Only the means of the features are used.
-
-        Args:
-            images, texts: float ``[n d]`` in one space; row i of both is one pair.
-            bits: length of the codes.
-            seed: of the draw.
-
-        Raises:
-            ConfigError: the features have different widths or numbers of rows.
-        """
-        check_pairs(images, texts, joint=True)
-        planes = np.random.default_rng(seed).standard_normal((images.shape[1], bits))
-        return cls(images.mean(axis=0), texts.mean(axis=0), planes, planes)
+    Raises:
+        ConfigError: the features have different widths or numbers of rows.
+    """
+    check_widths(*centred(images, texts))
+    planes = np.random.default_rng(seed).standard_normal((images.shape[1], bits))
+    return Projection(images.mean(axis=0), texts.mean(axis=0), planes, planes)
 
 
-@dataclass(frozen=True)
-class ITQ(Projection):
+def fit_itq(images: np.ndarray, texts: np.ndarray, bits: int, seed: int = 0) -> Projection:
     """Iterative quantisation (Gong & Lazebnik, CVPR 2011): PCA, then the best rotation to signs.
 
-    Attributes:
-        rotation: float ``[bits bits]``, orthogonal.
-        errors: mean squared distance to the signs before each iteration and after the last.
+    Args:
+        images, texts: float ``[n d]`` in one space; row i of both is one pair.
+        bits: length of the codes, at most d.
+        seed: of the initial rotation.
+
+    Raises:
+        ConfigError: the features have different widths or numbers of rows, or d < ``bits``.
     """
-
-    rotation: np.ndarray = field(repr=False)
-    errors: tuple[float, ...] = field(repr=False)
-
-    @classmethod
-    def fit(cls, images: np.ndarray, texts: np.ndarray, bits: int, seed: int = 0) -> "ITQ":
-        """Fit on the features of both modalities together.
-
-        Args:
-            images, texts: float ``[n d]`` in one space; row i of both is one pair.
-            bits: length of the codes, at most d.
-            seed: of the initial rotation.
-
-        Raises:
-            ConfigError: the features have different widths or numbers of rows, or d < ``bits``.
-        """
-        check_pairs(images, texts, joint=True)
-        check_bits(bits, images.shape[1], "ITQ")
-        image_mean, text_mean = images.mean(axis=0), texts.mean(axis=0)
-        centred = np.concatenate([images - image_mean, texts - text_mean])
-        principal = np.linalg.eigh(centred.T @ centred)[1][:, ::-1][:, :bits]
-        rotation, errors = rotate_to_signs(centred @ principal, seed)
-        both = principal @ rotation
-        return cls(image_mean, text_mean, both, both, rotation, errors)
+    x, y = centred(images, texts, bits)
+    check_widths(x, y)
+    both = np.concatenate([x, y])
+    principal = np.linalg.eigh(both.T @ both)[1][:, ::-1][:, :bits]
+    directions = principal @ rotation_to_signs(both @ principal, seed)
+    return Projection(images.mean(axis=0), texts.mean(axis=0), directions, directions)
 
 
-@dataclass(frozen=True)
-class CCAITQ(Projection):
+def fit_cca_itq(images: np.ndarray, texts: np.ndarray, bits: int, seed: int = 0) -> Projection:
     """CCA of the two modalities, scaled by the correlations, then ITQ's rotation (same paper).
 
-    Attributes:
-        correlations: canonical correlations, float ``[bits]``, in falling order.
-        rotation, errors: as in :class:`ITQ`.
+    Args:
+        images, texts: float ``[n d]`` and ``[n e]``; row i of both is one pair.
+        bits: length of the codes, at most d and e.
+        seed: of the initial rotation.
+
+    Raises:
+        ConfigError: the features have different numbers of rows, or d or e < ``bits``.
     """
-
-    correlations: np.ndarray = field(repr=False)
-    rotation: np.ndarray = field(repr=False)
-    errors: tuple[float, ...] = field(repr=False)
-
-    @classmethod
-    def fit(
-        cls,
-        images: np.ndarray,
-        texts: np.ndarray,
-        bits: int,
-        seed: int = 0,
-        regularisation: float = REGULARISATION,
-    ) -> "CCAITQ":
-        """Fit on pairs. The two modalities may have features of different widths.
-
-        Args:
-            images, texts: float ``[n d]`` and ``[n e]``; row i of both is one pair.
-            bits: length of the codes, at most d and e.
-            seed: of the initial rotation.
-            regularisation: added to the variances, as a share of their mean.
-
-        Raises:
-            ConfigError: the features have different numbers of rows, or d or e < ``bits``.
-        """
-        check_pairs(images, texts, joint=False)
-        check_bits(bits, min(images.shape[1], texts.shape[1]), "CCA + ITQ")
-        image_mean, text_mean = images.mean(axis=0), texts.mean(axis=0)
-        x, y = images - image_mean, texts - text_mean
-        image_map, text_map, correlations = canonical_directions(x, y, regularisation)
-        correlations = correlations[:bits]
-        image_map, text_map = (m[:, :bits] * correlations for m in (image_map, text_map))
-        projected = np.concatenate([x @ image_map, y @ text_map])
-        rotation, errors = rotate_to_signs(projected, seed)
-        return cls(
-            image_mean,
-            text_mean,
-            image_map @ rotation,
-            text_map @ rotation,
-            correlations,
-            rotation,
-            errors,
-        )
+    x, y = centred(images, texts, bits)
+    a, b, correlations = canonical_directions(x, y, REGULARISATION)
+    a, b = (m[:, :bits] * correlations[:bits] for m in (a, b))
+    rotation = rotation_to_signs(np.concatenate([x @ a, y @ b]), seed)
+    return Projection(images.mean(axis=0), texts.mean(axis=0), a @ rotation, b @ rotation)
 
 
-BASELINES: dict[str, type[LSH] | type[ITQ] | type[CCAITQ]] = {
-    "lsh": LSH,
-    "itq": ITQ,
-    "cca_itq": CCAITQ,
-}
+BASELINES = {"lsh": fit_lsh, "itq": fit_itq, "cca_itq": fit_cca_itq}
 
 
 def random_codes(n: int, bits: int, seed: int) -> np.ndarray:
@@ -163,9 +101,7 @@ def random_codes(n: int, bits: int, seed: int) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (n, bits // 8), dtype=np.uint8)
 
 
-def rotate_to_signs(
-    projected: np.ndarray, seed: int, iterations: int = ITERATIONS
-) -> tuple[np.ndarray, tuple[float, ...]]:
+def rotation_to_signs(projected: np.ndarray, seed: int) -> np.ndarray:
     """The rotation R that brings V R close to its own signs B: min ‖B − V R‖² over both in turn.
 
     B = sign(V R); then R = W Uᵀ, where U S Wᵀ = Bᵀ V (orthogonal Procrustes). No step increases the
@@ -174,26 +110,14 @@ def rotate_to_signs(
     Args:
         projected: V, centred, float ``[n bits]``.
         seed: of the random initial rotation.
-        iterations: rounds of the two steps; 50 in the paper.
-
-    Returns:
-        R ``[bits bits]``, and the mean of ‖B − V R‖² over rows before each round and at the end.
     """
     bits = projected.shape[1]
-    projected = projected.astype(np.float64)
-    # The squared error depends on scale; with V of unit size per bit, errors are comparable.
-    projected = projected / max(float(np.sqrt(np.mean(projected**2))), 1e-12)
     rotation = np.linalg.qr(np.random.default_rng(seed).standard_normal((bits, bits)))[0]
-    errors = []
-    for _ in range(iterations):
-        rotated = projected @ rotation
-        signs = np.where(rotated > 0, 1.0, -1.0)
-        errors.append(float(np.mean(np.sum((signs - rotated) ** 2, axis=1))))
+    for _ in range(ITERATIONS):
+        signs = np.where(projected @ rotation > 0, 1.0, -1.0)
         u, _, wt = np.linalg.svd(signs.T @ projected)
         rotation = (u @ wt).T
-    rotated = projected @ rotation
-    errors.append(float(np.mean(np.sum((np.where(rotated > 0, 1, -1) - rotated) ** 2, axis=1))))
-    return rotation, tuple(errors)
+    return rotation
 
 
 def canonical_directions(
@@ -212,7 +136,6 @@ def canonical_directions(
         Directions ``[d k]`` and ``[e k]``, of unit variance under the regularised covariance, and
         their correlations ``[k]`` in falling order; k = min(d, e).
     """
-    x, y = x.astype(np.float64), y.astype(np.float64)
     whiten_x, whiten_y = whitening(x, regularisation), whitening(y, regularisation)
     u, correlations, vt = np.linalg.svd(whiten_x @ (x.T @ y / len(x)) @ whiten_y)
     k = len(correlations)
@@ -228,24 +151,27 @@ def whitening(x: np.ndarray, regularisation: float) -> np.ndarray:
     return (vectors / np.sqrt(np.maximum(values, 1e-9 * size))) @ vectors.T
 
 
-def check_pairs(images: np.ndarray, texts: np.ndarray, joint: bool) -> None:
-    """Refuse different numbers of rows and, if ``joint``, different widths."""
+def centred(images: np.ndarray, texts: np.ndarray, bits: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """The features as float64 without their means, after a check of rows and of ``bits``."""
     if len(images) != len(texts) or not len(images):
         raise ConfigError(
-            f"got features of {len(images)} pictures and {len(texts)} texts, expected pairs, row "
-            "by row; repeat a picture's for each of its captions"
+            f"got features of {len(images)} pictures and {len(texts)} texts, expected one picture "
+            "for each text; repeat a picture's features for each of its captions"
         )
-    if joint and images.shape[1] != texts.shape[1]:
-        raise ConfigError(
-            f"got {images.shape[1]} numbers a picture and {texts.shape[1]} a text, expected one "
-            "joint space; use CCA + ITQ"
-        )
-
-
-def check_bits(bits: int, width: int, name: str) -> None:
-    """Refuse more bits than directions."""
+    width = min(images.shape[1], texts.shape[1])
     if bits > width:
         raise ConfigError(
-            f"{name} makes at most one bit a feature: got {bits} bits and {width} features; ask "
+            f"got {bits} bits and {width} features, expected at most one bit for each feature; ask "
             f"for codes of at most {width} bits"
+        )
+    x, y = images - images.mean(axis=0), texts - texts.mean(axis=0)
+    return x.astype(np.float64), y.astype(np.float64)
+
+
+def check_widths(images: np.ndarray, texts: np.ndarray) -> None:
+    """Refuse features that are not in one space."""
+    if images.shape[1] != texts.shape[1]:
+        raise ConfigError(
+            f"got {images.shape[1]} numbers for a picture and {texts.shape[1]} for a text, "
+            "expected one joint space; use CCA + ITQ"
         )

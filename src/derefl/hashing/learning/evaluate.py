@@ -202,12 +202,12 @@ def results(
         drawn = random_codes(len(paths), k, seed), random_codes(len(texts), k, seed + 1)
         others["random"][str(k)] = measure(*drawn)
     if pairs is not None:
-        for name, baseline in BASELINES.items():
+        for name, fit in BASELINES.items():
             # ITQ and CCA have at most as many directions as features.
             reach = max(bits) if name == "lsh" else pairs.images.shape[1]
             others[name] = {}
             for k in (k for k in bits if k <= reach):
-                fitted = baseline.fit(pairs.images, pairs.texts, k, seed)
+                fitted = fit(pairs.images, pairs.texts, k, seed)
                 others[name][str(k)] = measure(
                     fitted.encode_image(features.images), fitted.encode_text(features.texts)
                 )
