@@ -12,6 +12,8 @@ from derefl.errors import ConfigError, DataError, MissingExtraError
 from derefl.hashing.learning.captions import read_captions
 from derefl.hashing.learning.labelled import read_labelled, split_queries
 from derefl.hashing.learning.matlab import read_mat
+from derefl.hashing.learning.streams import labelled_stream
+from tests.hashing.fake import FakeHasher
 
 
 @pytest.fixture
@@ -201,21 +203,17 @@ def same(data, images, texts, labels):
 
 
 @SAVE
-def test_one_file_of_pictures(tmp_path, save):
-    """DCMH's FLICKR-25K.mat: MATLAB's [h w 3 n] pictures, YAll, LAll."""
+@pytest.mark.parametrize("order", [(2, 3, 1, 0), (0, 1, 2, 3), (0, 2, 3, 1)])
+def test_one_file_of_pictures(tmp_path, save, order):
+    """DCMH's FLICKR-25K.mat has MATLAB's [h w 3 n] pictures, YAll, LAll; others begin with n."""
     images, texts, labels = arrays()
-    save(tmp_path / "F.mat", images=images.transpose(2, 3, 1, 0), YAll=texts, LAll=labels)
+    save(tmp_path / "F.mat", IAll=images.transpose(order), YAll=texts, LAll=labels)
     data = read_mat(tmp_path / "F.mat", "mirflickr25k")
     same(data, images, texts, labels)
     assert data.test is None
-
-
-@SAVE
-@pytest.mark.parametrize("order", [(0, 1, 2, 3), (0, 2, 3, 1)])
-def test_pictures_that_begin_with_their_number(tmp_path, save, order):
-    images, texts, labels = arrays()
-    save(tmp_path / "F.mat", IAll=images.transpose(order), YAll=texts, LAll=labels)
-    same(read_mat(tmp_path / "F.mat", "mirflickr25k"), images, texts, labels)
+    hasher = FakeHasher()
+    features = data.with_features(lambda: hasher).images
+    assert features.shape == (12, 4) and hasher.calls == 12
 
 
 @SAVE
@@ -225,24 +223,20 @@ def test_a_folder_with_a_file_a_variable_and_turned_matrices(tmp_path, save):
     save(tmp_path / "nus-wide-tc21-xall-vgg.mat", XAll=features.T)
     save(tmp_path / "nus-wide-tc21-yall.mat", YAll=texts.T)
     save(tmp_path / "nus-wide-tc21-lall.mat", LAll=labels.T, param=np.zeros((3, 1)))
-    same(read_mat(tmp_path, "nus-wide"), features, texts, labels)
+    data = read_mat(tmp_path, "nus-wide")
+    same(data, features, texts, labels)
+    assert data.with_features(FakeHasher) is data
 
 
 @SAVE
 def test_plain_names_and_sparse_matrices(tmp_path, save):
     _, texts, labels = arrays(classes=255)
     features = np.random.default_rng(0).normal(size=(12, 7)).astype(np.float32)
-    sparse_labels = sparse.csc_matrix(labels.astype(float))
     save(tmp_path / "images.mat", images=features)
-    save(tmp_path / "tags.mat", tags=sparse.csc_matrix(texts))
-    save(tmp_path / "labels.mat", labels=sparse_labels)
-    same(read_mat(tmp_path, "iapr-tc12"), features, texts, labels)
-
-
-def test_a_sparse_matrix_of_nothing(tmp_path):
-    images, _, labels = arrays()
-    save_v73(tmp_path / "F.mat", images=images, tags=sparse.csc_matrix((12, 9)), labels=labels)
-    assert np.array_equal(read_mat(tmp_path / "F.mat", "mirflickr25k").texts, np.zeros((12, 9)))
+    save(tmp_path / "labels.mat", labels=sparse.csc_matrix(labels.astype(float)))
+    for counts in (texts, np.zeros((12, 9))):  # without entries, format 7.3 has no data
+        save(tmp_path / "tags.mat", tags=sparse.csc_matrix(counts))
+        same(read_mat(tmp_path, "iapr-tc12"), features, counts, labels)
 
 
 @SAVE
@@ -254,45 +248,46 @@ def test_a_file_with_its_own_test_part(tmp_path, save):
     parts = zip((i1, t1, l1), (i2, t2, l2), strict=True)
     same(data, *map(np.concatenate, parts))
     assert data.test.tolist() == [False] * 12 + [True] * 5
+    stream = labelled_stream(data, queries=2)
+    assert not np.any(stream.queries.images) and len(stream.queries.images) == 2
+    assert [len(chunk.images) for chunk in stream.chunks] == [12]
 
 
-@SAVE
+SPLIT = {"I_tr": np.ones((5, 7)), "T_tr": np.ones((5, 3)), "L_tr": np.ones((5, 24))} | {
+    "I_te": np.ones((5, 8)),
+    "T_te": np.ones((5, 3)),
+    "L_te": np.ones((5, 24)),
+}
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"YAll": None}, "expected tags or texts or YAll"),
-        ({"images": None, "YAll": None, "LAll": None}, "none of the variables looked for"),
-        ({"LAll": np.ones((12, 7))}, r"labels are of shape \(7, 12\), expected .* 24 or 38"),
-        ({"LAll": np.full((12, 24), 2.0)}, "hold 2.0, expected 0 and 1 only"),
+        ({"YAll": None}, "has the variables LAll, images, expected one of each kind"),
+        ({"images": None, "YAll": None, "LAll": None}, r"the variables \(none known\)"),
+        ({"LAll": np.ones((12, 7))}, r"labels of shape \(7, 12\), expected .* 24 or 38"),
+        ({"LAll": np.full((12, 24), 2.0)}, "got 2.0 among the labels"),
         ({"LAll": np.ones((11, 24))}, r"texts of shape .* for 11 rows of labels"),
         ({"YAll": np.ones((11, 9))}, r"texts of shape .* for 12 rows of labels"),
         ({"images": np.ones((12, 4, 4, 5))}, r"images of shape \(12, 4, 4, 5\)"),
-        ({"YAll": np.full((12, 9), np.nan)}, "the texts of MIRFlickr-25K hold NaN"),
+        ({"YAll": np.full((12, 9), np.nan)}, "the texts contain NaN"),
+        (SPLIT | {"YAll": None}, r"the images .* of the shapes \(7,\) and \(8,\)"),
     ],
 )
-def test_mat_files_that_do_not_fit(tmp_path, save, change, message):
+def test_mat_files_that_do_not_fit(tmp_path, change, message):
     images, texts, labels = arrays()
     variables = {"images": images, "YAll": texts, "LAll": labels, "other": np.ones((1, 1))} | change
-    save(tmp_path / "F.mat", **{k: v for k, v in variables.items() if v is not None})
+    save_v5(tmp_path / "F.mat", **{k: v for k, v in variables.items() if v is not None})
     with pytest.raises(DataError, match=message):
         read_mat(tmp_path / "F.mat", "mirflickr25k")
 
 
-def test_parts_of_two_kinds(tmp_path):
-    (_, t1, l1), (_, t2, l2) = arrays(12, 10), arrays(5, 10)
-    variables = {"I_tr": np.ones((12, 7)), "T_tr": t1, "L_tr": l1, "T_te": t2, "L_te": l2}
-    save_v5(tmp_path / "N.mat", **variables, I_te=np.ones((5, 8)))
-    with pytest.raises(DataError, match=r"I_tr has rows of \(7,\), I_te of \(8,\)"):
-        read_mat(tmp_path / "N.mat", "nus-wide")
-
-
-def test_mat_files_that_are_none(tmp_path):
+def test_mat_files_that_cannot_be_read(tmp_path, monkeypatch):
     with pytest.raises(ConfigError, match="expected one of mirflickr25k, iapr-tc12, nus-wide"):
         read_mat(tmp_path, "wiki")
-    with pytest.raises(DataError, match=r"no \.mat file and no folder of them"):
-        read_mat(tmp_path, "nus-wide")
-    with pytest.raises(DataError, match=r"no \.mat file and no folder of them"):
-        read_mat(tmp_path / "none.mat", "nus-wide")
+    for path in (tmp_path, tmp_path / "none.mat"):
+        with pytest.raises(DataError, match=r"not a \.mat file and not a folder"):
+            read_mat(path, "nus-wide")
     (tmp_path / "bad.mat").write_bytes(b"not a matrix" * 100)
     with pytest.raises(DataError, match=r"bad\.mat cannot be read as a \.mat file"):
         read_mat(tmp_path / "bad.mat", "nus-wide")
@@ -304,11 +299,7 @@ def test_mat_files_that_are_none(tmp_path):
     save_v5(tmp_path / "bad.mat", YAll=np.ones((2, 2)))
     with pytest.raises(DataError, match=r"YAll in two files, one is more\.mat"):
         read_mat(tmp_path, "nus-wide")
-
-
-@pytest.mark.parametrize("package", ["scipy", "h5py"])
-def test_what_reads_mat_files_is_not_installed(tmp_path, monkeypatch, package):
-    save_v5(tmp_path / "F.mat", YAll=np.ones((2, 2)))
-    monkeypatch.setitem(sys.modules, package, None)
-    with pytest.raises(MissingExtraError, match=rf'{package}; .*pip install "derefl\[train\]"'):
-        read_mat(tmp_path / "F.mat", "nus-wide")
+    for package in ("scipy", "h5py"):
+        monkeypatch.setitem(sys.modules, package, None)
+        with pytest.raises(MissingExtraError, match=r'pip install "derefl\[train\]"'):
+            read_mat(tmp_path / "more.mat", "nus-wide")

@@ -7,6 +7,7 @@ import sys
 import numpy as np
 import pytest
 from PIL import Image
+from scipy import io
 
 from derefl.cli import main
 from derefl.commands import evaluate_online
@@ -213,7 +214,7 @@ class FakeOnline:
 def learners(monkeypatch):
     made = []
 
-    def make(args):
+    def make(args, stream):
         made.append(FakeOnline(args.bits))
         return made[-1]
 
@@ -258,6 +259,34 @@ def test_online_at_random_as_a_table(evaluate, learners, capsys):
     assert evaluate("online", "--labels", "tags.csv", "--hide-labels", "--chunk-size", "9") == 0
     assert "labels not known" in capsys.readouterr().out
     assert learners[1].shown == [None] * len(learners[1].shown)
+
+
+@pytest.mark.parametrize("pictures", [False, True])
+def test_online_on_a_mat_file(evaluate, coloured, capsys, pictures):
+    """Features and word counts of a few classes: the hash heads learn to find them."""
+    rng = np.random.default_rng(0)
+    classes = rng.integers(0, 6, 300)
+    variables = {
+        "XAll": np.eye(6)[classes] @ rng.normal(size=(6, 20)) + 0.3 * rng.normal(size=(300, 20)),
+        "YAll": np.eye(6)[classes] @ rng.integers(0, 9, (6, 15)) + rng.integers(0, 3, (300, 15)),
+        "LAll": np.eye(24)[classes],
+    }
+    if pictures:
+        shown = np.array([COLOURS[NAMES[number]] for number in classes]) * 255
+        variables["IAll"] = np.tile(shown[..., None, None], (1, 1, 4, 4)).astype(np.uint8)
+        del variables["XAll"]
+    io.savemat("F.mat", variables)
+    options = ["--chunk-size", "100", "--queries", "60", "--bits", "32", "--json"]
+    mat = ["evaluate", "online", "--mat", "F.mat", "--dataset", "mirflickr25k"]
+    assert main([*mat, *options]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["model"] == "hash heads on features"
+    assert [r["seen"] for r in report["rounds"]] == [100, 240]
+    last = report["rounds"][-1]
+    for scores in (last["hashed"], last["learned"]):
+        assert min(scores.values()) > 0.8  # by chance 1/6
+    assert main([*mat, *options, "--images", "images"]) == 1
+    assert "--dataset with --mat, not both" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

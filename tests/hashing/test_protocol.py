@@ -174,7 +174,7 @@ def test_streams_that_cannot_be(labelled):
         labelled.classes,
         None,
     )
-    with pytest.raises(DataError, match="no column 'theme'"):
+    with pytest.raises(DataError, match="no themes; add a column 'theme'"):
         labelled_stream(bare, themes_per_chunk=1)
     single = CaptionData(("a", "b"), (Path("a"), Path("b")), tuple("xyz"), np.array([0, 0, 1]))
     with pytest.raises(DataError, match="b has one caption, expected two"):

@@ -7,17 +7,18 @@ from pathlib import Path
 from typing import Any
 
 from derefl.commands.options import add_device, add_json, add_model, whole_number
+from derefl.errors import ConfigError
 from derefl.hashing.codes import BITS
 
-DESCRIPTION = """Search pictures by text and texts by picture, and score what is found.
+DESCRIPTION = """Search pictures by texts and texts by pictures, and score the results.
 
-With --captions: R@1, R@5, R@10 in percent and the median rank, both ways, for codes of every length
-and for the real-valued features. With --labels: mAP@all, mAP@50, precision@N and precision-recall
-by Hamming radius, where pictures that share a label are relevant. Random codes are always measured
-too; --baselines adds LSH, ITQ and CCA + ITQ on the same features.
+With --captions: R@1, R@5, R@10 in percent and the median rank, in both directions, for codes of
+every length and for the real-valued features. With --labels: mAP@all, mAP@50, precision@N and
+precision-recall by Hamming radius; pictures that share a label are relevant. Random codes are
+always scored. --baselines adds LSH, ITQ and CCA + ITQ on the same features.
 
-Ties count with their expected value over all orders of the tied. The database is always hashed from
-the pictures or texts alone."""
+Ties count with their expected value over all orders. Codes of the database come from pictures or
+texts alone."""
 
 EXAMPLES = """examples:
   derefl evaluate hashing --images flickr8k/images --captions flickr8k/captions.csv \\
@@ -36,39 +37,32 @@ def add_parser(wings: Any) -> None:
         description=DESCRIPTION,
         epilog=EXAMPLES,
     )
-    add_data_options(hashing)
-    hashing.add_argument(
-        "--bits",
-        metavar="K",
-        type=int,
-        nargs="+",
-        choices=BITS,
-        default=list(BITS),
-        help="code lengths (default: 16 32 64 128)",
-    )
+    add_data_options(hashing, required=True)
+    add_bits(hashing)
     hashing.add_argument(
         "--teacher",
         action="store_true",
-        help="--model is a teacher: measure its unimodal codes and features (needs derefl[train])",
+        help="--model is a teacher: score its unimodal codes and features (needs derefl[train])",
     )
     hashing.add_argument("--baselines", action="store_true", help="also LSH, ITQ and CCA + ITQ")
     hashing.add_argument(
         "--train-split",
         metavar="FILE",
         type=Path,
-        help="pictures to fit the baselines on (default: those searched in, which favours them)",
+        help="pictures to fit the baselines on (default: the evaluated pictures, an advantage for "
+        "the baselines)",
     )
     hashing.set_defaults(run=run_hashing)
 
 
-def add_data_options(command: argparse.ArgumentParser) -> None:
-    """Add the common options of ``hashing`` and ``online``: data, split and model."""
+def add_data_options(command: Any, *, required: bool) -> Any:
+    """Add the options of data, split and model; the group of the data is returned."""
     command.add_argument(
-        "--images", metavar="DIR", type=Path, required=True, help="folder of the pictures"
+        "--images", metavar="DIR", type=Path, required=required, help="folder of the pictures"
     )
     what = command.add_mutually_exclusive_group(required=True)
     what.add_argument(
-        "--captions", metavar="CSV", type=Path, help="columns image,caption; one row a caption"
+        "--captions", metavar="CSV", type=Path, help="columns image,caption; one caption per row"
     )
     what.add_argument(
         "--labels",
@@ -77,15 +71,16 @@ def add_data_options(command: argparse.ArgumentParser) -> None:
         help="columns image, a text (caption, text or tags), and labels or theme",
     )
     command.add_argument(
-        "--split", metavar="FILE", type=Path, help="only these pictures; one name a line"
+        "--split", metavar="FILE", type=Path, help="only these pictures; one name per line"
     )
     command.add_argument(
-        "--queries", metavar="N", type=int, help="pictures that ask (default: a tenth)"
+        "--queries", metavar="N", type=int, help="number of queries (default: a tenth)"
     )
     command.add_argument(
-        "--seed", type=whole_number(0), default=0, help="of every draw (default: %(default)s)"
+        "--seed", type=whole_number(0), default=0, help="random seed (default: %(default)s)"
     )
     add_model_options(command)
+    return what
 
 
 def add_model_options(command: argparse.ArgumentParser) -> None:
@@ -95,27 +90,52 @@ def add_model_options(command: argparse.ArgumentParser) -> None:
     add_json(command)
 
 
+def add_bits(command: argparse.ArgumentParser) -> None:
+    """Add ``--bits`` with several lengths."""
+    command.add_argument(
+        "--bits",
+        metavar="K",
+        type=int,
+        nargs="+",
+        choices=BITS,
+        default=list(BITS),
+        help="code lengths (default: 16 32 64 128)",
+    )
+
+
 def run_hashing(args: argparse.Namespace) -> int:
     """Read the data, load the model, measure and print."""
-    from derefl.errors import ConfigError
+    from derefl.hashing.hasher import load_lcdh_student
     from derefl.hashing.learning.captions import read_captions
     from derefl.hashing.learning.evaluate import evaluate_captions, evaluate_labels
     from derefl.hashing.learning.labelled import read_labelled
 
     if args.captions and args.queries is not None:
-        raise ConfigError("with --captions every picture and caption asks; leave out --queries")
+        raise ConfigError(
+            "got --queries with --captions, where all pictures and captions are queries; leave out "
+            "--queries"
+        )
     if args.train_split and not args.baselines:
-        raise ConfigError("--train-split is what baselines are fitted on; add --baselines")
-    common = {"baselines": args.baselines, "bits": args.bits, "seed": args.seed, "progress": True}
-    if args.captions:
-        data = read_captions(args.images, args.captions, args.split)
-        train = args.train_split and read_captions(args.images, args.captions, args.train_split)
-        report = evaluate_captions(load(args), data, train=train, **common)
-    else:
-        labelled = read_labelled(args.images, args.labels, args.split)
-        fit = args.train_split and read_labelled(args.images, args.labels, args.train_split)
-        common["queries"] = args.queries
-        report = evaluate_labels(load(args), labelled, train=fit, **common)
+        raise ConfigError("got --train-split without baselines to fit; add --baselines")
+    load: Any = load_lcdh_student
+    if args.teacher:
+        from derefl.hashing.teacher_pipeline import load_lcdh_teacher as load
+    read: Any = read_captions if args.captions else read_labelled
+    measure: Any = evaluate_captions if args.captions else evaluate_labels
+    table = args.captions or args.labels
+    data = read(args.images, table, args.split)
+    train = read(args.images, table, args.train_split) if args.train_split else None
+    report = measure(
+        load(args.model, bits=max(args.bits), device=args.device),
+        data,
+        train=train,
+        bits=args.bits,
+        baselines=args.baselines,
+        seed=args.seed,
+        progress=True,
+        **({} if args.captions else {"queries": args.queries}),
+    )
+    if args.labels:
         report = {"model": args.model, **report}
     # The JSON report of captions has only the agreed keys, so its conventions go to stderr.
     print(conventions(args, report), file=sys.stderr if args.json else sys.stdout)
@@ -124,15 +144,6 @@ def run_hashing(args: argparse.Namespace) -> int:
     else:
         print(caption_table(report) if args.captions else label_table(report))
     return 0
-
-
-def load(args: argparse.Namespace) -> Any:
-    """Load the model with codes of the longest length; shorter codes are prefixes."""
-    from derefl.hashing.hasher import load_lcdh_student
-    from derefl.hashing.teacher_pipeline import load_lcdh_teacher
-
-    load_model = load_lcdh_teacher if args.teacher else load_lcdh_student
-    return load_model(args.model, bits=max(args.bits), device=args.device)
 
 
 def conventions(args: argparse.Namespace, report: dict[str, Any]) -> str:
@@ -149,7 +160,7 @@ def conventions(args: argparse.Namespace, report: dict[str, Any]) -> str:
         f"ties: {TIE_RULE}; database: {DATABASE}",
     ]
     if args.baselines:
-        on = args.train_split or "the evaluated pictures themselves, which favours them"
+        on = args.train_split or "the evaluated pictures, an advantage for the baselines"
         lines.append(f"baselines fitted on {on}")
     return "\n".join(lines)
 

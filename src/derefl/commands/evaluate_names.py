@@ -6,15 +6,15 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from derefl.commands.evaluate_hashing import add_model_options, caption_table
+from derefl.commands.evaluate_hashing import add_bits, add_model_options, caption_table
 from derefl.commands.options import whole_number, words
-from derefl.hashing.codes import BITS
+from derefl.errors import ConfigError
 
-DESCRIPTION = """Search pictures by the names of what is on them, and names by pictures, and score
-what is found: R@1, R@5, R@10 in percent and the median rank of the best placed right answer.
+DESCRIPTION = """Search pictures by the names of their objects, and names by pictures, and score the
+results: R@1, R@5, R@10 in percent and the median rank of the first right answer.
 
-File names of DIR begin with a WordNet synset, n02084071_…, as those of ImageNet and DUTS do; others
-are left out. Each synset asks once, by its first word (needs derefl[train], for timm's names)."""
+The file names in DIR begin with a WordNet synset, n02084071_…, as in ImageNet and DUTS. Other files
+are skipped. Each synset is one query: its first word (needs derefl[train], for timm's names)."""
 
 EXAMPLES = """examples:
   derefl evaluate names --data DUTS-TR/ --held-back
@@ -34,18 +34,18 @@ def add_parser(wings: Any) -> None:
     names.add_argument(
         "--held-back",
         action="store_true",
-        help="only the pictures of DIR that training holds back for this",
+        help="only the pictures of DIR that are not used in training",
     )
     names.add_argument(
         "--template",
         metavar="TEXT",
         type=words,
         default="a {}",
-        help="of the queries (default: %(default)s)",
+        help="the queries, with {} for the name (default: %(default)s)",
     )
-    names.add_argument("--bits", metavar="K", type=int, nargs="+", choices=BITS, default=list(BITS))
+    add_bits(names)
     names.add_argument(
-        "--seed", type=whole_number(0), default=0, help="of random codes (default: %(default)s)"
+        "--seed", type=whole_number(0), default=0, help="for random codes (default: %(default)s)"
     )
     add_model_options(names)
     names.set_defaults(run=run_names)
@@ -53,7 +53,6 @@ def add_parser(wings: Any) -> None:
 
 def run_names(args: argparse.Namespace) -> int:
     """Measure and print."""
-    from derefl.errors import ConfigError, DataError
     from derefl.hashing.hasher import load_lcdh_student
     from derefl.hashing.learning.corpus import EVERY_NAMED, named_pictures
     from derefl.hashing.learning.evaluate import evaluate_names
@@ -62,11 +61,6 @@ def run_names(args: argparse.Namespace) -> int:
     if "{}" not in args.template:
         raise ConfigError(f"got the template {args.template!r}, expected a {{}} for the name in it")
     named = named_pictures(args.data)[:: EVERY_NAMED if args.held_back else 1]
-    if not named:
-        raise DataError(
-            f"no picture in {args.data} has a name that begins with a WordNet synset of ImageNet, "
-            "expected names like n02084071_1.jpg"
-        )
     hasher = load_lcdh_student(args.model, bits=max(args.bits), device=args.device)
     texts = [args.template.replace("{}", name) for _, name in named]  # other braces are text
     report = evaluate_names(

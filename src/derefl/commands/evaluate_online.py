@@ -6,38 +6,52 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from derefl.commands.evaluate_hashing import BITS, add_data_options, cell
+from derefl.commands.evaluate_hashing import add_data_options, cell
 from derefl.commands.options import add_overwrite, whole_number
+from derefl.errors import ConfigError
+from derefl.hashing.codes import BITS
 
 if TYPE_CHECKING:
     from derefl.hashing.learning.protocol import Learner, Round
     from derefl.hashing.learning.streams import Stream
 
-DESCRIPTION = """Let a model learn from a stream of chunks, and measure mAP@all after each.
+DESCRIPTION = """Let a model learn from a stream of chunks, and measure mAP@all after each chunk.
 
-Two databases are scored: hashed (each item once, by the student of its round, never re-hashed) and
-learned (from picture, text and labels, as online papers do). Queries are drawn first, held back,
-and hashed by the present student; those whose class has not come yet do not count.
+Two databases are scored. Hashed: each item once, by the student of its round. Learned: from
+picture, text and labels together, as in online papers. Queries are drawn before the stream and
+hashed by the current student. A query counts when the stream has had an item of its class.
 
-With --captions a picture comes with its first caption, and its second one asks for it."""
+With --captions a picture comes with its first caption, and its second caption is a query.
+
+With --mat the data are MIRFlickr-25K, IAPR TC-12 or NUS-WIDE in the .mat layouts of DCMH, SCM,
+LEMON and DOCH. These files have no words and often no pictures, so the hash heads of the student
+learn from the features in the file and from the labels, without a teacher. Pictures in the file
+become features of the student."""
 
 EXAMPLES = """examples:
   derefl evaluate online --images corel5k/images --labels corel5k/tags.csv \\
       --themes-per-chunk 10 --plot corel5k.png
   derefl evaluate online --images flickr8k/images --captions flickr8k/captions.csv \\
       --split flickr8k/train.txt --chunk-size 1000
+  derefl evaluate online --mat FLICKR-25K.mat --dataset mirflickr25k --queries 2000
 """
+
+DATASETS = ("mirflickr25k", "iapr-tc12", "nus-wide")
 
 
 def add_parser(wings: Any) -> None:
     """Add ``online`` to the subcommands."""
     online = wings.add_parser(
         "online",
-        help="learn from a stream, scored after each chunk",
+        help="learn from a stream, with scores after each chunk",
         description=DESCRIPTION,
         epilog=EXAMPLES,
     )
-    add_data_options(online)
+    data = add_data_options(online, required=False)
+    data.add_argument(
+        "--mat", metavar="FILE", type=Path, help="a .mat file, or a folder with one per variable"
+    )
+    online.add_argument("--dataset", choices=DATASETS, help="the data set of --mat")
     online.add_argument(
         "--teacher", metavar="NAME", default="lcdh-teacher", help="default: %(default)s"
     )
@@ -50,13 +64,13 @@ def add_parser(wings: Any) -> None:
         metavar="N",
         type=int,
         default=2000,
-        help="pairs a chunk, in random order (default: %(default)s)",
+        help="pairs per chunk, in random order (default: %(default)s)",
     )
     chunks.add_argument(
         "--themes-per-chunk",
         metavar="N",
         type=int,
-        help="class by class instead: so many whole themes a chunk",
+        help="class by class instead: whole themes per chunk",
     )
     online.add_argument(
         "--hide-labels", action="store_true", help="use the labels to score, not to learn"
@@ -66,9 +80,9 @@ def add_parser(wings: Any) -> None:
         metavar="N",
         type=whole_number(0),
         default=512,
-        help="earlier pairs to keep and learn from again, 0 for none (default: %(default)s)",
+        help="earlier pairs to keep and learn from again (default: %(default)s)",
     )
-    online.add_argument("--plot", metavar="PNG", type=Path, help="also draw the rounds")
+    online.add_argument("--plot", metavar="PNG", type=Path, help="also plot the rounds")
     add_overwrite(online)
     online.set_defaults(run=run_online)
 
@@ -82,6 +96,7 @@ def run_online(args: argparse.Namespace) -> int:
     if args.plot:
         check_plot(args.plot, args.overwrite)
     stream = make_stream(args)
+    name = "hash heads on features" if args.mat else args.model
     protocol = {
         "measure": "mAP@all",
         "order": stream.order,
@@ -92,51 +107,66 @@ def run_online(args: argparse.Namespace) -> int:
         "labels_known": stream.labels_known,
         "anchors": args.anchors,
     }
-    report: dict[str, Any] = {"model": args.model, "protocol": protocol, "rounds": []}
     if not args.json:
         print(
-            f"{args.model}, {args.bits} bits, on {args.captions or args.labels}: "
+            f"{name}, {args.bits} bits, on {args.captions or args.labels or args.mat}: "
             f"{len(stream.chunks)} chunks {stream.order}, {protocol['queries']} queries, seed "
             f"{args.seed}, labels {'known' if stream.labels_known else 'not known'} to the learner"
         )
         print(ROUND_HEADER)
     rounds = []
-    steps = run_stream(make_learner(args), stream)
+    steps = run_stream(make_learner(args, stream), stream)
     for result in tqdm(steps, total=len(stream.chunks), unit="chunk", leave=False):
         rounds.append(result)
-        report["rounds"].append(result.as_json())
         if not args.json:
             tqdm.write(round_line(result))
     if args.json:
+        report = {"model": name, "protocol": protocol, "rounds": [r.as_json() for r in rounds]}
         print(json.dumps(report))
     if args.plot:
-        plot_rounds(rounds, args.plot, f"{args.model}, {args.bits} bits")
+        plot_rounds(rounds, args.plot, f"{name}, {args.bits} bits")
         print(f"written: {args.plot}", file=sys.stderr)
     return 0
 
 
 def make_stream(args: argparse.Namespace) -> "Stream":
     """The stream that the options describe."""
-    from derefl.errors import ConfigError
     from derefl.hashing.learning.captions import read_captions
     from derefl.hashing.learning.labelled import read_labelled
+    from derefl.hashing.learning.matlab import read_mat
     from derefl.hashing.learning.streams import caption_stream, labelled_stream
 
     common = {"chunk_size": args.chunk_size, "queries": args.queries, "seed": args.seed}
-    if args.labels:
-        return labelled_stream(
-            read_labelled(args.images, args.labels, args.split),
-            themes_per_chunk=args.themes_per_chunk,
-            labels_known=not args.hide_labels,
-            **common,
+    if bool(args.mat) != bool(args.dataset) or bool(args.mat) == bool(args.images):
+        raise ConfigError(
+            "expected --images with --captions or --labels, or --dataset with --mat, not both"
         )
-    if args.themes_per_chunk is not None or args.hide_labels:
-        raise ConfigError("captions have no themes and no labels; use --chunk-size, or --labels")
-    return caption_stream(read_captions(args.images, args.captions, args.split), **common)
+    if args.captions:
+        if args.themes_per_chunk is not None or args.hide_labels:
+            raise ConfigError(
+                "captions have no themes and no labels; use --chunk-size, or --labels"
+            )
+        return caption_stream(read_captions(args.images, args.captions, args.split), **common)
+    if args.mat:
+        from derefl.hashing.hasher import load_lcdh_student
+
+        data: Any = read_mat(args.mat, args.dataset).with_features(
+            lambda: load_lcdh_student(args.model, bits=args.bits, device=args.device)
+        )
+    else:
+        data = read_labelled(args.images, args.labels, args.split)
+    return labelled_stream(
+        data, themes_per_chunk=args.themes_per_chunk, labels_known=not args.hide_labels, **common
+    )
 
 
-def make_learner(args: argparse.Namespace) -> "Learner":
-    """The student that learns online, and its teacher."""
+def make_learner(args: argparse.Namespace, stream: "Stream") -> "Learner":
+    """The learner for the stream: the student with its teacher, or hash heads on features."""
+    if args.mat:
+        from derefl.hashing.learning.feature_learner import FeatureLearner
+
+        widths = (len(part[0]) for part in (stream.queries.images, stream.queries.texts))
+        return FeatureLearner(*widths, bits=args.bits, anchors=args.anchors, seed=args.seed)
     from derefl.hashing.hasher import load_lcdh_student
     from derefl.hashing.learning.online import OnlineConfig, OnlineHasher
     from derefl.hashing.teacher_pipeline import load_lcdh_teacher

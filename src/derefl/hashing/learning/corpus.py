@@ -159,13 +159,22 @@ def read_tags(folder: Path, tags: Path) -> list[tuple[Path, str]]:
 
 
 def named_pictures(folder: Path) -> list[tuple[Path, str]]:
-    """Pictures whose names begin with a WordNet synset of timm, and the synset's first word."""
+    """Pictures whose names begin with a WordNet synset of timm, and the synset's first word.
+
+    Raises:
+        DataError: there are none.
+    """
     names = imagenet_names()
     found = []
     for path in find_pictures(folder).values():
         synset = re.match(r"n\d{8}(?=_)", path.name)
         if synset and synset[0] in names:
             found.append((path, names[synset[0]]))
+    if not found:
+        raise DataError(
+            f"no picture in {folder} has a name that begins with a WordNet synset of ImageNet, "
+            "expected names like n02084071_1.jpg"
+        )
     return found
 
 

@@ -1,38 +1,36 @@
 """MIRFlickr-25K, IAPR TC-12 and NUS-WIDE, in the common ``.mat`` layouts of hashing papers.
 
-There are three layouts, each as one file or as a folder of files with one variable each:
-
-- whole (DCMH): ``images`` or ``IAll`` (pictures) or ``XAll`` (features), ``YAll``, ``LAll``;
-- split (LEMON, DOCH and before them SCM): ``I_tr, T_tr, L_tr, I_te, T_te, L_te``;
-- plain: ``images``, ``tags`` or ``texts``, ``labels``.
-
-MATLAB's format 5 and its HDF5 format 7.3 are supported, also with sparse matrices.
+One file, or a folder of files with one variable each, with the names of :data:`FIELDS`. MATLAB's
+format 5 and its HDF5 format 7.3 are supported, also with sparse matrices.
 """
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from PIL import Image
 
 from derefl.errors import ConfigError, DataError, MissingExtraError
 
-
-@dataclass(frozen=True)
-class Benchmark:
-    """A data set's name and the numbers of classes of its versions."""
-
-    name: str
-    classes: tuple[int, ...]
-
+if TYPE_CHECKING:
+    from derefl.hashing.hasher import Hasher
 
 BENCHMARKS = {
-    "mirflickr25k": Benchmark("MIRFlickr-25K", (24, 38)),
-    "iapr-tc12": Benchmark("IAPR TC-12", (255, 275)),
-    "nus-wide": Benchmark("NUS-WIDE", (10, 21, 81)),
+    "mirflickr25k": (24, 38),
+    "iapr-tc12": (255, 275),
+    "nus-wide": (10, 21, 81),
 }
-IMAGES, TEXTS, LABELS = ("images", "IAll", "XAll"), ("tags", "texts", "YAll"), ("labels", "LAll")
-SPLIT = ("I_tr", "T_tr", "L_tr", "I_te", "T_te", "L_te")
+"""The data sets, and the numbers of classes of their versions."""
+
+FIELDS = {
+    "images": ("images", "IAll", "XAll", "I"),
+    "texts": ("tags", "texts", "YAll", "T"),
+    "labels": ("labels", "LAll", "L"),
+}
+"""The names of each variable: those of DCMH (``IAll`` pictures, ``XAll`` features), plain ones, and
+those of SCM, LEMON and DOCH, which come in two parts: ``I_tr`` and ``I_te``."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +49,13 @@ class MatData:
     labels: np.ndarray
     test: np.ndarray | None
 
+    def with_features(self, load: Callable[[], "Hasher"]) -> "MatData":
+        """The same data with features instead of pictures; only pictures need the hasher."""
+        if self.images.ndim == 2:
+            return self
+        rows = (picture.transpose(1, 2, 0).astype(np.uint8) for picture in self.images)
+        return replace(self, images=load().image_features(map(Image.fromarray, rows)))
+
 
 def read_mat(source: str | Path, benchmark: str) -> MatData:
     """Read a data set and check that its parts fit together.
@@ -67,95 +72,91 @@ def read_mat(source: str | Path, benchmark: str) -> MatData:
     if benchmark not in BENCHMARKS:
         raise ConfigError(f"got benchmark {benchmark!r}, expected one of {', '.join(BENCHMARKS)}")
     source = Path(source)
-    known = BENCHMARKS[benchmark]
-    found = read_variables(source, {*IMAGES, *TEXTS, *LABELS, *SPLIT})
-    if found.keys() >= set(SPLIT):
-        parts = [
-            aligned(found[f"I_{part}"], found[f"T_{part}"], found[f"L_{part}"], known)
-            for part in ("tr", "te")
-        ]
-        for name, train, test in zip(("I", "T", "L"), *parts, strict=True):
-            if train.shape[1:] != test.shape[1:]:
-                raise DataError(
-                    f"{source}: {name}_tr has rows of {train.shape[1:]}, {name}_te of "
-                    f"{test.shape[1:]}; both have to be of one kind, get the file again"
-                )
-        images, texts, labels = (np.concatenate(pair) for pair in zip(*parts, strict=True))
-        test = np.arange(len(labels)) >= len(parts[0][2])
-        return MatData(images, texts, labels, test)
-    images, texts, labels = (pick(found, names, source) for names in (IMAGES, TEXTS, LABELS))
-    return MatData(*aligned(images, texts, labels, known), test=None)
-
-
-def pick(found: dict[str, np.ndarray], names: tuple[str, ...], source: Path) -> np.ndarray:
-    """The variable with one of the names."""
-    for name in names:
-        if name in found:
-            return found[name]
-    raise DataError(
-        f"{source} has {', '.join(sorted(found)) or 'none of the variables looked for'}; expected "
-        f"{' or '.join(names)} beside the others, or all of {', '.join(SPLIT)}"
-    )
+    found = read_variables(source)
+    parts = []
+    for suffixes in (("",), ("_tr", "_te")):
+        chosen = {
+            field: [next((found[n + s] for n in names if n + s in found), None) for s in suffixes]
+            for field, names in FIELDS.items()
+        }
+        if all(value is not None for values in chosen.values() for value in values):
+            parts = [aligned(benchmark, *arrays) for arrays in zip(*chosen.values(), strict=True)]
+    if not parts:
+        names = "; ".join(f"{field}: {', '.join(known)}" for field, known in FIELDS.items())
+        raise DataError(
+            f"{source} has the variables {', '.join(sorted(found)) or '(none known)'}, expected "
+            f"one of each kind ({names}), or I_tr, T_tr, L_tr, I_te, T_te and L_te"
+        )
+    for name, *arrays in zip(FIELDS, *parts, strict=True):
+        if len({array.shape[1:] for array in arrays}) > 1:
+            shapes = " and ".join(str(array.shape[1:]) for array in arrays)
+            raise DataError(
+                f"{source}: the {name} of the two parts have rows of the shapes {shapes}, expected "
+                "one shape; get the file again"
+            )
+    images, texts, labels = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+    test = np.arange(len(labels)) >= len(parts[0][2]) if len(parts) > 1 else None
+    return MatData(images, texts, labels, test)
 
 
 def aligned(
-    images: np.ndarray, texts: np.ndarray, labels: np.ndarray, known: Benchmark
+    benchmark: str, images: np.ndarray, texts: np.ndarray, labels: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The three arrays with items along the first axis, and labels as bool ``[n classes]``.
 
     The axis of the items differs between files. For the labels, the number of classes decides; for
     the others, the number of items.
     """
-    if labels.ndim == 2 and labels.shape[1] not in known.classes:
+    classes = BENCHMARKS[benchmark]
+    if labels.ndim == 2 and labels.shape[1] not in classes:
         labels = labels.T
-    if labels.ndim != 2 or labels.shape[1] not in known.classes:
+    if labels.ndim != 2 or labels.shape[1] not in classes:
         raise DataError(
-            f"the labels are of shape {labels.shape}, expected [n, classes] with "
-            f"{' or '.join(map(str, known.classes))} classes as {known.name} has; is it this set?"
+            f"got labels of shape {labels.shape}, expected [n, classes] with "
+            f"{' or '.join(map(str, classes))} classes for {benchmark}; check the data set"
         )
     if not np.isin(labels, (0, 1)).all():
         raise DataError(
-            f"the labels of {known.name} hold {np.setdiff1d(labels, (0, 1))[0]}, expected 0 and 1 "
-            "only; store class membership, one column a class"
+            f"got {np.setdiff1d(labels, (0, 1))[0]} among the labels, expected only 0 and 1; store "
+            "one column for each class"
         )
     n = len(labels)
     if images.ndim == 4 and images.shape[0] != n and images.shape[3] == n:
         images = images.transpose(3, 2, 0, 1)  # MATLAB's [h w 3 n]
     elif images.ndim == 4 and images.shape[3] == 3:
         images = images.transpose(0, 3, 1, 2)
-    elif images.ndim == 2 and images.shape[0] != n:
-        images = images.T
-    texts = texts.T if texts.ndim == 2 and texts.shape[0] != n else texts
+    images, texts = (x.T if x.ndim == 2 and len(x) != n else x for x in (images, texts))
     picture = images.ndim == 4 and images.shape[1] == 3
     if not (picture or images.ndim == 2) or texts.ndim != 2 or {len(images), len(texts)} != {n}:
         raise DataError(
-            f"{known.name} has images of shape {images.shape} and texts of shape {texts.shape} for "
-            f"{n} rows of labels; expected [n, d] or [n, 3, h, w], and [n, d], of one n"
+            f"got images of shape {images.shape} and texts of shape {texts.shape} for {n} rows of "
+            "labels, expected [n, d] or [n, 3, h, w], and [n, d], with the same n"
         )
     for name, array in (("images", images), ("texts", texts)):
         if array.dtype.kind == "f" and not np.isfinite(array).all():
-            raise DataError(f"the {name} of {known.name} hold NaN or infinity; get the file again")
+            raise DataError(f"the {name} contain NaN or infinity; get the file again")
     return images, texts, labels.astype(bool)
 
 
-def read_variables(source: Path, names: set[str]) -> dict[str, np.ndarray]:
-    """The named variables in the file, or in all ``.mat`` files of the folder."""
+def read_variables(source: Path) -> dict[str, np.ndarray]:
+    """The known variables in the file, or in all ``.mat`` files of the folder."""
     files = sorted(source.glob("*.mat")) if source.is_dir() else [source]
     if not files or not files[0].is_file():
-        raise DataError(f"{source} is no .mat file and no folder of them; check the name")
+        raise DataError(f"{source} is not a .mat file and not a folder with .mat files")
+    names = {n + s for known in FIELDS.values() for n in known for s in ("", "_tr", "_te")}
     found: dict[str, np.ndarray] = {}
     for path in files:
-        for name, array in read_file(path, names).items():
+        for name, array in read_mat_file(path, names).items():
             if name in found:
                 raise DataError(
-                    f"{source} has the variable {name} in two files, one is {path.name}; give the "
-                    "folder of one data set, or one file"
+                    f"{source} has the variable {name} in two files, one is {path.name}; name a "
+                    "folder with one data set, or one file"
                 )
             found[name] = array
     return found
 
 
-def read_file(path: Path, names: set[str]) -> dict[str, np.ndarray]:
+def read_mat_file(path: Path, names: set[str]) -> dict[str, np.ndarray]:
     """The named numeric variables of one file, with axes in MATLAB's order."""
     try:
         import h5py
@@ -168,8 +169,8 @@ def read_file(path: Path, names: set[str]) -> dict[str, np.ndarray]:
         array = np.asarray(value.toarray() if sparse.issparse(value) else value)
         if array.dtype.kind not in "buif":
             raise DataError(
-                f"{path} holds {array.dtype} where numbers are expected; file names and cell "
-                "arrays cannot be read, store the pictures or features themselves"
+                f"got {array.dtype} in {path}, expected numbers; file names and cell arrays cannot "
+                "be read, store the pictures or features themselves"
             )
         return array
 

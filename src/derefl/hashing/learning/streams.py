@@ -9,6 +9,7 @@ import numpy as np
 from derefl.errors import ConfigError, DataError
 from derefl.hashing.learning.captions import CaptionData
 from derefl.hashing.learning.labelled import LabelledData, split_queries
+from derefl.hashing.learning.matlab import MatData
 
 
 class Pairs(NamedTuple):
@@ -50,7 +51,7 @@ class Stream:
 
 
 def labelled_stream(
-    data: LabelledData,
+    data: LabelledData | MatData,
     *,
     chunk_size: int = 2000,
     themes_per_chunk: int | None = None,
@@ -61,7 +62,8 @@ def labelled_stream(
     """A stream of labelled pairs in random order, or class by class.
 
     Args:
-        data: pairs with labels.
+        data: pairs with labels. If a ``.mat`` file has its own test part, queries are drawn from
+            it, by default all, and the rest of the part is left out.
         chunk_size: pairs per chunk; the last chunk also gets the remainder, as in LEMON.
         themes_per_chunk: chunks consist of this many whole themes, in random order; None: random.
         queries: number of held-back pairs; None: a tenth.
@@ -72,14 +74,22 @@ def labelled_stream(
         ConfigError: no queries, no pairs left to stream, or empty chunks.
         DataError: class by class, but the data have no themes.
     """
-    pairs = Pairs(data.paths, data.texts, data.labels)
-    asking, rest = split_queries(len(data.paths), queries, seed)
+    themes, test = getattr(data, "themes", None), getattr(data, "test", None)
+    images: Any = data.images if isinstance(data, MatData) else data.paths
+    texts: Any = data.texts
+    pairs = Pairs(images, texts, data.labels)
+    if test is not None:
+        asking, rest = np.flatnonzero(test), np.flatnonzero(~test)
+        if queries is not None:
+            asking = asking[split_queries(len(asking), queries, seed).queries]
+    else:
+        asking, rest = split_queries(len(data.labels), queries, seed)
     if themes_per_chunk is None:
         parts, order = random_chunks(rest, chunk_size, seed), "random"
     else:
-        if data.themes is None:
-            raise DataError("the labels have no column 'theme'; add one, or use --chunk-size")
-        parts = theme_chunks(rest, np.array(data.themes), themes_per_chunk, seed)
+        if themes is None:
+            raise DataError("the data have no themes; add a column 'theme', or use --chunk-size")
+        parts = theme_chunks(rest, np.array(themes), themes_per_chunk, seed)
         order = "by theme"
     chunks = tuple(map(pairs.take, parts))
     return Stream(chunks, pairs.take(asking), order, labels_known, seed)
