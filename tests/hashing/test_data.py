@@ -65,14 +65,18 @@ def test_a_spreadsheets_byte_order_mark_and_spare_columns_pass(folder):
 @pytest.mark.parametrize(
     ("table", "split", "message"),
     [
-        ("image,text\na,one\n", None, "image, text, but none called 'caption'"),
+        ("image,text\na,one\n", None, "image, text, expected also 'caption'"),
         ("", None, r"columns \(none\)"),
         ("image,caption\n", None, "no row below its header"),
-        ("image,caption\na,one, two\n", None, "line 2: another number of fields"),
-        ("image,caption\na,x\nb\n", None, "line 3: another number of fields"),
-        ("image,caption\na,x\nz,y\n", None, "no picture for 1 of 2 names, the first is 'z'"),
-        ("image,caption\na,x\n", "a\nb.c\n", "no caption for 1 of the 2 pictures .* 'b.c'"),
-        ("image,caption\na,x\nz,x\n", "a\nz\n", "no picture for 1 of 2 names, the first is 'z'"),
+        ("image,caption\na,one, two\n", None, "line 2: expected one field for each column"),
+        ("image,caption\na,x\nb\n", None, "line 3: expected one field for each column"),
+        ("image,caption\na,x\nz,y\n", None, "1 of 2 names have no picture in .*, the first is 'z'"),
+        ("image,caption\na,x\n", "a\nb.c\n", "1 of 2 names have no row in .* 'b.c'"),
+        (
+            "image,caption\na,x\nz,x\n",
+            "a\nz\n",
+            "1 of 2 names have no picture in .*, the first is 'z'",
+        ),
         ("image,caption\na,x\n", "\n", "split.txt is empty"),
         ("image,caption\na,x\n", "a\na.png\n", "names 'a' twice"),
     ],
@@ -136,7 +140,7 @@ def test_labels_by_spaces_or_semicolons(folder, cells, classes):
     [
         ("image,tags\na,sky\n", "expected one of labels, theme"),
         ("image,theme\na,1\n", "expected one of caption, text, tags"),
-        ("name,theme,tags\na,1,sky\n", "none called 'image'"),
+        ("name,theme,tags\na,1,sky\n", "expected also 'image'"),
         ("image,theme,tags\na,1,sky\na.png,2,sea\n", "two rows for 'a'"),
         ("image,theme,tags\na,,sky\n", "'a' has nothing in the column 'theme'"),
         ("image,labels,tags\na,;,sky\n", "'a' has nothing in the column 'labels'"),
@@ -146,7 +150,7 @@ def test_labels_that_do_not_fit(folder, table, message):
     with pytest.raises(DataError, match=message):
         read_labelled(folder, write(folder, "labels.csv", table))
     good = write(folder, "good.csv", "image,theme,tags\na,1,sky\n")
-    with pytest.raises(DataError, match=r"no row for 1 of the 2 pictures .* 'b\.c'"):
+    with pytest.raises(DataError, match=r"1 of 2 names have no row in .* 'b\.c'"):
         read_labelled(folder, good, write(folder, "split.txt", "a\nb.c\n"))
 
 

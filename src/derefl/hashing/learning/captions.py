@@ -5,14 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from derefl.errors import DataError
-from derefl.hashing.learning.tables import (
-    find_pictures,
-    paths_of,
-    picture_name,
-    read_rows,
-    read_split,
-)
+from derefl.hashing.learning.tables import chosen_pictures, picture_name, read_rows
 
 
 @dataclass(frozen=True)
@@ -52,15 +45,10 @@ def read_captions(
     texts: dict[str, list[str]] = {}
     for row in read_rows(captions, ("image", "caption")):
         texts.setdefault(picture_name(row["image"]), []).append(row["caption"])
-    names = read_split(Path(split)) if split is not None else list(texts)
-    if bare := [name for name in names if name not in texts]:
-        raise DataError(
-            f"{captions} has no caption for {len(bare)} of the {len(names)} pictures of {split}, "
-            f"the first is {bare[0]!r}; add one, or take the name out of the split"
-        )
+    names, paths = chosen_pictures(texts, captions, images, split)
     return CaptionData(
-        names=tuple(names),
-        paths=paths_of(names, find_pictures(images), images),
+        names=names,
+        paths=paths,
         captions=tuple(text for name in names for text in texts[name]),
         rows=np.repeat(np.arange(len(names)), [len(texts[name]) for name in names]),
     )

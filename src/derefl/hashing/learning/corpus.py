@@ -9,7 +9,7 @@ from numpy.random import Generator
 
 from derefl.errors import DataError
 from derefl.hashing.learning.captions import read_captions
-from derefl.hashing.learning.tables import find_pictures, picture_name, read_rows
+from derefl.hashing.learning.tables import picture_name, pictures_by_name, read_rows
 from derefl.training.config import Share
 
 TEMPLATES = (
@@ -92,25 +92,6 @@ class Corpus:
         return np.arange(len(self.paths)) % folds == fold
 
 
-class CorpusBuilder:
-    """Collects pictures and texts, and stores each text once."""
-
-    def __init__(self) -> None:
-        self.paths: list[Path] = []
-        self.of: list[np.ndarray] = []
-        self.groups: list[int] = []
-        self.rows: dict[str, int] = {}
-        self.group_of: dict[str, int] = {}
-
-    def add(self, path: Path, texts: list[str], group: str) -> None:
-        self.paths.append(path)
-        self.of.append(np.array([self.rows.setdefault(t, len(self.rows)) for t in texts]))
-        self.groups.append(self.group_of.setdefault(group, len(self.group_of)))
-
-    def build(self, captioned: int) -> Corpus:
-        return Corpus(self.paths, list(self.rows), self.of, np.array(self.groups), captioned)
-
-
 def read_corpus(config: CorpusConfig) -> Corpus:
     """Read all sources of ``config``.
 
@@ -120,27 +101,31 @@ def read_corpus(config: CorpusConfig) -> Corpus:
     for folder, file in (("images", "captions"), ("tagged", "tags")):
         if bool(getattr(config, folder)) != bool(getattr(config, file)):
             raise DataError(f"--{folder} and --{file} belong together; give both or neither")
-    builder = CorpusBuilder()
+    found: list[tuple[Path, list[str], str]] = []  # picture, texts, group
     if config.images:
-        split = Path(config.split) if config.split else None
-        data = read_captions(Path(config.images), Path(config.captions), split)
-        texts: list[list[str]] = [[] for _ in data.paths]
-        for caption, row in zip(data.captions, data.rows, strict=True):
-            texts[row].append(caption)
-        for path, captions in zip(data.paths, texts, strict=True):
-            builder.add(path, captions, f"picture {path}")
-    captioned = len(builder.paths)
+        data = read_captions(config.images, config.captions, config.split or None)
+        parts = np.split(np.array(data.captions, object), np.flatnonzero(np.diff(data.rows)) + 1)
+        for path, captions in zip(data.paths, parts, strict=True):
+            found.append((path, captions.tolist(), f"picture {path}"))
+    captioned = len(found)
     if config.tagged:
         for path, tags in read_tags(Path(config.tagged), Path(config.tags)):
-            builder.add(path, [tags, ", ".join(tags.split())], f"tags {tags}")
+            found.append((path, [tags, ", ".join(tags.split())], f"tags {tags}"))
     if config.named:
         for i, (path, name) in enumerate(named_pictures(Path(config.named))):
-            if not i % EVERY_NAMED:
-                continue
-            builder.add(path, [t.format(name) for t in TEMPLATES], f"name {name}")
-    if not builder.paths:
-        raise DataError("no pictures to learn from; give --images and --captions")
-    return builder.build(captioned)
+            if i % EVERY_NAMED:
+                found.append((path, [t.format(name) for t in TEMPLATES], f"name {name}"))
+    if not found:
+        raise DataError("there are no pictures to learn from; give --images and --captions")
+    rows = {text: i for i, text in enumerate(dict.fromkeys(t for _, ts, _ in found for t in ts))}
+    groups = {group: i for i, group in enumerate(dict.fromkeys(group for *_, group in found))}
+    return Corpus(
+        paths=[path for path, *_ in found],
+        texts=list(rows),
+        of=[np.array([rows[text] for text in texts]) for _, texts, _ in found],
+        groups=np.array([groups[group] for *_, group in found]),
+        captioned=captioned,
+    )
 
 
 def read_tags(folder: Path, tags: Path) -> list[tuple[Path, str]]:
@@ -149,12 +134,12 @@ def read_tags(folder: Path, tags: Path) -> list[tuple[Path, str]]:
     Raises:
         DataError: the file, a column or a picture is missing.
     """
-    pictures = find_pictures(folder)
+    pictures = pictures_by_name(folder)
     found = [
         (picture_name(r["image"]), r["tags"].strip()) for r in read_rows(tags, ("image", "tags"))
     ]
     if absent := [name for name, _ in found if name not in pictures]:
-        raise DataError(f"{tags} names {absent[0]!r}, which is not in {folder}; take its row out")
+        raise DataError(f"{tags} names {absent[0]!r}, which is not in {folder}; remove the row")
     return [(pictures[name], words) for name, words in found if words]
 
 
@@ -166,7 +151,7 @@ def named_pictures(folder: Path) -> list[tuple[Path, str]]:
     """
     names = imagenet_names()
     found = []
-    for path in find_pictures(folder).values():
+    for path in pictures_by_name(folder).values():
         synset = re.match(r"n\d{8}(?=_)", path.name)
         if synset and synset[0] in names:
             found.append((path, names[synset[0]]))

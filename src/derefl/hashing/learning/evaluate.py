@@ -4,7 +4,7 @@ The database is always *hashed*: its codes come from pictures or texts alone, as
 """
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,14 +20,9 @@ if TYPE_CHECKING:
     from derefl.hashing.hasher import Hasher
 
 DATABASE = "hashed from the pictures or texts alone"
-Measure = Callable[[np.ndarray, np.ndarray], dict[str, Any]]
 
-
-class Features(NamedTuple):
-    """Float features of unit length, ``[n d]`` and ``[m d]``."""
-
-    images: np.ndarray
-    texts: np.ndarray
+Features = tuple[np.ndarray, np.ndarray]
+"""Unit vectors of pictures and texts, float ``[n d]`` and ``[m d]``."""
 
 
 def evaluate_captions(
@@ -62,23 +57,20 @@ def evaluate_captions(
         ConfigError: a length above the length of the hasher's codes.
         ImageError: a picture cannot be read.
     """
-    check_lengths(hasher, bits)
 
-    def measure(images: np.ndarray, texts: np.ndarray) -> dict[str, Any]:
-        return caption_recall(images, texts, data.rows)
+    def pairs(own: Features) -> Features:
+        images, texts = encoded(hasher, train.paths, train.captions, progress) if train else own
+        return images[(train or data).rows], texts
 
-    features = features_of(hasher, data, progress)
-    pairs = None
-    if baselines:
-        fitted = features_of(hasher, train, progress) if train else features
-        pairs = Features(fitted.images[(train or data).rows], fitted.texts)
-    return {
-        "n_images": len(data.paths),
-        "n_texts": len(data.captions),
-        **results(
-            hasher, data.paths, data.captions, features, pairs, bits, seed, progress, measure
-        ),
-    }
+    scores = compare(
+        hasher,
+        data.paths,
+        data.captions,
+        lambda images, texts: caption_recall(images, texts, data.rows),
+        pairs if baselines else None,
+        (bits, seed, progress),
+    )
+    return {"n_images": len(data.paths), "n_texts": len(data.captions), **scores}
 
 
 def evaluate_labels(
@@ -110,7 +102,6 @@ def evaluate_labels(
         ConfigError: a length above the length of the hasher's codes, or no query.
         ImageError: a picture cannot be read.
     """
-    check_lengths(hasher, bits)
     asking, asked = split_queries(len(data.paths), queries, seed)
     labels = data.labels[asking], data.labels[asked]
 
@@ -120,18 +111,19 @@ def evaluate_labels(
             "image_to_text": label_report(images[asking], texts[asked], *labels),
         }
 
-    features = features_of(hasher, data, progress)
-    pairs = None
-    if baselines:
-        pairs = features_of(hasher, train, progress) if train else features
-        pairs = pairs if train else Features(pairs.images[asked], pairs.texts[asked])
+    def pairs(own: Features) -> Features:
+        if train:
+            return encoded(hasher, train.paths, train.texts, progress)
+        return own[0][asked], own[1][asked]
+
+    options = bits, seed, progress
     return {
         "n_queries": len(asking),
         "n_database": len(asked),
         "seed": seed,
         "tie_rule": TIE_RULE,
         "database": DATABASE,
-        **results(hasher, data.paths, data.texts, features, pairs, bits, seed, progress, measure),
+        **compare(hasher, data.paths, data.texts, measure, pairs if baselines else None, options),
     }
 
 
@@ -147,21 +139,16 @@ def evaluate_names(
     """Recall of pictures by their class names, and of class names by pictures.
 
     Args:
-        hasher, bits, seed, progress: as in :func:`evaluate_captions`.
+        hasher, bits, seed, progress: as in :func:`evaluate_captions`, with the same errors.
         paths: pictures.
         texts: the class name of each picture; each distinct text is one query.
 
     Returns:
         ``n_images``, ``n_texts`` (distinct), ``codes``, ``float`` and ``baselines`` (random codes)
         as in :func:`evaluate_captions`.
-
-    Raises:
-        ConfigError: a length above the length of the hasher's codes.
-        ImageError: a picture cannot be read.
     """
-    check_lengths(hasher, bits)
     names, of = np.unique(np.array(texts), return_inverse=True)
-    distinct, numbers = names.tolist(), np.arange(len(names))
+    numbers = np.arange(len(names))
 
     def measure(images: np.ndarray, texts: np.ndarray) -> dict[str, Any]:
         return {
@@ -169,29 +156,34 @@ def evaluate_names(
             "image_to_text": summary(standing(images, texts, of, numbers)),
         }
 
-    features = Features(
-        hasher.image_features(list(paths), progress=progress),
-        hasher.text_features(distinct, progress=progress),
-    )
-    return {
-        "n_images": len(paths),
-        "n_texts": len(distinct),
-        **results(hasher, paths, distinct, features, None, bits, seed, progress, measure),
-    }
+    scores = compare(hasher, paths, names.tolist(), measure, None, (bits, seed, progress))
+    return {"n_images": len(paths), "n_texts": len(names), **scores}
 
 
-def results(
+def compare(
     hasher: "Hasher",
     paths: Sequence[Any],
     texts: Sequence[str],
-    features: Features,
-    pairs: Features | None,
-    bits: Sequence[int],
-    seed: int,
-    progress: bool,
-    measure: Measure,
+    measure: Callable[[np.ndarray, np.ndarray], dict[str, Any]],
+    pairs: Callable[[Features], Features] | None,
+    options: tuple[Sequence[int], int, bool],
 ) -> dict[str, Any]:
-    """``codes``, ``float`` and ``baselines`` by one measure of pictures against texts."""
+    """``codes``, ``float`` and ``baselines`` by one measure of pictures against texts.
+
+    Args:
+        hasher, paths, texts: see above.
+        measure: takes codes or features of pictures and of texts.
+        pairs: from the features of ``paths`` and ``texts`` to pairs to fit the baselines on.
+        options: bits, seed and progress.
+    """
+    bits, seed, progress = options
+    if not bits or max(bits) > hasher.bits or not set(bits) <= set(BITS):
+        raise ConfigError(
+            f"got code lengths {', '.join(map(str, bits)) or '(none)'} for a model of "
+            f"{hasher.bits} bits, expected some of {', '.join(map(str, BITS))} up to that; load it "
+            f"with bits={max(BITS)}"
+        )
+    features = encoded(hasher, paths, texts, progress)
     longest = (
         hasher.encode_image(list(paths), progress=progress),
         hasher.encode_text(list(texts), progress=progress),
@@ -202,32 +194,24 @@ def results(
         drawn = random_codes(len(paths), k, seed), random_codes(len(texts), k, seed + 1)
         others["random"][str(k)] = measure(*drawn)
     if pairs is not None:
+        images, captions = pairs(features)
         for name, fit in BASELINES.items():
             # ITQ and CCA have at most as many directions as features.
-            reach = max(bits) if name == "lsh" else pairs.images.shape[1]
+            reach = max(bits) if name == "lsh" else images.shape[1]
             others[name] = {}
             for k in (k for k in bits if k <= reach):
-                fitted = fit(pairs.images, pairs.texts, k, seed)
+                fitted = fit(images, captions, k, seed)
                 others[name][str(k)] = measure(
-                    fitted.encode_image(features.images), fitted.encode_text(features.texts)
+                    fitted.encode_image(features[0]), fitted.encode_text(features[1])
                 )
     return {"codes": codes, "float": measure(*features), "baselines": others}
 
 
-def features_of(hasher: "Hasher", data: CaptionData | LabelledData, progress: bool) -> Features:
-    """The hasher's float features of all pictures and texts."""
-    texts = data.captions if isinstance(data, CaptionData) else data.texts
-    return Features(
-        hasher.image_features(list(data.paths), progress=progress),
+def encoded(
+    hasher: "Hasher", paths: Sequence[Any], texts: Sequence[str], progress: bool
+) -> Features:
+    """The hasher's float features."""
+    return (
+        hasher.image_features(list(paths), progress=progress),
         hasher.text_features(list(texts), progress=progress),
     )
-
-
-def check_lengths(hasher: "Hasher", bits: Sequence[int]) -> None:
-    """Refuse lengths above the length of the hasher's codes."""
-    if not bits or max(bits) > hasher.bits or not set(bits) <= set(BITS):
-        raise ConfigError(
-            f"got code lengths {', '.join(map(str, bits)) or '(none)'} for a model of "
-            f"{hasher.bits} bits, expected some of {', '.join(map(str, BITS))} up to that; load it "
-            f"with bits={max(BITS)}"
-        )

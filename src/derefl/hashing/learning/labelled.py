@@ -7,16 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from derefl.errors import ConfigError, DataError
-from derefl.hashing.learning.tables import (
-    find_pictures,
-    paths_of,
-    picture_name,
-    read_rows,
-    read_split,
-)
-
-TEXT_COLUMNS = ("caption", "text", "tags")
-LABEL_COLUMNS = ("labels", "theme")
+from derefl.hashing.learning.tables import chosen_pictures, picture_name, read_rows
 
 
 @dataclass(frozen=True)
@@ -73,51 +64,38 @@ def read_labelled(
             raise DataError(f"{labels} has two rows for {name!r}; leave one, with all its labels")
         rows[name] = row
     first = next(iter(rows.values()))
-    text = column(first, TEXT_COLUMNS, labels)
-    label = column(first, LABEL_COLUMNS, labels)
-    names = read_split(Path(split)) if split is not None else list(rows)
-    if unknown := [name for name in names if name not in rows]:
-        raise DataError(
-            f"{labels} has no row for {len(unknown)} of the {len(names)} pictures of {split}, the "
-            f"first is {unknown[0]!r}; add one, or take the name out of the split"
-        )
+    columns = []
+    for known in (("caption", "text", "tags"), ("labels", "theme")):
+        columns.append(next((name for name in known if name in first), ""))
+        if not columns[-1]:
+            raise DataError(
+                f"{labels} has the columns {', '.join(first)}, expected one of {', '.join(known)}"
+            )
+    text, label = columns
+    names, paths = chosen_pictures(rows, labels, images, split)
     # Classes come from the whole file, so that all its splits have the same columns.
-    sets = dict(zip(rows, label_sets([row[label] for row in rows.values()], label), strict=True))
+    cells = {name: row[label].strip() for name, row in rows.items()}
+    separator = ";" if any(";" in cell for cell in cells.values()) else None
+    sets = {
+        name: {cell} - {""}
+        if label == "theme"
+        else {word.strip() for word in cell.split(separator)} - {""}
+        for name, cell in cells.items()
+    }
     if bare := [name for name in names if not sets[name]]:
         raise DataError(
-            f"{labels}: {bare[0]!r} has nothing in the column {label!r}; label it or drop its row"
+            f"{labels}: {bare[0]!r} has nothing in the column {label!r}; add a label or remove the "
+            "row"
         )
     classes = sorted(set().union(*sets.values()))
-    number = {word: index for index, word in enumerate(classes)}
-    membership = np.zeros((len(names), len(classes)), dtype=bool)
-    for index, name in enumerate(names):
-        membership[index, [number[word] for word in sets[name]]] = True
     return LabelledData(
-        names=tuple(names),
-        paths=paths_of(names, find_pictures(images), images),
+        names=names,
+        paths=paths,
         texts=tuple(rows[name][text] for name in names),
-        labels=membership,
+        labels=np.array([[word in sets[name] for word in classes] for name in names], bool),
         classes=tuple(classes),
         themes=tuple(rows[name]["theme"].strip() for name in names) if "theme" in first else None,
     )
-
-
-def column(row: dict[str, str], known: tuple[str, ...], path: Path) -> str:
-    """The first of the known columns in the file."""
-    for name in known:
-        if name in row:
-            return name
-    raise DataError(
-        f"{path} has the columns {', '.join(row)}, expected one of {', '.join(known)}; rename it"
-    )
-
-
-def label_sets(cells: list[str], name: str) -> list[set[str]]:
-    """The labels in each cell; a cell of ``theme`` is one label, spaces included."""
-    if name == "theme":
-        return [{cell.strip()} - {""} for cell in cells]
-    separator = ";" if any(";" in cell for cell in cells) else None
-    return [{word.strip() for word in cell.split(separator)} - {""} for cell in cells]
 
 
 def split_queries(n: int, queries: int | None = None, seed: int = 0) -> QuerySplit:

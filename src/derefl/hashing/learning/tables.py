@@ -1,7 +1,8 @@
 """Csv files about pictures, split files, and their pictures."""
 
 import csv
-from collections.abc import Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Collection, Iterable
 from pathlib import Path, PurePosixPath
 
 from derefl.errors import DataError
@@ -14,7 +15,7 @@ def picture_name(text: str) -> str:
     return str(name.with_suffix("") if name.suffix.lower() in FORMATS else name)
 
 
-def find_pictures(folder: Path) -> dict[str, Path]:
+def pictures_by_name(folder: Path) -> dict[str, Path]:
     """Every picture below ``folder`` by its relative path without the extension.
 
     Raises:
@@ -51,68 +52,62 @@ def read_rows(path: Path, columns: Iterable[str] = ()) -> list[dict[str, str]]:
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file, skipinitialspace=True)
-            header = [name.strip() for name in reader.fieldnames or ()]
-            reader.fieldnames = header
+            header = reader.fieldnames = [name.strip() for name in reader.fieldnames or ()]
             if missing := [name for name in columns if name not in header]:
                 raise DataError(
-                    f"{path} has the columns {', '.join(header) or '(none)'}, but none called "
-                    f"{missing[0]!r}; its first line has to name the columns"
+                    f"{path} has the columns {', '.join(header) or '(none)'}, expected also "
+                    f"{missing[0]!r}; the first line must name the columns"
                 )
-            rows = list(checked(reader, path))
+            rows = []
+            for row in reader:
+                # DictReader stores extra fields under the key None, and None for missing fields.
+                if None in row or None in row.values():
+                    raise DataError(
+                        f"{path}, line {reader.line_num}: expected one field for each column of "
+                        'the header; put texts with commas between double quotes: "a dog, running"'
+                    )
+                rows.append(row)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(
-            f"{path} cannot be read ({error}); expected a csv file in UTF-8, check the name"
-        ) from error
+        raise DataError(f"{path} cannot be read ({error}), expected a csv file in UTF-8") from error
     if not rows:
-        raise DataError(f"{path} has no row below its header; expected one for each text")
+        raise DataError(f"{path} has no row below its header, expected one for each text")
     return rows
 
 
-def checked(reader: "csv.DictReader[str]", path: Path) -> Iterator[dict[str, str]]:
-    """The rows; an error for a row whose number of fields differs from the header."""
-    for row in reader:
-        # DictReader stores extra fields under the key None, and None for missing fields.
-        if None in row or None in row.values():
+def chosen_pictures(
+    rows: Collection[str], table: Path, images: Path, split: str | Path | None
+) -> tuple[tuple[str, ...], tuple[Path, ...]]:
+    """Names and paths of the pictures to use, in order.
+
+    Args:
+        rows: the names in the table.
+        table: the file, for error messages.
+        images: folder of the pictures.
+        split: text file with one image name per line; None: all rows.
+
+    Raises:
+        DataError: the split cannot be read, is empty or names a picture twice; a picture has no
+            row or no file.
+    """
+    names = list(rows)
+    if split is not None:
+        try:
+            lines = Path(split).read_text(encoding="utf-8-sig").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
             raise DataError(
-                f"{path}, line {reader.line_num}: another number of fields than the header's; "
-                'put texts that hold commas between double quotes: "a dog, running"'
+                f"{split} cannot be read ({error}), expected a text file with one image name per "
+                "line"
+            ) from error
+        names = [picture_name(line) for line in lines if line.strip()]
+        if not names:
+            raise DataError(f"{split} is empty, expected one image name per line")
+        if twice := [name for name, count in Counter(names).items() if count > 1]:
+            raise DataError(f"{split} names {twice[0]!r} twice; remove one of the lines")
+    pictures = pictures_by_name(images)
+    for known, what in ((rows, f"row in {table}"), (pictures, f"picture in {images}")):
+        if absent := [name for name in names if name not in known]:
+            raise DataError(
+                f"{len(absent)} of {len(names)} names have no {what}, the first is {absent[0]!r}; "
+                "add it, or leave the name out with a split file"
             )
-        yield row
-
-
-def read_split(path: Path) -> list[str]:
-    """The picture names of a split file, one per line, in its order.
-
-    Raises:
-        DataError: the file cannot be read, is empty, or names a picture twice.
-    """
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(
-            f"{path} cannot be read ({error}); expected a text file with one image name a line"
-        ) from error
-    names = [picture_name(line) for line in lines if line.strip()]
-    if not names:
-        raise DataError(f"{path} is empty; expected one image name a line")
-    seen: set[str] = set()
-    for name in names:
-        if name in seen:
-            raise DataError(f"{path} names {name!r} twice; remove one of the lines")
-        seen.add(name)
-    return names
-
-
-def paths_of(names: Iterable[str], pictures: Mapping[str, Path], folder: Path) -> tuple[Path, ...]:
-    """The paths of the pictures with these names.
-
-    Raises:
-        DataError: a picture does not exist.
-    """
-    names = list(names)
-    if missing := [name for name in names if name not in pictures]:
-        raise DataError(
-            f"{folder} has no picture for {len(missing)} of {len(names)} names, the first is "
-            f"{missing[0]!r}; add it, or leave it out with a split file"
-        )
-    return tuple(pictures[name] for name in names)
+    return tuple(names), tuple(pictures[name] for name in names)
