@@ -321,7 +321,6 @@ def test_a_damaged_picture_is_named(evaluate, coloured, capsys):
     "arguments",
     [
         ["hashing"],
-        ["hashing", "--images", "images"],
         ["hashing", "--images", "images", "--captions", "a", "--labels", "b"],
         ["hashing", "--images", "images", "--captions", "a", "--bits", "48"],
         [

@@ -131,21 +131,6 @@ def test_an_empty_index(kind, tmp_path):
     assert same_index(import_faiss_file(tmp_path / "it.faiss"), HashIndex(32, "net"))
 
 
-def test_an_appended_file_is_exported_whole(tmp_path):
-    made(list(range(900))).save(tmp_path / "it.lcdh")
-    index = HashIndex.load(tmp_path / "it.lcdh")
-    index.add(RNG.integers(0, 256, (100, 8), np.uint8), range(900, 1000))
-    index.save(tmp_path / "it.lcdh")
-    again = HashIndex.load(tmp_path / "it.lcdh")
-    assert to_faiss(again).ntotal == 1000
-    assert same_index(from_faiss(to_faiss(again), None, "net", "ab" * 32), without_extra(again))
-
-
-def without_extra(index):
-    index.extra = {}
-    return index
-
-
 @given(st.lists(st.integers(0, 3), min_size=1, max_size=60), st.integers(1, 70))
 def test_ties_are_where_faiss_may_choose(values, k):
     codes = np.array([[value, 0] for value in values], np.uint8)
@@ -179,36 +164,27 @@ def test_errors(call, error, words):
     assert "\n" not in str(caught.value)
 
 
-def test_files_that_are_none(tmp_path):
+def test_other_files_are_refused(tmp_path):
     path = tmp_path / "it.faiss"
-    with pytest.raises(HashIndexError, match="cannot be read as a binary index of FAISS"):
-        import_faiss_file(path)
-    path.write_bytes(b"something else")
-    with pytest.raises(HashIndexError, match="cannot be read as a binary index of FAISS"):
-        import_faiss_file(path)
-    faiss.write_index(faiss.IndexFlatL2(64), str(path))  # float vectors
-    with pytest.raises(HashIndexError, match="cannot be read as a binary index of FAISS"):
-        import_faiss_file(path)
+    faiss.write_index(faiss.IndexFlatL2(64), str(tmp_path / "floats"))
+    (tmp_path / "text").write_text("something else")
+    for other in (path, tmp_path / "floats", tmp_path / "text"):
+        with pytest.raises(HashIndexError, match="cannot be read as a binary index of FAISS"):
+            import_faiss_file(other)
 
 
 @pytest.mark.parametrize(
-    "change", [{"ids": 5}, {"model": 3}, {"extra": []}, {"sha256": None}, {"ids": ["a"]}]
+    "change",
+    [{"ids": 5}, {"extra": []}, {"sha256": None}, {"ids": ["a"]}, "{", "[]", "{}", "[" * 100_000],
+    ids=lambda change: str(change)[:20],
 )
 def test_a_side_file_that_does_not_fit(tmp_path, change):
     path = tmp_path / "it.faiss"
     export_faiss(made(range(20)), path)
     side = side_file(path)
-    side.write_text(json.dumps(json.loads(side.read_text()) | change))
-    with pytest.raises(HashIndexError, match=r"is damaged \(.* at `\$|got 20 codes and 1 ids"):
-        import_faiss_file(path)
-
-
-@pytest.mark.parametrize("content", ["{", "[]", "null", "{}", "[" * 100_000])
-def test_a_side_file_that_is_none(tmp_path, content):
-    path = tmp_path / "it.faiss"
-    export_faiss(made(range(20)), path)
-    side_file(path).write_text(content)
-    with pytest.raises(HashIndexError, match="is damaged"):
+    text = json.dumps(json.loads(side.read_text()) | change) if type(change) is dict else change
+    side.write_text(text)
+    with pytest.raises(HashIndexError, match=r"json is damaged \(|got 20 codes and 1 ids"):
         import_faiss_file(path)
 
 

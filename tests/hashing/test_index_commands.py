@@ -71,19 +71,15 @@ def test_a_folder_becomes_an_index(photos, hashers, capsys):
     assert "4/4" in streams.err  # the progress bar
 
 
-@pytest.mark.parametrize("bits", [16, 128])
-def test_bits_and_model(photos, bits):
-    assert main(["index", "photos", "-o", "a.lcdh", "--bits", str(bits), "--model", "org/it"]) == 0
-    index = HashIndex.load("a.lcdh")
-    assert (index.bits, index.model) == (bits, "org/it")
-    assert np.array_equal(index.codes, FakeHasher(bits).encode_image(ALL))
-
-
-def test_a_model_that_is_a_file_is_found_from_everywhere(photos, tmp_path, monkeypatch, hashers):
+def test_bits_and_model(photos, tmp_path):
+    """A model that is a file is stored with its absolute path."""
     Path("it.safetensors").write_bytes(b"")
-    monkeypatch.setattr(FakeHasher, "sha256", "0" * 64, raising=False)
-    assert main(["index", "photos", "-o", "a.lcdh", "--model", "it.safetensors"]) == 0
-    assert HashIndex.load("a.lcdh").model == str(tmp_path / "it.safetensors")
+    for name, stored in (("org/it", "org/it"), ("it.safetensors", f"{tmp_path}/it.safetensors")):
+        options = ["--overwrite", "--bits", "128", "--model", name]
+        assert main(["index", "photos", "-o", "a.lcdh", *options]) == 0
+        index = HashIndex.load("a.lcdh")
+        assert (index.bits, index.model) == (128, stored)
+        assert np.array_equal(index.codes, FakeHasher(128).encode_image(ALL))
 
 
 def test_names_of_pictures(photos, tmp_path, monkeypatch):
@@ -114,14 +110,6 @@ def test_bad_files_are_reported_and_the_others_indexed(photos, capsys):
         assert sum(f"photos/{name}" in line for line in lines) == 1
 
 
-def test_nothing_but_bad_files(hashers, capsys):
-    Path("a.png").write_bytes(b"no picture")
-    assert main(["index", "a.png", "-o", "it.lcdh"]) == 1
-    assert len(HashIndex.load("it.lcdh")) == 0
-    assert "a.png" in error_lines(capsys)[0]
-    assert main(["search", "it.lcdh", "red"]) == 0
-
-
 def test_an_index_that_is_there_is_kept(photos, hashers, capsys):
     Path("photos.lcdh").write_text("precious")
     assert main(["index", "photos", "-o", "photos.lcdh"]) == 1
@@ -150,12 +138,6 @@ def test_errors_before_any_work(photos, hashers, capsys, args, words):
     assert words in error_lines(capsys)[0]
     assert hashers == []
     assert not Path("it.lcdh").exists()
-
-
-def test_update_and_overwrite_exclude_each_other(photos, capsys):
-    with pytest.raises(SystemExit):
-        main(["index", "photos", "-o", "it.lcdh", "--update", "--overwrite"])
-    assert "not allowed with" in capsys.readouterr().err
 
 
 # update
@@ -197,19 +179,6 @@ def test_update_keeps_what_lies_elsewhere(photos, hashers):
     assert update("photos") == 0
     assert HashIndex.load("photos.lcdh").ids == [*ALL[:3], "other/grey.png"]
     assert [hasher.calls for hasher in hashers] == [5, 0, 0]
-
-
-def test_update_of_a_folder_above_the_index(hashers):
-    for colour in ("red", "green"):
-        paint(f"photos/{colour}.png", colour)
-    Path("photos/sub").mkdir()
-    args = ["index", "photos", "-o", "photos/sub/it.lcdh", "--update"]
-    paint("photos/sub/blue.png", "blue")
-    assert main(args) == 0
-    Path("photos/red.png").unlink()
-    Path("photos/sub/blue.png").unlink()
-    assert main(args) == 0
-    assert HashIndex.load("photos/sub/it.lcdh").ids == [str(Path("photos/green.png").absolute())]
 
 
 def test_a_picture_that_went_bad_keeps_its_code_and_is_tried_again(photos, hashers, capsys):
@@ -370,22 +339,6 @@ def test_an_output_that_cannot_be_written_is_refused_before_the_work(
     assert sum(hasher.calls for hasher in hashers) == 0
 
 
-def test_an_index_in_a_folder_without_rights_is_refused_before_the_work(
-    hashers, rights_count, capsys
-):
-    paint("photos/red.png", "red")
-    assert update() == 0
-    paint("photos/blue.png", "blue")
-    Path.cwd().chmod(0o555)
-    try:
-        assert update() == 1
-    finally:
-        Path.cwd().chmod(0o755)
-    assert "photos.lcdh cannot be written" in error_lines(capsys)[0]
-    assert sum(hasher.calls for hasher in hashers) == 1
-    assert HashIndex.load("photos.lcdh").ids == ["photos/red.png"]
-
-
 def test_a_damaged_index_is_not_updated(photos, hashers, capsys):
     assert update() == 0
     whole = bytearray(Path("photos.lcdh").read_bytes())
@@ -480,12 +433,6 @@ def test_names_that_are_no_utf8(photos, capfdbinary):
     assert b" photos/caf\xe9.png\n" in capfdbinary.readouterr().out
 
 
-def test_an_index_of_another_model_is_refused(indexed, hashers, capsys):
-    assert main(["search", "photos.lcdh", "red", "--model", "org/other"]) == 1
-    (line,) = error_lines(capsys)
-    assert "search with the model of the index, or build the index again" in line
-
-
 @pytest.mark.parametrize(
     "name", ["org/repo", "derefl-nothing", "/mnt/x.safetensors", "\\\\host\\share", "a b/c"]
 )
@@ -502,15 +449,6 @@ def test_a_file_does_not_decide_what_is_loaded(photos, hashers, capsys, name):
         assert main([*command, "--model", name]) == 0
         hashers.clear()
         capsys.readouterr()
-
-
-def test_ids_of_an_index_made_in_python(hashers, capsys):
-    index = HashIndex(16)
-    index.add(np.zeros((1, 2), np.uint8), [7])
-    index.save("it.lcdh")
-    assert main(["search", "it.lcdh", "red", "--json"]) == 0
-    assert as_json(capsys)["hits"][0]["id"] == 7
-    assert (hashers[-1].bits, hashers[-1].name) == (16, "lcdh-student")
 
 
 def test_contact_sheet(indexed, capsys):
@@ -556,15 +494,3 @@ def test_search_errors_before_any_work(indexed, hashers, capsys, args, words):
     assert main(["search", *args]) == 1
     assert words in error_lines(capsys)[0]
     assert hashers == []
-
-
-def test_a_query_that_is_no_picture(indexed, capsys):
-    assert main(["search", "photos.lcdh", "--image", "photos.lcdh"]) == 1
-    assert "photos.lcdh" in error_lines(capsys)[0]
-
-
-@pytest.mark.parametrize("args", [[], ["red", "--image", "photos/red.png"]])
-def test_one_query_is_needed(indexed, capsys, args):
-    with pytest.raises(SystemExit) as exit_info:
-        main(["search", "photos.lcdh", *args])
-    assert exit_info.value.code == 2

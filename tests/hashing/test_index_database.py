@@ -118,7 +118,7 @@ def test_a_small_change_writes_little(saved):
     writer = HashIndex.load(path)
     writer.add(some(3), new[:3])
     writer.upsert(some(1), [index.ids[70]])
-    with patch.object(index_file, "write", wraps=index_file.write) as write:
+    with patch.object(index_file, "write_blocks", wraps=index_file.write_blocks) as write:
         writer.save(path)
     assert [*write.call_args.args[2]] == [1, 3]  # the blocks of row 70 and of the last rows
     assert state(HashIndex.load(path, verify=True)) == state(writer)
@@ -221,7 +221,7 @@ def test_a_full_disk_loses_nothing(saved, part):
 
 def test_ctrl_c_during_a_save_loses_nothing(saved, monkeypatch):
     index, path, new = saved
-    before, real = state(index), index_file.write
+    before, real = state(index), index_file.write_blocks
 
     def interrupted(*args):
         real(*args)
@@ -230,7 +230,7 @@ def test_ctrl_c_during_a_save_loses_nothing(saved, monkeypatch):
     writer = HashIndex.load(path)
     writer.add(some(3), new[:3])
     with monkeypatch.context() as patched:
-        patched.setattr(index_file, "write", interrupted)
+        patched.setattr(index_file, "write_blocks", interrupted)
         for target in (path, path.with_name("other.lcdh")):
             with pytest.raises(KeyboardInterrupt):
                 writer.save(target)

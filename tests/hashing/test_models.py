@@ -72,13 +72,6 @@ class TestStudent:
         wide.bend[2].weight[:, hidden:] = 1.0
         assert not torch.allclose(wide(x), head(x))
 
-    def test_codes_lie_between_minus_one_and_one_and_differ(self):
-        student = tiny_hasher()
-        images, texts = student(torch.rand(3, 3, 64, 64), torch.tensor([[5, 6, 0], [7, 8, 9]]))
-        for codes in (images, texts):
-            assert codes.shape[1] == 128 and codes.abs().max() < 1
-            assert (codes[0] - codes[1]).abs().max() > 1e-3
-
     @torch.inference_mode()
     def test_the_tower_cut_in_two_is_the_whole_backbone(self):
         tower = tiny_hasher().image
@@ -120,27 +113,8 @@ class TestStudent:
         assert empty.isfinite().all()
         torch.testing.assert_close(empty, tower(torch.zeros(1, 1, dtype=torch.long)))
 
-    @torch.inference_mode()
-    def test_float64_says_the_same(self):
-        student = tiny_hasher()
-        x, tokens = torch.rand(1, 3, 64, 64), torch.tensor([[5, 6, 7]])
-        single = student(x, tokens)
-        double = student.double()(x.double(), tokens)
-        for a, b in zip(single, double, strict=True):
-            torch.testing.assert_close(a.double(), b, atol=1e-4, rtol=0)
-
-    def test_limits_of_the_default_model(self):
-        parameters = sum(p.numel() for p in LCDHStudent(LCDHStudentConfig()).parameters())
-        assert parameters <= 10_000_000
-
 
 class TestTeacher:
-    @torch.inference_mode()
-    def test_features_are_unit_vectors(self):
-        teacher = tiny_teacher()
-        z = teacher.image(torch.randn(5, 12))
-        torch.testing.assert_close(z.norm(dim=1), torch.ones(5))
-
     @torch.inference_mode()
     def test_unimodal_codes_are_joint_ones_with_the_other_token_masked(self):
         """Against the attention block itself, with both tokens and a mask."""
@@ -231,8 +205,6 @@ class TestTokenizer:
 
     def test_words_signs_and_case(self):
         assert self.words("Two DOGS, running!") == ["two", "dogs", ",", "running", "!"]
-
-    def test_accents_go(self):
         assert self.words("Café") == self.words("cafe")
 
     def test_unknown_words_fall_apart_and_come_back_together(self):

@@ -51,28 +51,12 @@ def test_ties_are_averaged_over_all_orders(images, more):
     assert report["image_to_text"] == pytest.approx(brute_force(similarity.T, relevant.T))
 
 
-def test_a_known_ranking():
-    images = np.eye(4, dtype=np.float32)
-    texts = np.array([[3, 2, 1, 0], [3, 2, 1, 0], [3, 2, 1, 0], [3, 2, 1, 0]], np.float32)
-    report = caption_recall(images, texts, np.arange(4))["text_to_image"]  # at ranks 1, 2, 3, 4
-    assert report == {"r@1": 25, "r@5": 100, "r@10": 100, "median_rank": 2.5}
-
-
 def test_a_picture_counts_by_its_best_caption():
     images = np.array([[1, 0], [0, 1]], np.float32)
     texts = np.array([[0.1, 1], [1, 0], [0, 1], [0.2, 0.5]], np.float32)
     report = caption_recall(images, texts, np.array([0, 0, 1, 1]))
     assert report["image_to_text"]["r@1"] == 50 + 25  # the second picture ties with another's text
     assert report["text_to_image"]["r@1"] == 75
-
-
-def test_codes_without_content_score_what_chance_scores():
-    images, texts = np.zeros((200, 8), np.uint8), np.zeros((1000, 8), np.uint8)
-    report = caption_recall(images, texts, np.repeat(np.arange(200), 5))
-    assert report["text_to_image"]["r@10"] == pytest.approx(100 * 10 / 200)
-    assert report["text_to_image"]["median_rank"] == pytest.approx(100.5)
-    none_of_five = np.prod([(995 - i) / (1000 - i) for i in range(10)])
-    assert report["image_to_text"]["r@10"] == pytest.approx(100 * (1 - none_of_five))
 
 
 def test_features_without_content_score_what_chance_scores():

@@ -18,7 +18,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,8 +63,7 @@ Block = tuple[bytes, bytes | str, bytes | None]
 """Codes, ids and stamps in the format of the file."""
 
 
-@dataclass(frozen=True)
-class Contents:
+class Contents(NamedTuple):
     """The contents of a file.
 
     Attributes:
@@ -122,55 +121,36 @@ class Saved:
 
 
 def load(path: Path, verify: bool = False) -> Contents:
-    """Read a file.
-
-    Args:
-        path: a file of :func:`create`.
-        verify: also check the structure of the unread parts, which takes longer.
-
-    Raises:
-        HashIndexError: no such file, another kind or version, damaged or cut short.
-    """
+    """Read a file; see :meth:`~derefl.HashIndex.load`."""
     with transaction(path, "BEGIN") as database:
         checks = database.execute("PRAGMA quick_check(1)").fetchone() if verify else ("ok",)
         if checks != ("ok",):
-            raise unreadable(path, checks[0])
-        return read(path, database)
+            raise read_error(path, checks[0])
+        return read_contents(path, database)
 
 
 def create(path: Path, about: About, blocks: Mapping[int, Block]) -> About:
-    """Write a file, atomically; an existing file is replaced.
-
-    Returns:
-        The values of :data:`META`.
-
-    Raises:
-        OutputError: the file cannot be written, for example because the disk is full.
-    """
+    """Write a file, atomically; return the values of :data:`META`."""
     about = {**about, "token": secrets.token_hex(8), "version": 0}
     try:
         with atomic_file(path) as file:
             with closing(sqlite3.connect(file.name, isolation_level=None)) as database:
                 database.executescript(SETUP)
-                write(database, about, blocks)
+                write_blocks(database, about, blocks)
                 database.execute("COMMIT")
             forget_journal(path)
     except (OSError, ValueError, sqlite3.Error) as error:  # ValueError: a null byte
-        raise unwritable(path, error) from error
+        raise write_error(path, error) from error
     return about
 
 
 def replace(finished: Path, path: Path) -> None:
-    """Rename a finished file; an existing index of that name is replaced.
-
-    Raises:
-        OutputError: the file cannot be renamed.
-    """
+    """Rename a finished file; an existing index of that name is replaced."""
     try:
         forget_journal(path)
         finished.replace(path)
     except OSError as error:
-        raise unwritable(path, error) from error
+        raise write_error(path, error) from error
 
 
 def forget_journal(path: Path) -> None:
@@ -202,8 +182,8 @@ def transaction(path: Path, begin: str) -> Iterator[sqlite3.Connection]:
             database.execute("COMMIT")
     except sqlite3.Error as error:
         if begin == "BEGIN" or type(error) is sqlite3.DatabaseError:
-            raise unreadable(path, error) from error
-        raise unwritable(path, error) from error
+            raise read_error(path, error) from error
+        raise write_error(path, error) from error
 
 
 def check_format(path: Path, database: sqlite3.Connection) -> None:
@@ -228,12 +208,8 @@ def check_format(path: Path, database: sqlite3.Connection) -> None:
         )
 
 
-def read(path: Path, database: sqlite3.Connection) -> Contents:
-    """Read and check all contents in a transaction.
-
-    Raises:
-        HashIndexError: the contents are damaged.
-    """
+def read_contents(path: Path, database: sqlite3.Connection) -> Contents:
+    """Read and check all contents in a transaction."""
     about = read_meta(path, database)
     width, count = about["bits"] // 8, about["count"]
     try:
@@ -257,31 +233,26 @@ def read(path: Path, database: sqlite3.Connection) -> Contents:
                 stamps[start:end] = np.frombuffer(block[2], "<i8").reshape(-1, 2)
         return Contents(about, codes, ids, stamps, bounds)
     except (ValueError, TypeError) as error:
-        raise unreadable(path, error) from error
+        raise read_error(path, error) from error
 
 
 def read_meta(path: Path, database: sqlite3.Connection) -> About:
-    """The values of :data:`META`.
-
-    Raises:
-        HashIndexError: the values are damaged.
-    """
+    """Read and check the values of :data:`META` in a transaction."""
     try:
         about = dict(database.execute("SELECT key, value FROM meta ORDER BY key"))
         checksum = about.pop("crc32")
         if checksum != crc32([json.dumps(about)]):
             raise ValueError("the table meta does not match its checksum")
-        if {key: type(value) for key, value in about.items()} != META or about["count"] < 0:
-            raise ValueError("the table meta has other values than expected")
         check_bits(about["bits"])
-        if not isinstance(json.loads(about["extra"]), dict):
-            raise ValueError("the extra values are not an object")
+        types = {key: type(value) for key, value in about.items()}
+        if types != META or about["count"] < 0 or type(json.loads(about["extra"])) is not dict:
+            raise ValueError("the table meta has other values than expected")
         return about
     except (ValueError, TypeError, KeyError, RecursionError, ConfigError) as error:
-        raise unreadable(path, error) from error
+        raise read_error(path, error) from error
 
 
-def write(database: sqlite3.Connection, about: About, blocks: Mapping[int, Block]) -> None:
+def write_blocks(database: sqlite3.Connection, about: About, blocks: Mapping[int, Block]) -> None:
     """Write blocks by number, and all of :data:`META`, in a transaction."""
     database.executemany(
         "REPLACE INTO block VALUES (?, ?, ?, ?, ?)",
@@ -300,7 +271,7 @@ def crc32(parts: Iterable[bytes | str | None]) -> int:
     return result
 
 
-def unreadable(path: Path, error: Exception | str) -> HashIndexError:
+def read_error(path: Path, error: Exception | str) -> HashIndexError:
     """The error for a file that is damaged, or that another program locks for too long."""
     if "locked" in str(error):
         return HashIndexError(
@@ -312,6 +283,6 @@ def unreadable(path: Path, error: Exception | str) -> HashIndexError:
     )
 
 
-def unwritable(path: Path, error: Exception) -> DereflError:
+def write_error(path: Path, error: Exception) -> DereflError:
     """The error for a file that cannot be written."""
-    return (unreadable if "locked" in str(error) else files.unwritable)(path, error)
+    return (read_error if "locked" in str(error) else files.unwritable)(path, error)

@@ -170,18 +170,11 @@ def export_faiss(
 ) -> "faiss.IndexBinaryIDMap2":
     """Write the codes to a FAISS file, and the rest of the index to ``PATH.json``.
 
-    The rest is the model, its sha256, ``extra``, and the ids if FAISS cannot store them.
-
-    Args:
-        index, kind, options: as in :func:`to_faiss`.
-        path: the file; an existing file is replaced.
-
-    Returns:
-        The written files.
+    The rest is the model, its sha256, ``extra``, and the ids if FAISS cannot store them. Existing
+    files are replaced. The options and errors are those of :func:`to_faiss`.
 
     Raises:
-        OutputError: the file cannot be written.
-        DereflError: see :func:`to_faiss`.
+        OutputError: a file cannot be written.
     """
     faiss = import_faiss()
     result = to_faiss(index, kind, **options)
@@ -196,11 +189,11 @@ def export_faiss(
 def import_faiss_file(path: str | Path) -> HashIndex:
     """Read a binary index of FAISS, and ``PATH.json`` if there is one.
 
-    FAISS does few checks when it reads a file: open only files from sources you trust.
+    FAISS does few checks when it reads a file: open only files from sources you trust. The other
+    errors are those of :func:`from_faiss`.
 
     Raises:
         HashIndexError: the file cannot be read, or is not a binary index.
-        DereflError: see :func:`from_faiss`.
     """
     faiss = import_faiss()
     try:
@@ -229,11 +222,7 @@ def side_file(path: str | Path) -> Path:
 
 
 def import_faiss() -> Any:
-    """Import faiss.
-
-    Raises:
-        MissingExtraError: faiss is not installed.
-    """
+    """Import faiss; a MissingExtraError if it is not installed."""
     try:
         import faiss
     except ModuleNotFoundError as error:

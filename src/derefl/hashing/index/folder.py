@@ -188,27 +188,29 @@ def update(
     for start in range(0, len(due), BATCH):
         codes: dict[str, Codes] = {}
         batch = due[start : start + BATCH]
-        for id, code in zip(batch, encode(hasher, [paths[id] for id in batch]), strict=True):
+        for id, code in zip(
+            batch, encode_pictures(hasher, [paths[id] for id in batch]), strict=True
+        ):
             if isinstance(code, DereflError):
                 failures.append(code)
             else:
                 codes[id] = code
         if codes:
-            found = np.array([stamps[id] or NO_STAMP for id in codes], np.int64)
+            found = np.array([stamps[id] or (-1, -1) for id in codes], np.int64)
             index.upsert(np.stack(list(codes.values())), codes, found)
         save()
         progress(start + len(batch), len(due))
     return Update(len(due) - len(failures), len(paths) - len(due), len(drop), failures)
 
 
-def encode(hasher: "Hasher", paths: list[Path]) -> list[Codes | DereflError]:
+def encode_pictures(hasher: "Hasher", paths: list[Path]) -> list[Codes | DereflError]:
     """A code or an error for each picture. A bad picture does not affect the others."""
     try:
         return list(hasher.encode_image(paths))
     except DereflError as error:
         if len(paths) == 1:
             return [error]
-        return [result for path in paths for result in encode(hasher, [path])]
+        return [result for path in paths for result in encode_pictures(hasher, [path])]
 
 
 def missing(
@@ -218,18 +220,14 @@ def missing(
     home: Path,
     closed: list[Path],
 ) -> tuple[list[str], list[DereflError]]:
-    """The ids below the inputs for which no picture was found.
+    """The ids below the inputs whose pictures are gone, and folders where this is unknown.
 
     Args:
         index: the index to update.
         paths: ids of all pictures that were found.
         inputs: files and folders that were searched.
         home: the folder that ids are relative to.
-        closed: folders in the inputs that cannot be searched.
-
-    Returns:
-        The ids whose pictures are gone, and one error for each folder outside ``closed`` where
-        this could not be checked.
+        closed: folders in the inputs that cannot be searched; they give no further errors.
     """
     base, places = absolute(home), [absolute(path) for path in inputs]
     unknown = {absolute(path) for path in closed}
@@ -237,24 +235,20 @@ def missing(
     errors: list[DereflError] = []
     for id in index.ids:
         path = base / str(id)
-        if isinstance(id, int) or id in paths or not is_below(path, places):
+        if isinstance(id, int) or id in paths or not any(map(path.is_relative_to, places)):
             continue
         try:
             if is_gone(path):
                 dropped.append(id)
         except OSError as error:
-            if not is_below(path, unknown):
+            if not any(map(path.is_relative_to, unknown)):
                 unknown.add(path.parent)
                 errors.append(unsearchable(path.parent, error))
     return dropped, errors
 
 
 def is_gone(path: Path) -> bool:
-    """Whether a file no longer exists.
-
-    Raises:
-        OSError: the file or its folder cannot be accessed.
-    """
+    """Whether a file no longer exists; an OSError if this cannot be found out."""
     try:
         path.stat()
         return False
@@ -264,11 +258,6 @@ def is_gone(path: Path) -> bool:
     folder = next(folder for folder in path.parents if os.path.lexists(folder))
     os.scandir(folder).close()
     return True
-
-
-def is_below(path: Path, places: Collection[Path]) -> bool:
-    """Whether the path is one of the places, or is inside one of them."""
-    return any(path.is_relative_to(place) for place in places)
 
 
 def unsearchable(folder: Path, error: OSError) -> DereflError:
@@ -303,9 +292,6 @@ def portable_name(model: str) -> str:
 
     is_name = model in {entry.name for entry in list_models()}
     return model if is_name or not Path(model).exists() else str(absolute(Path(model)))
-
-
-NO_STAMP = (-1, -1)
 
 
 def stamp(path: Path) -> tuple[int, ...]:

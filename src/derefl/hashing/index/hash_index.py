@@ -203,12 +203,12 @@ class HashIndex(Index):
             if there["token"] != self._saved.about["token"]:
                 return False
             if there["version"] != self._saved.about["version"]:
-                self._merge(database.read(path, connection))
+                self._merge(database.read_contents(path, connection))
             blocks, bounds = self._blocks(self._saved)
             about = {**self._saved.about, **self._meta()}
             if blocks or about != self._saved.about:
                 about["version"] += 1
-                database.write(connection, about, blocks)
+                database.write_blocks(connection, about, blocks)
         self._saved = database.Saved(path.absolute(), about, bounds)
         return True
 

@@ -49,7 +49,7 @@ def fit_lsh(images: np.ndarray, texts: np.ndarray, bits: int, seed: int = 0) -> 
         seed: of the draw.
 
     Raises:
-        ConfigError: the features have different widths or numbers of rows.
+        ConfigError: the features do not fit each other.
     """
     check_widths(*centred(images, texts))
     planes = np.random.default_rng(seed).standard_normal((images.shape[1], bits))
@@ -59,13 +59,7 @@ def fit_lsh(images: np.ndarray, texts: np.ndarray, bits: int, seed: int = 0) -> 
 def fit_itq(images: np.ndarray, texts: np.ndarray, bits: int, seed: int = 0) -> Projection:
     """Iterative quantisation (Gong & Lazebnik, CVPR 2011): PCA, then the best rotation to signs.
 
-    Args:
-        images, texts: float ``[n d]`` in one space; row i of both is one pair.
-        bits: length of the codes, at most d.
-        seed: of the initial rotation.
-
-    Raises:
-        ConfigError: the features have different widths or numbers of rows, or d < ``bits``.
+    Arguments and errors are as in :func:`fit_lsh`; at most d bits.
     """
     x, y = centred(images, texts, bits)
     check_widths(x, y)
@@ -78,13 +72,8 @@ def fit_itq(images: np.ndarray, texts: np.ndarray, bits: int, seed: int = 0) -> 
 def fit_cca_itq(images: np.ndarray, texts: np.ndarray, bits: int, seed: int = 0) -> Projection:
     """CCA of the two modalities, scaled by the correlations, then ITQ's rotation (same paper).
 
-    Args:
-        images, texts: float ``[n d]`` and ``[n e]``; row i of both is one pair.
-        bits: length of the codes, at most d and e.
-        seed: of the initial rotation.
-
-    Raises:
-        ConfigError: the features have different numbers of rows, or d or e < ``bits``.
+    Arguments and errors are as in :func:`fit_itq`, but the modalities may have features of
+    different widths.
     """
     x, y = centred(images, texts, bits)
     a, b, correlations = canonical_directions(x, y, REGULARISATION)
@@ -105,11 +94,7 @@ def rotation_to_signs(projected: np.ndarray, seed: int) -> np.ndarray:
     """The rotation R that brings V R close to its own signs B: min ‖B − V R‖² over both in turn.
 
     B = sign(V R); then R = W Uᵀ, where U S Wᵀ = Bᵀ V (orthogonal Procrustes). No step increases the
-    error.
-
-    Args:
-        projected: V, centred, float ``[n bits]``.
-        seed: of the random initial rotation.
+    error. V is ``projected``, centred, float ``[n bits]``.
     """
     bits = projected.shape[1]
     rotation = np.linalg.qr(np.random.default_rng(seed).standard_normal((bits, bits)))[0]
@@ -126,15 +111,12 @@ def canonical_directions(
     """Directions in which two centred sets of features correlate the most (Hotelling, 1936).
 
     With Cxx = XᵀX/n + ρI, Cyy = YᵀY/n + ρI and Cxy = XᵀY/n: the left singular vectors of
-    Cxx^−½ Cxy Cyy^−½, multiplied by Cxx^−½, and the right ones, multiplied by Cyy^−½.
-
-    Args:
-        x, y: float ``[n d]`` and ``[n e]``, centred; row i of both is one pair.
-        regularisation: ρ as a share of the mean variance.
+    Cxx^−½ Cxy Cyy^−½, multiplied by Cxx^−½, and the right ones, multiplied by Cyy^−½. They have
+    unit variance under the regularised covariance; ρ is ``regularisation`` times the mean variance.
 
     Returns:
-        Directions ``[d k]`` and ``[e k]``, of unit variance under the regularised covariance, and
-        their correlations ``[k]`` in falling order; k = min(d, e).
+        For x ``[n d]`` and y ``[n e]``: directions ``[d k]`` and ``[e k]``, and their correlations
+        ``[k]`` in falling order; k = min(d, e).
     """
     whiten_x, whiten_y = whitening(x, regularisation), whitening(y, regularisation)
     u, correlations, vt = np.linalg.svd(whiten_x @ (x.T @ y / len(x)) @ whiten_y)

@@ -93,11 +93,7 @@ class Corpus:
 
 
 def read_corpus(config: CorpusConfig) -> Corpus:
-    """Read all sources of ``config``.
-
-    Raises:
-        DataError: a source is missing or has the wrong format, or there is no source.
-    """
+    """Read all sources; a DataError if one is missing or wrong, or there are none."""
     for folder, file in (("images", "captions"), ("tagged", "tags")):
         if bool(getattr(config, folder)) != bool(getattr(config, file)):
             raise DataError(f"--{folder} and --{file} belong together; give both or neither")
@@ -129,11 +125,7 @@ def read_corpus(config: CorpusConfig) -> Corpus:
 
 
 def read_tags(folder: Path, tags: Path) -> list[tuple[Path, str]]:
-    """Pictures and their tags as words with spaces; pictures without tags are skipped.
-
-    Raises:
-        DataError: the file, a column or a picture is missing.
-    """
+    """Pictures and their tags as words with spaces; pictures without tags are skipped."""
     pictures = pictures_by_name(folder)
     found = [
         (picture_name(r["image"]), r["tags"].strip()) for r in read_rows(tags, ("image", "tags"))
@@ -144,11 +136,7 @@ def read_tags(folder: Path, tags: Path) -> list[tuple[Path, str]]:
 
 
 def named_pictures(folder: Path) -> list[tuple[Path, str]]:
-    """Pictures whose names begin with a WordNet synset of timm, and the synset's first word.
-
-    Raises:
-        DataError: there are none.
-    """
+    """Pictures whose names begin with a WordNet synset of timm, and the synset's first word."""
     names = imagenet_names()
     found = []
     for path in pictures_by_name(folder).values():

@@ -14,7 +14,7 @@ from derefl.hashing.learning.baselines import BASELINES, random_codes
 from derefl.hashing.learning.captions import CaptionData
 from derefl.hashing.learning.labelled import LabelledData, split_queries
 from derefl.hashing.learning.ranking import label_report
-from derefl.hashing.learning.recall import TIE_RULE, caption_recall, standing, summary
+from derefl.hashing.learning.recall import TIE_RULE, caption_recall, recall_summary, standing
 
 if TYPE_CHECKING:
     from derefl.hashing.hasher import Hasher
@@ -59,7 +59,7 @@ def evaluate_captions(
     """
 
     def pairs(own: Features) -> Features:
-        images, texts = encoded(hasher, train.paths, train.captions, progress) if train else own
+        images, texts = features_of(hasher, train.paths, train.captions, progress) if train else own
         return images[(train or data).rows], texts
 
     scores = compare(
@@ -86,21 +86,13 @@ def evaluate_labels(
 ) -> dict[str, Any]:
     """Average precision and curves; items that share a label are relevant.
 
-    Args:
-        hasher, bits, baselines, progress: as in :func:`evaluate_captions`.
-        data: split into queries and database.
-        queries: number of queries; None: a tenth.
-        train: pairs to fit the baselines on; None: the database.
-        seed: of the split, of random codes and of baselines.
+    Args and errors are as in :func:`evaluate_captions`; ``queries`` pictures are queries (None: a
+    tenth), the others are the database, and the baselines are fitted on the database by default.
 
     Returns:
         The protocol (``n_queries``, ``n_database``, ``seed``, ``tie_rule``, ``database``), and
         ``codes``, ``float`` and ``baselines`` as in :func:`evaluate_captions`, with a
         :func:`~derefl.hashing.learning.ranking.label_report` for each direction.
-
-    Raises:
-        ConfigError: a length above the length of the hasher's codes, or no query.
-        ImageError: a picture cannot be read.
     """
     asking, asked = split_queries(len(data.paths), queries, seed)
     labels = data.labels[asking], data.labels[asked]
@@ -113,7 +105,7 @@ def evaluate_labels(
 
     def pairs(own: Features) -> Features:
         if train:
-            return encoded(hasher, train.paths, train.texts, progress)
+            return features_of(hasher, train.paths, train.texts, progress)
         return own[0][asked], own[1][asked]
 
     options = bits, seed, progress
@@ -138,22 +130,16 @@ def evaluate_names(
 ) -> dict[str, Any]:
     """Recall of pictures by their class names, and of class names by pictures.
 
-    Args:
-        hasher, bits, seed, progress: as in :func:`evaluate_captions`, with the same errors.
-        paths: pictures.
-        texts: the class name of each picture; each distinct text is one query.
-
-    Returns:
-        ``n_images``, ``n_texts`` (distinct), ``codes``, ``float`` and ``baselines`` (random codes)
-        as in :func:`evaluate_captions`.
+    ``texts`` are the class names of the pictures; each distinct name is one query. The other
+    arguments, errors and the result are as in :func:`evaluate_captions`.
     """
     names, of = np.unique(np.array(texts), return_inverse=True)
     numbers = np.arange(len(names))
 
     def measure(images: np.ndarray, texts: np.ndarray) -> dict[str, Any]:
         return {
-            "text_to_image": summary(standing(texts, images, numbers, of)),
-            "image_to_text": summary(standing(images, texts, of, numbers)),
+            "text_to_image": recall_summary(standing(texts, images, numbers, of)),
+            "image_to_text": recall_summary(standing(images, texts, of, numbers)),
         }
 
     scores = compare(hasher, paths, names.tolist(), measure, None, (bits, seed, progress))
@@ -171,9 +157,9 @@ def compare(
     """``codes``, ``float`` and ``baselines`` by one measure of pictures against texts.
 
     Args:
-        hasher, paths, texts: see above.
+        hasher, paths, texts: see :func:`evaluate_names`.
         measure: takes codes or features of pictures and of texts.
-        pairs: from the features of ``paths`` and ``texts`` to pairs to fit the baselines on.
+        pairs: makes the pairs to fit the baselines on from the features of ``paths`` and ``texts``.
         options: bits, seed and progress.
     """
     bits, seed, progress = options
@@ -183,7 +169,7 @@ def compare(
             f"{hasher.bits} bits, expected some of {', '.join(map(str, BITS))} up to that; load it "
             f"with bits={max(BITS)}"
         )
-    features = encoded(hasher, paths, texts, progress)
+    features = features_of(hasher, paths, texts, progress)
     longest = (
         hasher.encode_image(list(paths), progress=progress),
         hasher.encode_text(list(texts), progress=progress),
@@ -207,7 +193,7 @@ def compare(
     return {"codes": codes, "float": measure(*features), "baselines": others}
 
 
-def encoded(
+def features_of(
     hasher: "Hasher", paths: Sequence[Any], texts: Sequence[str], progress: bool
 ) -> Features:
     """The hasher's float features."""

@@ -99,12 +99,7 @@ def read_labelled(
 
 
 def split_queries(n: int, queries: int | None = None, seed: int = 0) -> QuerySplit:
-    """Draw the queries; equal arguments give equal splits on every machine.
-
-    Args:
-        n: number of items.
-        queries: number of queries; None: a tenth.
-        seed: of the draw; reports must state the seed.
+    """Draw the queries (None: a tenth); equal arguments give equal splits on every machine.
 
     Raises:
         ConfigError: no queries, or no items left to search.

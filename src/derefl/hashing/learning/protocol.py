@@ -83,15 +83,7 @@ class Round:
 
 
 def run_stream(learner: Learner, stream: Stream) -> Iterator[Round]:
-    """Feed the chunks to the learner, and report after each.
-
-    Args:
-        learner: learns and encodes.
-        stream: chunks and queries.
-
-    Yields:
-        One :class:`Round` per chunk.
-    """
+    """Feed the chunks to the learner, and yield a report after each."""
     databases: dict[str, list[np.ndarray]] = {"image": [], "text": [], "pair": []}
     labels: list[np.ndarray] = []
     for number, (images, texts, chunk_labels) in enumerate(stream.chunks, start=1):
@@ -134,13 +126,7 @@ def mean(precision: np.ndarray) -> float | None:
 
 
 def check_plot(path: str | Path, overwrite: bool = False) -> None:
-    """Refuse a plot that cannot be written.
-
-    Raises:
-        MissingExtraError: matplotlib is not installed.
-        ConfigError: matplotlib cannot write the format of the suffix.
-        OutputExistsError, OutputError: see :func:`~derefl.files.check_output`.
-    """
+    """Refuse a plot that cannot be written: MissingExtraError, ConfigError or OutputError."""
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
@@ -154,11 +140,7 @@ def check_plot(path: str | Path, overwrite: bool = False) -> None:
 
 
 def plot_rounds(rounds: Sequence[Round], path: str | Path, title: str = "") -> None:
-    """Draw mAP, seconds and memory over the number of pairs, and write the picture.
-
-    Raises:
-        DereflError: see :func:`check_plot`.
-    """
+    """Draw mAP, seconds and memory over the number of pairs; errors as in :func:`check_plot`."""
     check_plot(path, overwrite=True)
     from matplotlib.figure import Figure
 

@@ -26,11 +26,10 @@ CURVE = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000)
 
 
 class Levels(NamedTuple):
-    """Rankings as counts per similarity level, the most similar first; levels may be empty.
+    """Rankings as counts per similarity level, the most similar first; int ``[queries levels]``.
 
     Attributes:
-        items: int ``[queries levels]``, number of items on each level.
-        relevant: int ``[queries levels]``, number of relevant items on each level.
+        items, relevant: number of items, and of relevant items, on each level; may be 0.
     """
 
     items: np.ndarray
@@ -129,10 +128,7 @@ def radius_curve(levels: Levels) -> tuple[np.ndarray, np.ndarray]:
 def label_report(
     queries: np.ndarray, items: np.ndarray, query_labels: np.ndarray, item_labels: np.ndarray
 ) -> dict[str, Any]:
-    """All measures of one direction, means over the queries with relevant items.
-
-    Args:
-        queries, items, query_labels, item_labels: as in :func:`rank`.
+    """All measures of one direction, means over the queries with relevant items; see :func:`rank`.
 
     Returns:
         ``queries``, the number of these queries; ``map``; ``map@50``; ``precision``, by N as text;

@@ -48,7 +48,7 @@ def caption_recall(images: np.ndarray, texts: np.ndarray, rows: np.ndarray) -> d
         rows: int ``[m]``, for each caption the row of its picture.
 
     Returns:
-        ``text_to_image`` and ``image_to_text``, each a :func:`summary`.
+        ``text_to_image`` and ``image_to_text``, each a :func:`recall_summary`.
 
     Raises:
         DataError: no picture, or a picture without a caption.
@@ -60,20 +60,15 @@ def caption_recall(images: np.ndarray, texts: np.ndarray, rows: np.ndarray) -> d
             "at least one caption for each"
         )
     return {
-        "text_to_image": summary(standing(texts, images, rows, numbers)),
-        "image_to_text": summary(standing(images, texts, numbers, rows)),
+        "text_to_image": recall_summary(standing(texts, images, rows, numbers)),
+        "image_to_text": recall_summary(standing(images, texts, numbers, rows)),
     }
 
 
 def standing(
     queries: np.ndarray, items: np.ndarray, query_groups: np.ndarray, item_groups: np.ndarray
 ) -> Standing:
-    """Find each query's best placed relevant item, and count the items above it and tied with it.
-
-    Args:
-        queries, items: codes or features as in :func:`caption_recall`.
-        query_groups, item_groups: int ``[n]`` and ``[m]``; equal numbers are relevant.
-    """
+    """Each query's best placed relevant item; relevant are items of the same group, int ``[n]``."""
     parts = []
     for block, similarity in similarities(queries, items):
         relevant = query_groups[block, None] == item_groups
@@ -99,7 +94,7 @@ def similarities(queries: np.ndarray, items: np.ndarray) -> Iterator[tuple[slice
             yield block, np.round(queries[block] @ items.T, DECIMALS)
 
 
-def summary(where: Standing) -> dict[str, float]:
+def recall_summary(where: Standing) -> dict[str, float]:
     """``r@1``, ``r@5``, ``r@10`` in percent, and ``median_rank``, counted from 1."""
     report = {f"r@{k}": 100 * float(chance_within(where, k).mean()) for k in KS}
     return report | {"median_rank": float(np.median(expected_rank(where)))}

@@ -12,7 +12,7 @@ from derefl.hashing.learning.labelled import LabelledData, split_queries
 from derefl.hashing.learning.matlab import MatData
 
 
-class Pairs(NamedTuple):
+class StreamPairs(NamedTuple):
     """Pictures with one text each.
 
     Attributes:
@@ -25,10 +25,10 @@ class Pairs(NamedTuple):
     texts: Sequence[Any]
     labels: np.ndarray
 
-    def take(self, numbers: np.ndarray) -> "Pairs":
+    def take(self, numbers: np.ndarray) -> "StreamPairs":
         """The pairs with these numbers, in this order."""
         images, texts = ([items[i] for i in numbers] for items in (self.images, self.texts))
-        return Pairs(images, texts, self.labels[numbers])
+        return StreamPairs(images, texts, self.labels[numbers])
 
 
 @dataclass(frozen=True)
@@ -43,8 +43,8 @@ class Stream:
         seed: of every draw.
     """
 
-    chunks: tuple[Pairs, ...]
-    queries: Pairs
+    chunks: tuple[StreamPairs, ...]
+    queries: StreamPairs
     order: str
     labels_known: bool
     seed: int
@@ -77,7 +77,7 @@ def labelled_stream(
     themes, test = getattr(data, "themes", None), getattr(data, "test", None)
     images: Any = data.images if isinstance(data, MatData) else data.paths
     texts: Any = data.texts
-    pairs = Pairs(images, texts, data.labels)
+    pairs = StreamPairs(images, texts, data.labels)
     if test is not None:
         asking, rest = np.flatnonzero(test), np.flatnonzero(~test)
         if queries is not None:
@@ -101,15 +101,8 @@ def caption_stream(
     """A random stream of captioned pictures without labels; a picture matches its own captions.
 
     Each picture comes with its first caption. Some pictures are also queries: the second caption
-    searches for the picture, and the picture for its first caption.
-
-    Args:
-        data: pictures with at least two captions each.
-        chunk_size, queries, seed: as in :func:`labelled_stream`.
-
-    Raises:
-        ConfigError: no queries, or empty chunks.
-        DataError: a picture has only one caption.
+    searches for the picture, and the picture for its first caption. Arguments and errors are as in
+    :func:`labelled_stream`; a picture with only one caption is a DataError.
     """
     n = len(data.paths)
     first = np.searchsorted(data.rows, np.arange(n))
@@ -119,8 +112,8 @@ def caption_stream(
             "the other asks for it; add one, or leave the picture out with --split"
         )
     asking = split_queries(n, queries, seed).queries
-    pairs = Pairs(data.paths, [data.captions[i] for i in first], np.arange(n))
-    asked = Pairs(data.paths, [data.captions[i + 1] for i in first], np.arange(n))
+    pairs = StreamPairs(data.paths, [data.captions[i] for i in first], np.arange(n))
+    asked = StreamPairs(data.paths, [data.captions[i + 1] for i in first], np.arange(n))
     chunks = tuple(map(pairs.take, random_chunks(np.arange(n), chunk_size, seed)))
     return Stream(chunks, asked.take(asking), "random", False, seed)
 

@@ -16,11 +16,7 @@ def picture_name(text: str) -> str:
 
 
 def pictures_by_name(folder: Path) -> dict[str, Path]:
-    """Every picture below ``folder`` by its relative path without the extension.
-
-    Raises:
-        DataError: no such folder, no pictures, or two files that differ only in the extension.
-    """
+    """Every picture below ``folder`` by its relative path without the extension."""
     if not folder.is_dir():
         raise DataError(f"{folder} is not a folder; give the one that holds the pictures")
     found: dict[str, Path] = {}
@@ -39,15 +35,11 @@ def pictures_by_name(folder: Path) -> dict[str, Path]:
 
 
 def read_rows(path: Path, columns: Iterable[str] = ()) -> list[dict[str, str]]:
-    """The rows of a csv file with a header line, as text by column.
-
-    Args:
-        path: the file, UTF-8.
-        columns: required columns; others are allowed.
+    """The rows of a UTF-8 csv file with a header line, as text by column.
 
     Raises:
-        DataError: the file cannot be read, a column is missing, there are no rows, or a row does
-            not fit the header.
+        DataError: the file cannot be read, one of ``columns`` is missing, there are no rows, or a
+            row does not fit the header.
     """
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
@@ -77,13 +69,7 @@ def read_rows(path: Path, columns: Iterable[str] = ()) -> list[dict[str, str]]:
 def chosen_pictures(
     rows: Collection[str], table: Path, images: Path, split: str | Path | None
 ) -> tuple[tuple[str, ...], tuple[Path, ...]]:
-    """Names and paths of the pictures to use, in order.
-
-    Args:
-        rows: the names in the table.
-        table: the file, for error messages.
-        images: folder of the pictures.
-        split: text file with one image name per line; None: all rows.
+    """Names and paths of the pictures in ``rows``, or in the split file, in its order.
 
     Raises:
         DataError: the split cannot be read, is empty or names a picture twice; a picture has no
