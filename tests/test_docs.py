@@ -139,7 +139,8 @@ def refused(arguments, parser):
     """The parser's error for these arguments, if any; … stands for one or more values."""
     without = [a for a in arguments if a != "…"]
     errors = [error_of(arguments, parser), error_of(without, parser)]
-    if None in errors or (len(without) < len(arguments) and "are required" in errors[1]):
+    missing = errors[1] and re.search(r" (is|are) required", errors[1])
+    if None in errors or (len(without) < len(arguments) and missing):
         return None
     return errors[1]
 

@@ -178,10 +178,11 @@ def test_the_tables_say_what_the_json_says(evaluate, capsys):
         "database: ",
     ):
         assert words in out
-    lines = {line[:16].strip(): line[16:].split() for line in out.splitlines()[4:]}
-    assert list(lines) == ["16 bits", "64 bits", "float", "random, 16", "random, 64"]
-    values = [report["codes"]["64"][way][key] for way in WAYS for key in report["float"][WAYS[0]]]
-    assert lines["64 bits"] == [f"{value:.1f}" for value in values]
+    lines = out.splitlines()[3:]
+    names = ["16 bits", "64 bits", "float", "random, 16", "random, 64"]
+    assert [line.split("  ")[0] for line in lines] == 2 * names
+    values = report["codes"]["64"]["image_to_text"].values()
+    assert lines[6].split()[2:] == ["image→text", *(f"{value:.4g}" for value in values)]
 
     options = ["--labels", "tags.csv", "--bits", "16", "--queries", "7"]
     assert evaluate("hashing", *options, "--json") == 0
@@ -192,8 +193,8 @@ def test_the_tables_say_what_the_json_says(evaluate, capsys):
     out = capsys.readouterr().out
     assert "7 queries, 21 in the database, seed 0" in out
     assert "text→image" in out and "image→text" in out
-    assert f"{report['float']['text_to_image']['map']:.4f}" in out
-    assert f"{report['codes']['16']['image_to_text']['map@50']:.4f}" in out
+    assert f"{report['float']['text_to_image']['map']:.4g}" in out
+    assert f"{report['codes']['16']['image_to_text']['map@50']:.4g}" in out
 
 
 class FakeOnline:

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from derefl.commands.bench import table
 from derefl.commands.options import add_device, add_json, add_model, whole_number
 from derefl.errors import ConfigError
 from derefl.hashing.codes import BITS
@@ -142,7 +143,7 @@ def run_hashing(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(report))
     else:
-        print(caption_table(report) if args.captions else label_table(report))
+        print(score_table(report))
     return 0
 
 
@@ -165,45 +166,20 @@ def conventions(args: argparse.Namespace, report: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def by_row(report: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
-    """Every result with its name, codes first."""
-    rows = [(f"{bits} bits", result) for bits, result in report["codes"].items()]
-    rows.append(("float", report["float"]))
+def score_table(report: dict[str, Any]) -> str:
+    """The scores of a report, one line per code length and direction."""
+    results = [(f"{bits} bits", result) for bits, result in report["codes"].items()]
+    results.append(("float", report["float"]))
     for name, lengths in report["baselines"].items():
         label = name.replace("_", " + ").upper() if name != "random" else name
-        rows += [(f"{label}, {bits}", result) for bits, result in lengths.items()]
-    return rows
-
-
-def caption_table(report: dict[str, Any]) -> str:
-    """Recall in percent, one line per code length."""
-    keys = ("r@1", "r@5", "r@10", "median_rank")
-    names = "".join(f"{name:>8}" for name in ("R@1", "R@5", "R@10", "median"))
-    lines = [f"{'':16}{'text→image':>32}   {'image→text':>32}", f"{'':16}{names}   {names}"]
-    for name, result in by_row(report):
-        ways = ("text_to_image", "image_to_text")
-        cells = ["".join(f"{result[way][key]:8.1f}" for key in keys) for way in ways]
-        lines.append(f"{name:16}{'   '.join(cells)}")
-    return "\n".join(lines)
-
-
-def label_table(report: dict[str, Any]) -> str:
-    """mAP and some points of the precision curve, one line per code length and direction."""
-    points = [
-        n for n in ("1", "10", "100", "1000") if n in report["float"]["text_to_image"]["precision"]
-    ]
-    header = "".join(f"{name:>8}" for name in ("mAP", "mAP@50", *(f"P@{n}" for n in points)))
-    lines = []
+        results += [(f"{label}, {bits}", result) for bits, result in lengths.items()]
+    rows = []
     for way in ("text_to_image", "image_to_text"):
-        lines.append(f"{way.replace('_to_', '→'):16}{header}")
-        for name, result in by_row(report):
+        for name, result in results:
             of = result[way]
-            values = [of["map"], of["map@50"], *(of["precision"][n] for n in points)]
-            lines.append(f"{name:16}" + "".join(map(cell, values)))
-    lines.append("The whole curves, and precision and recall by Hamming radius: --json")
-    return "\n".join(lines)
-
-
-def cell(value: float | None) -> str:
-    """A score with four digits, or a dash."""
-    return f"{value:8.4f}" if value is not None else f"{'–':>8}"
+            points = ("1", "10", "100", "1000") if "map" in of else ()
+            scores = {key: value for key, value in of.items() if key.startswith(("r@", "m"))}
+            scores |= {f"P@{n}": of["precision"][n] for n in points if n in of["precision"]}
+            shown = {key: "–" if value is None else value for key, value in scores.items()}
+            rows.append({"codes": name, "search": way.replace("_to_", "→"), **shown})
+    return table(rows)

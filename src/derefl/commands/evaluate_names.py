@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from derefl.commands.evaluate_hashing import add_bits, add_model_options, caption_table
+from derefl.commands.evaluate_hashing import add_bits, add_model_options, score_table
 from derefl.commands.options import whole_number, words
 from derefl.errors import ConfigError
 
@@ -71,5 +71,5 @@ def run_names(args: argparse.Namespace) -> int:
         f"{args.template!r}; ties: {TIE_RULE}",
         file=sys.stderr if args.json else sys.stdout,
     )
-    print(json.dumps(report) if args.json else caption_table(report))
+    print(json.dumps(report) if args.json else score_table(report))
     return 0

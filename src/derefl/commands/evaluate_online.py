@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from derefl.commands.evaluate_hashing import add_data_options, cell
+from derefl.commands.evaluate_hashing import add_data_options
 from derefl.commands.options import add_overwrite, whole_number
 from derefl.errors import ConfigError
 from derefl.hashing.codes import BITS
@@ -184,7 +184,8 @@ ROUND_HEADER = (
 
 def round_line(r: "Round") -> str:
     """One round as a line below :data:`ROUND_HEADER`."""
-    scores = [cell(of[way]) for of in (r.hashed, r.learned) for way in of]
+    found = [of[way] for of in (r.hashed, r.learned) for way in of]
+    scores = ["–" if score is None else f"{score:.4f}" for score in found]
     memory = f"{r.peak_memory_mb:9.0f}" if r.peak_memory_mb is not None else f"{'–':>9}"
     return (
         f"{r.number:5}{r.seen:8}{r.queries:9}{scores[0]:>20}{scores[1]:>11}{scores[2]:>21}"

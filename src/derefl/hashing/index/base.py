@@ -88,20 +88,20 @@ class Index(ABC):
         """
         self._add(*self._checked(codes, ids))
 
-    @abstractmethod
     def upsert(self, codes: Codes, ids: Iterable[Any]) -> None:
         """Add codes, and replace the codes of known ids. Replaced codes keep their places.
 
         Arguments and errors are as in :meth:`add`, but the index may already have the ids.
         """
+        self._upsert(*self._checked(codes, ids))
 
-    @abstractmethod
     def remove(self, ids: Iterable[Any]) -> None:
         """Remove ids and their codes.
 
         Raises:
             HashIndexError: an id is not in the index; the index is unchanged.
         """
+        self._remove(as_column(ids))
 
     def search(self, codes: Codes, k: int = 10, where: Where | None = None) -> list[list[Hit]]:
         """The k nearest codes of each query.
@@ -162,7 +162,13 @@ class Index(ABC):
     def _has(self, id: Id) -> bool: ...
 
     @abstractmethod
-    def _add(self, codes: Codes, new: Column) -> None: ...
+    def _add(self, codes: Codes, ids: Column) -> None: ...
+
+    @abstractmethod
+    def _upsert(self, codes: Codes, ids: Column) -> None: ...
+
+    @abstractmethod
+    def _remove(self, ids: Column) -> None: ...
 
     @abstractmethod
     def _chosen(self, where: Where) -> Any:

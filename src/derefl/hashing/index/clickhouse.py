@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from derefl.errors import MissingExtraError
 from derefl.hashing.codes import Codes
 from derefl.hashing.index.base import Hit
-from derefl.hashing.index.ids import Id
+from derefl.hashing.index.ids import Column, Id
 from derefl.hashing.index.server import DatabaseIndex, IdType
 
 if TYPE_CHECKING:
@@ -140,15 +140,15 @@ class ClickHouseIndex(DatabaseIndex):
             rows = self._rows(f"SELECT id, place FROM {self._name} WHERE {chosen}")
         return {self._id(id): int(place) for id, place in rows}
 
-    def _insert(self, codes: Codes, ids: list[Id]) -> None:
-        if known := self._known(ids):
-            raise self._known_error(next(id for id in ids if id in known))
-        self._write(codes, ids, {})
+    def _add(self, codes: Codes, ids: Column) -> None:
+        if known := self._known(ids.tolist()):
+            raise self._known_error(next(id for id in ids.tolist() if id in known))
+        self._write(codes, ids.tolist(), {})
 
-    def _upsert(self, codes: Codes, ids: list[Id]) -> None:
-        places = self._known(ids)
+    def _upsert(self, codes: Codes, ids: Column) -> None:
+        places = self._known(ids.tolist())
         self._delete(list(places))
-        self._write(codes, ids, places)
+        self._write(codes, ids.tolist(), places)
 
     def _delete(self, ids: list[Id]) -> None:
         if ids:

@@ -96,7 +96,9 @@ class HashIndex(Index):
         Raises:
             HashIndexError: as in :meth:`add`.
         """
-        codes, new = self._checked(codes, ids)
+        self._upsert(*self._checked(codes, ids), stamps)
+
+    def _upsert(self, codes: Codes, new: Column, stamps: Stamps | None = None) -> None:
         if stamps is None:
             if self._stamps is not None:
                 stamps = no_stamps(len(new))
@@ -117,13 +119,7 @@ class HashIndex(Index):
                 self._stamps[rows[known]] = stamps[known]
         self._append(codes[~known], new[~known], None if stamps is None else stamps[~known])
 
-    def remove(self, ids: Iterable[Any]) -> None:
-        """Remove ids and their codes.
-
-        Raises:
-            HashIndexError: an id is not in the index; the index is unchanged.
-        """
-        gone = as_column(ids)
+    def _remove(self, gone: Column) -> None:
         rows = self._ids.rows(gone)
         if len(unknown := np.flatnonzero(rows < 0)):
             raise self._unknown_error(gone.item(unknown[0]))

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from derefl.errors import HashIndexError, MissingExtraError
 from derefl.hashing.codes import Codes
 from derefl.hashing.index.base import Hit
-from derefl.hashing.index.ids import Id
+from derefl.hashing.index.ids import Column, Id
 from derefl.hashing.index.server import DatabaseIndex, IdType
 
 if TYPE_CHECKING:
@@ -155,7 +155,7 @@ class PostgresIndex(DatabaseIndex):
     def _known(self, ids: list[Id]) -> list[Id]:
         return [id for (id,) in self._rows(f"SELECT id FROM {{table}} WHERE {ANY}", ids=ids)]
 
-    def _insert(self, codes: Codes, ids: list[Id]) -> None:
+    def _add(self, codes: Codes, ids: Column) -> None:
         from psycopg import errors
 
         try:
@@ -164,22 +164,22 @@ class PostgresIndex(DatabaseIndex):
                 self._connection.cursor() as cursor,
                 cursor.copy(self._sql("COPY {table} (id, code) FROM STDIN", "%")) as copy,
             ):
-                for row in zip(ids, hexadecimal(codes), strict=True):
+                for row in zip(ids.tolist(), hexadecimal(codes), strict=True):
                     copy.write_row(row)
         except errors.UniqueViolation as error:
             with self._transaction():
-                known = self._known(ids)
+                known = self._known(ids.tolist())
             if not known:  # removed by another client, or another constraint
                 raise
             raise self._known_error(known[0]) from error
 
-    def _upsert(self, codes: Codes, ids: list[Id]) -> None:
+    def _upsert(self, codes: Codes, ids: Column) -> None:
         with self._transaction():
             self._rows(
                 "INSERT INTO {table} (id, code) SELECT id, code::{bit} FROM "
                 "unnest(%(ids)s::{ids}, %(codes)s::text[]) WITH ORDINALITY AS new (id, code, n) "
                 "ORDER BY n ON CONFLICT (id) DO UPDATE SET code = excluded.code",
-                ids=ids,
+                ids=ids.tolist(),
                 codes=hexadecimal(codes),
             )
 

@@ -71,21 +71,8 @@ class DatabaseIndex(Index):
             f"model {self.model!r}>"
         )
 
-    def upsert(self, codes: Codes, ids: Iterable[Any]) -> None:
-        """Add codes, and replace the codes of known ids. Replaced codes keep their places.
-
-        Arguments and errors are as in :meth:`add`, but the table may already have the ids.
-        """
-        codes, new = self._checked(codes, ids)
-        self._upsert(codes, new.tolist())
-
-    def remove(self, ids: Iterable[Any]) -> None:
-        """Remove ids and their codes.
-
-        Raises:
-            HashIndexError: an id is not in the table; the table is unchanged.
-        """
-        gone = self._fitting(as_column(ids)).tolist()
+    def _remove(self, ids: Column) -> None:
+        gone = self._fitting(ids).tolist()
         with self._transaction():
             known = set(self._known(gone))
             for id in gone:
@@ -96,9 +83,6 @@ class DatabaseIndex(Index):
     def _has(self, id: Id) -> bool:
         with self._transaction():
             return bool(self._fits(id) and self._known([id]))
-
-    def _add(self, codes: Codes, new: Column) -> None:
-        self._insert(codes, new.tolist())
 
     def _checked(self, codes: Codes, ids: Iterable[Any]) -> tuple[Codes, Column]:
         codes, new = super()._checked(codes, ids)
@@ -147,13 +131,6 @@ class DatabaseIndex(Index):
     @abstractmethod
     def _known(self, ids: list[Id]) -> Iterable[Id]:
         """Those of the ids that are in the table."""
-
-    @abstractmethod
-    def _insert(self, codes: Codes, ids: list[Id]) -> None:
-        """Add codes; an error if an id is in the table."""
-
-    @abstractmethod
-    def _upsert(self, codes: Codes, ids: list[Id]) -> None: ...
 
     @abstractmethod
     def _delete(self, ids: list[Id]) -> None: ...
