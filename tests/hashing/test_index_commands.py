@@ -298,7 +298,7 @@ def test_ctrl_c_loses_one_batch_and_the_same_command_goes_on(
         assert main(command) == 130
         lines = error_lines(capsys)
         assert len(lines) == 1
-        assert "derefl: interrupted; " in lines[0] and "the same command goes on" in lines[0]
+        assert "derefl: interrupted; " in lines[0] and "run the same command again" in lines[0]
         target = "photos.lcdh.part" if options == ["--overwrite"] else "photos.lcdh"
         done = HashIndex.load(target, verify=True)
         assert len(done) == number + 1 or options == ["--update"]

@@ -90,7 +90,7 @@ def test_distances_beyond_a_signed_byte():
 
 def test_a_picture_without_caption_is_refused():
     codes = np.zeros((2, 2), np.uint8)
-    with pytest.raises(DataError, match="got 2 pictures of which 1 have a caption"):
+    with pytest.raises(DataError, match="got 2 pictures, 1 of them with a caption"):
         caption_recall(codes, codes, np.array([0, 0]))
     with pytest.raises(DataError, match="got 0 pictures"):
         caption_recall(codes[:0], codes[:0], np.array([], int))

@@ -33,7 +33,7 @@ class FolderIndex:
     """The file with the index of some photos; ``run`` makes the file or brings it up to date.
 
     A finished index is only replaced when the new index is finished. Until then the new index is in
-    a second file beside it, ``NAME.part``. After an interruption, the same call goes on.
+    a second file beside it, ``NAME.part``. After an interruption, the same call continues.
 
     Args:
         inputs: photos and folders.
@@ -117,7 +117,7 @@ class FolderIndex:
 def open_target(
     output: Path, update: bool, overwrite: bool, asked: tuple[int, str]
 ) -> tuple[Path, HashIndex | None]:
-    """The file to write, and the index to go on with; ``asked`` are the code length and model."""
+    """The file to write, and the index to continue; ``asked`` are the code length and model."""
     if update and output.exists():
         return output, HashIndex.load(output, verify=True)
     target, index = output, unfinished(output)

@@ -56,7 +56,7 @@ def caption_recall(images: np.ndarray, texts: np.ndarray, rows: np.ndarray) -> d
     numbers = np.arange(len(images))
     if not len(images) or not np.isin(numbers, rows).all():
         raise DataError(
-            f"got {len(images)} pictures of which {len(np.unique(rows))} have a caption; expected "
+            f"got {len(images)} pictures, {len(np.unique(rows))} of them with a caption; expected "
             "at least one caption for each"
         )
     return {
