@@ -14,13 +14,16 @@ import torch
 from huggingface_hub import ModelCard
 from PIL import Image
 
-from derefl import HashIndex, load_derefl, load_lcdh_student, load_lcdh_teacher
+from derefl import HashIndex, load_derefl, load_lcdh_student
 from derefl.cli import main
 from derefl.errors import CheckpointError, OutputError, PublishError
+from derefl.hashing import teacher_pipeline
+from derefl.hashing.teacher_pipeline import load_teacher_network
 from derefl.reflection.model import DeRefl
 from derefl.zoo import manifest, save_checkpoint
 from derefl.zoo.publish import FILES, prepare_release
 from tests.conftest import TINY
+from tests.hashing.test_online import ColourEncoder
 from tests.hashing.tiny import tiny_hasher, tiny_teacher
 from tests.zoo.net import make_net, same, save_net
 
@@ -29,7 +32,7 @@ TOKEN = "hf_writes_to_org"
 LOADERS = {
     "derefl": load_derefl,
     "lcdh-student": load_lcdh_student,
-    "lcdh-teacher": load_lcdh_teacher,
+    "lcdh-teacher": load_teacher_network,
 }
 
 SCORE = {"dataset": "Real20", "protocol": "resize32", "n": 20, "psnr": 21.25, "command": "derefl …"}
@@ -117,6 +120,7 @@ def test_published_and_loaded_back_and_the_code_on_the_card_runs(
     assert same(load(f"tiny-{kind}", revision=commit), local)
 
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(teacher_pipeline, "load_encoder", lambda *_: ColourEncoder())
     for name, colour in (("window", "red"), ("dog", "green"), ("boat", "blue")):
         Image.new("RGB", (48, 40), colour).save(f"{name}.jpg")
     code = re.search(r"```python\n(.*?)```", ModelCard.load("org/tiny").text, re.DOTALL)[1]
@@ -129,7 +133,7 @@ def test_published_and_loaded_back_and_the_code_on_the_card_runs(
         assert {hit.id for hit in names["hits"][0]} == {"dog.jpg", "boat.jpg"}
         assert HashIndex.load("photos.lcdh").model == "org/tiny"
     else:
-        assert names["codes"].shape == (2, 128)
+        assert names["photos"].shape == (2, 8) and names["texts"].shape == (1, 8)
 
 
 def test_publishing_again_changes_nothing_and_new_weights_make_a_new_commit(
@@ -171,7 +175,7 @@ def test_the_dry_run_writes_a_folder_that_loads_and_sends_nothing(
 def test_private_repos_need_the_token_to_be_loaded(writer, clone, capsys):
     assert main(["publish", "tiny-lcdh-teacher", "--repo", "org/secret", "--private"]) == 0
     assert writer.repos["org/secret"].private
-    assert load_lcdh_teacher("org/secret", token=TOKEN).config.dim == 64
+    assert load_teacher_network("org/secret", token=TOKEN).config.dim == 64
     assert main(["publish", "tiny-lcdh-teacher", "--repo", "org/open"]) == 0
     assert not writer.repos["org/open"].private
     capsys.readouterr()

@@ -9,7 +9,8 @@ from derefl.files import check_output
 
 DESCRIPTION = """Convert an index to a binary index of FAISS, or back.
 
-FAISS cannot store the model and ids that are not integers. They are in a second file, NAME.json. FAISS files without this file can be read, too."""
+FAISS cannot store the model, and ids that are not integers. They are in a second file, NAME.json.
+FAISS files without this file can be read, too."""
 
 EXAMPLES = """examples:
   derefl faiss export photos.lcdh photos.faiss --kind hnsw

@@ -81,8 +81,8 @@ def run(args: argparse.Namespace) -> int:
             result = folder.run(show)
     except KeyboardInterrupt:
         print(
-            f"derefl: interrupted; {len(folder.index)} pictures are in {folder.target}; run the same "
-            "command again to continue",
+            f"derefl: interrupted; {len(folder.index)} pictures are in {folder.target}; run the "
+            "same command again to continue",
             file=sys.stderr,
         )
         return 130

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from derefl.errors import ConfigError
 from derefl.reflection.attention import REORGANISE, DualStreamBlock
 from derefl.reflection.frequency import HighFrequencyBlock, pixels_from_tokens
-from derefl.zoo.config_checks import check_backbone, check_numbers
+from derefl.zoo.config_checks import check_backbone, check_normalisation, check_numbers
 
 MULTIPLE = 32
 """Height and width are padded to a multiple of this number, the stride of the deepest feature."""
@@ -73,16 +73,7 @@ class DeReflConfig:
             raise ConfigError(
                 f"got reorganise={self.reorganise!r:.60}, expected one of {', '.join(REORGANISE)}"
             )
-        for name, least in (("mean", 0.0), ("std", 0.01)):
-            values: Any = getattr(self, name)
-            if not (
-                isinstance(values, tuple)
-                and len(values) == 3
-                and all(isinstance(value, int | float) and least <= value <= 1 for value in values)
-            ):
-                raise ConfigError(
-                    f"got {name}={repr(values)[:60]}, expected three numbers from {least} to 1"
-                )
+        check_normalisation(self)
 
 
 class Layers(NamedTuple):
