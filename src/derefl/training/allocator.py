@@ -12,7 +12,7 @@ def keep_freed_memory() -> None:
 
     Every training step allocates and frees the same few hundred large tensors. By default glibc
     requests the memory from the kernel each time, and the kernel clears it. That can cost more time
-    than the computation (docs/notes/reflection_training.md). Without glibc this does nothing.
+    than the computation. Without glibc this does nothing.
     """
     if platform.libc_ver()[0] != "glibc":
         return
