@@ -56,6 +56,28 @@ def test_format(remove, format, name):
             assert file.format == name
 
 
+def test_strength_and_mask(remove, capsys):
+    save("a.png")
+    with Image.open("a.png") as photo:
+        before, size = photo.convert("RGB"), photo.size
+    assert remove("a.png", "-o", "clean.png", "--strength", "0") == 0
+    with Image.open("clean.png") as clean:
+        assert clean.convert("RGB").tobytes() == before.tobytes()
+    Image.new("L", size).save("mask.png")
+    assert remove("a.png", "-o", "masked.png", "--mask", "mask.png") == 0
+    with Image.open("masked.png") as clean:
+        assert clean.convert("RGB").tobytes() == before.tobytes()
+    capsys.readouterr()
+    Image.new("L", (5, 5)).save("small.png")
+    assert remove("a.png", "-o", "b.png", "--mask", "small.png") == 1
+    assert "got a mask of 5×5 pixels" in error_lines(capsys)[0]
+    assert remove("a.png", "-o", "b.png", "--mask", "none.png") == 1
+    assert "none.png" in error_lines(capsys)[0] and not Path("b.png").exists()
+    with pytest.raises(SystemExit):
+        remove("a.png", "-o", "b.png", "--strength", "2")
+    assert "got '2', expected a number from 0 to 1" in capsys.readouterr().err
+
+
 def test_a_format_that_cannot_store_a_picture_fails_before_the_slow_part(
     remove, monkeypatch, capsys
 ):
@@ -80,7 +102,7 @@ def test_detail_and_the_size_limit(remove, monkeypatch, capsys):
     save("photos/b.png", size=(400, 300))
     separate, details = ReflectionRemover.separate, []
 
-    def listen(self, image, *, detail):
+    def listen(self, image, *, detail, **options):
         details.append(detail)
         return separate(self, image)
 

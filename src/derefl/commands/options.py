@@ -64,6 +64,17 @@ def positive(text: str) -> float:
     return number
 
 
+def share(text: str) -> float:
+    """A number from 0 to 1."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1
+    if not 0 <= number <= 1:
+        raise argparse.ArgumentTypeError(f"got {text!r}, expected a number from 0 to 1")
+    return number
+
+
 def add_device(parser: argparse._ActionsContainer) -> None:
     """Add ``--device``."""
     parser.add_argument(

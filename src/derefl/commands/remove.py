@@ -14,9 +14,17 @@ from typing import Any, NoReturn
 
 from tqdm import tqdm
 
-from derefl.commands.options import add_device, add_model, add_overwrite, positive, whole_number
+from derefl.commands.options import (
+    add_device,
+    add_model,
+    add_overwrite,
+    positive,
+    share,
+    whole_number,
+)
 from derefl.commands.remove_pipe import deliver, ending_of, receive, refuse_terminal
 from derefl.errors import DereflError
+from derefl.imaging.files import open_picture
 from derefl.imaging.folders import kinds, passed_over_note
 from derefl.imaging.formats import FORMATS, is_picture_name
 from derefl.imaging.opening import MAX_MEGAPIXELS
@@ -37,13 +45,14 @@ EXAMPLES = """examples:
   derefl remove "photos/*.jpg" --suffix .clean         photos/a.clean.jpg next to photos/a.jpg
   derefl remove scans/ -o small/ --format webp --quality 80
   derefl remove photos/ -o cleaned/ --dry-run          list the outputs only
+  derefl remove window.jpg -o clean.jpg --strength 0.7 --mask glass.png
   derefl remove - -o - < window.jpg > clean.jpg        in a pipe
 
 exit status: 0 success, 1 a photo failed or the command was refused, 2 invalid options, 130 Ctrl-C
 """
 
 PLANNING = ("format", "reflection", "compare", "overwrite", "resume")
-WORKING = ("quality", "detail", "max_megapixels", "workers")
+WORKING = ("quality", "detail", "strength", "max_megapixels", "workers")
 ENDINGS = ("jpg", "png", "webp", "tif", "avif", "heic")
 
 
@@ -78,6 +87,19 @@ def add_parser(subparsers: Any) -> None:
         metavar="N",
         type=whole_number(1, 100),
         help="1 to 100, for JPEG, WebP, AVIF and HEIF (default: 95; AVIF and HEIF: 90)",
+    )
+    add(
+        "--strength",
+        metavar="X",
+        type=share,
+        default=1.0,
+        help="how much of the reflection is removed, 0 to 1 (default: 1)",
+    )
+    add(
+        "--mask",
+        metavar="PICTURE",
+        type=Path,
+        help="a picture of the size of the photo: change only where it is white",
     )
     add("--reflection", action="store_true", help="also write the removed layer: a.reflection.jpg")
     add(
@@ -235,9 +257,10 @@ def process(args: argparse.Namespace, results: list[Result]) -> tuple[float, boo
     """Process the pictures; the seconds without loading the model, and whether Ctrl-C came."""
     from derefl.reflection.remover import load_derefl  # after the checks: torch takes seconds
 
-    model = load_derefl(args.model, device=args.device)
     options = {name: getattr(args, name) for name in WORKING}
     options["overwrite"] = args.overwrite or args.resume
+    options["mask"] = args.mask and open_picture(args.mask)
+    model = load_derefl(args.model, device=args.device)
     start, interrupted = time.perf_counter(), False
     work = dereflect_planned(model, results, **options)
     bar = tqdm(

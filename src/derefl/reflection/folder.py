@@ -70,6 +70,8 @@ def dereflect_folder(
     overwrite: bool = False,
     resume: bool = False,
     detail: str = "auto",
+    strength: float = 1.0,
+    mask: str | Path | Picture | None = None,
     max_megapixels: float = MAX_MEGAPIXELS,
     workers: int = 1,
 ) -> Iterator[Result]:
@@ -85,7 +87,8 @@ def dereflect_folder(
             photo; None writes next to each input.
         suffix: text before the ending of each output name, for example ``.clean``.
         format: ``jpg``, ``png``, ``webp``, ``tif``, ``avif`` or ``heic``; None keeps the format.
-        quality, max_megapixels, detail: as in ``save_picture``, ``open_picture`` and ``dereflect``.
+        quality, max_megapixels: as in ``save_picture`` and ``open_picture``.
+        detail, strength, mask: as in ``dereflect``.
         reflection: also write the removed layer, as ``NAME.reflection.jpg``.
         compare: also write a sheet with before and after, as ``NAME.compare.png``.
         overwrite: replace existing outputs.
@@ -115,6 +118,8 @@ def dereflect_folder(
         quality=quality,
         overwrite=overwrite or resume,
         detail=detail,
+        strength=strength,
+        mask=open_picture(mask) if isinstance(mask, str | Path) else mask,
         max_megapixels=max_megapixels,
         workers=workers,
     )
@@ -276,6 +281,8 @@ def dereflect_planned(
     quality: int | None,
     overwrite: bool,
     detail: str,
+    strength: float,
+    mask: Picture | None,
     max_megapixels: float,
     workers: int,
 ) -> Generator[Result, None, None]:
@@ -299,7 +306,7 @@ def dereflect_planned(
     def remove(result: Result, image: Picture | None) -> "Future[Result]":
         with recorded(result):
             if image is not None:
-                separation = model.separate(image, detail=detail)
+                separation = model.separate(image, detail=detail, strength=strength, mask=mask)
                 # The pictures may wait in memory: keep the input only for the sheet.
                 before = image if "compare" in result.due else None
                 return pool.submit(write, result, separation, before)

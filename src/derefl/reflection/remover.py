@@ -1,17 +1,21 @@
 """The Python interface: remove reflections from pictures."""
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar, cast, overload
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
 from derefl.errors import ConfigError, ImageError, ModelNotFoundError
 from derefl.imaging.checks import check_tensor, not_a_picture
+from derefl.imaging.files import open_picture
 from derefl.imaging.metadata import upright
 from derefl.imaging.sixteen_bit import Picture, SixteenBitPicture
 from derefl.imaging.strips import cut, joined
@@ -23,7 +27,10 @@ from derefl.reflection.tiling.tile_size import tile_side, within_memory
 from derefl.zoo import load_model, save_checkpoint
 from derefl.zoo.locate import REPO_ID, expanded, found, looks_local
 
-P = TypeVar("P", Image.Image, SixteenBitPicture)
+Array = NDArray[np.uint8] | NDArray[np.uint16]
+StrPath = str | os.PathLike[str]
+Mask = Picture | Array | StrPath | None
+P = TypeVar("P", Image.Image, SixteenBitPicture, NDArray[np.uint8], NDArray[np.uint16])
 R = TypeVar("R")
 
 
@@ -36,8 +43,8 @@ class Separation(NamedTuple):
             the reflection is 0.
     """
 
-    transmission: Picture
-    reflection: Picture
+    transmission: Any
+    reflection: Any
 
 
 class ReflectionRemover:
@@ -97,62 +104,100 @@ class ReflectionRemover:
         return self.network(x)
 
     @overload
-    def dereflect(self, images: P, *, detail: str = "auto") -> P: ...
+    def dereflect(
+        self, images: P, *, detail: str = ..., strength: float = ..., mask: Mask = ...
+    ) -> P: ...
     @overload
-    def dereflect(self, images: Sequence[P], *, detail: str = "auto") -> list[P]: ...
+    def dereflect(
+        self, images: StrPath, *, detail: str = ..., strength: float = ..., mask: Mask = ...
+    ) -> Picture: ...
+    @overload
+    def dereflect(
+        self, images: Sequence[P], *, detail: str = ..., strength: float = ..., mask: Mask = ...
+    ) -> list[P]: ...
 
-    def dereflect(self, images: Any, *, detail: str = "auto") -> Any:
+    def dereflect(
+        self,
+        images: Any,
+        *,
+        detail: str = "auto",
+        strength: float = 1.0,
+        mask: Mask = None,
+    ) -> Any:
         """Remove the reflections from a photo or a list of photos.
 
         Args:
-            images: a PIL picture or a list of pictures, any size from 1×1, mode 1, L, LA, P, RGB,
-                RGBA, CMYK, I;16 or I; or :class:`~derefl.imaging.sixteen_bit.SixteenBitPicture`.
+            images: a photo or a list of photos, any size from 1×1: a PIL picture of mode 1, L, LA,
+                P, RGB, RGBA, CMYK, I;16 or I; a
+                :class:`~derefl.imaging.sixteen_bit.SixteenBitPicture`; a path; or an array
+                ``[h w]``, ``[h w 3]`` or ``[h w 4]``, uint8 or uint16.
             detail: mode for photos of more than half a megapixel. ``auto``: the network sees the
                 photo at about this size, and a guided filter transfers the change to full size.
                 ``full``: the network also sees the photo at full size, in tiles; the time grows
                 with the size.
+            strength: how much of the reflection is removed, from 0 (nothing) to 1.
+            mask: a picture of the size of the upright photo: white where the photo may change,
+                black where it keeps its colours, grey for soft edges.
 
         Returns:
             A picture or a list of pictures with the size, mode, alpha, ICC profile, EXIF and other
-            ``info`` of the input. The pixels are turned as the EXIF orientation says, and the
-            orientation becomes 1; width and height may swap.
-            :func:`~derefl.imaging.tensors.from_tensor` has details for each mode.
+            ``info`` of the input; for a path, see :func:`~derefl.open_picture`. An array for an
+            array. The pixels are turned as the EXIF orientation says, and the orientation becomes
+            1; width and height may swap. :func:`~derefl.imaging.tensors.from_tensor` has details
+            for each mode.
 
         Raises:
-            ImageError: an input is not a PIL picture, is damaged or has an unsupported mode; the
-                network overflowed; or memory ran out.
-            ConfigError: unknown ``detail``.
+            ImageError: an input is not a picture, is damaged or has an unsupported mode; the mask
+                has another size; the network overflowed; or memory ran out.
+            ConfigError: ``detail`` or ``strength`` is invalid.
         """
         if isinstance(images, list | tuple):
-            return [self._parts(image, detail)[0] for image in images]
-        return self._parts(images, detail)[0]
+            return [
+                self.dereflect(image, detail=detail, strength=strength, mask=mask)
+                for image in images
+            ]
+        return self._parts(images, detail, strength, mask)[0]
 
-    @overload
-    def separate(self, images: Picture, *, detail: str = "auto") -> Separation: ...
-    @overload
-    def separate(self, images: Sequence[Picture], *, detail: str = "auto") -> list[Separation]: ...
-
-    def separate(self, images: Any, *, detail: str = "auto") -> Separation | list[Separation]:
+    def separate(
+        self,
+        images: Any,
+        *,
+        detail: str = "auto",
+        strength: float = 1.0,
+        mask: Mask = None,
+    ) -> Any:
         """Like :meth:`dereflect`, but return a :class:`Separation` for each photo."""
         if isinstance(images, list | tuple):
-            return [self.separate(image, detail=detail) for image in images]
-        return Separation(*self._parts(images, detail, reflection=True))
+            return [
+                self.separate(image, detail=detail, strength=strength, mask=mask)
+                for image in images
+            ]
+        return Separation(*self._parts(images, detail, strength, mask, reflection=True))
 
-    def _parts(self, image: Any, detail: str, reflection: bool = False) -> list[Any]:
-        """T̂ and optionally I − T̂ as pictures with the photo's mode and metadata."""
-        if not isinstance(image, Image.Image | SixteenBitPicture):
-            raise not_a_picture(image, "a PIL picture", "call model(x) on tensors")
-        image = upright(image)
+    def _parts(
+        self, image: Any, detail: str, strength: float, mask: Any, reflection: bool = False
+    ) -> list[Any]:
+        """T̂ and optionally I − T̂, like the photo."""
+        if not 0 <= strength <= 1:  # also true for NaN
+            raise ConfigError(f"got strength={strength}, expected a number from 0 to 1")
+        is_array = isinstance(image, np.ndarray)
+        image = opened(image)
         rows = RowReader.of_picture(image)
+        share = None if mask is None else mask_rows(mask, image.size)
 
         def work(side: int) -> list[Any]:
             strips = []
             for top, pixels, change in changes(self.look, rows, detail, side):
                 like = cut(image, top, top + pixels.shape[2])
+                if strength < 1:
+                    change = change * strength
+                if share is not None:
+                    change = change * share.read(top, top + pixels.shape[2]).mean(1, keepdim=True)
                 clean = (pixels + change).clamp(0, 1)
                 parts = (clean, pixels - clean) if reflection else (clean,)
                 strips.append([from_tensor(part, like) for part in parts])
-            return [joined(pieces) for pieces in zip(*strips, strict=True)]
+            whole = [joined(pieces) for pieces in zip(*strips, strict=True)]
+            return [to_array(picture) for picture in whole] if is_array else whole
 
         return self._within_memory(work, rows)
 
@@ -195,6 +240,50 @@ class ReflectionRemover:
                 "the model with dtype=torch.float32"
             )
         return change
+
+
+def opened(image: Any) -> Picture:
+    """A photo of any supported type as an upright picture."""
+    if isinstance(image, str | os.PathLike):
+        return open_picture(os.fsdecode(image))
+    if isinstance(image, np.ndarray):
+        return from_array(image)
+    if not isinstance(image, Image.Image | SixteenBitPicture):
+        raise not_a_picture(image, "a picture, an array or a path", "call model(x) on tensors")
+    return upright(image)
+
+
+def from_array(array: NDArray[Any]) -> Picture:
+    """The picture with the values of an array."""
+    channels = array.shape[2] if array.ndim == 3 else 1
+    known = array.dtype in (np.uint8, np.uint16) and array.ndim in (2, 3) and array.size
+    if not known or (array.ndim == 3 and channels not in (3, 4)):
+        raise ImageError(
+            f"got an array of {array.dtype} {list(array.shape)}, expected uint8 or uint16 of shape "
+            "[h, w], [h, w, 3] or [h, w, 4]; for floats in [0, 1]: (array * 255).astype('uint8')"
+        )
+    if array.dtype == np.uint16 and array.ndim == 3:
+        return SixteenBitPicture(array)
+    return Image.fromarray(np.ascontiguousarray(array))
+
+
+def to_array(picture: Picture) -> Array:
+    """The values of a picture."""
+    if isinstance(picture, SixteenBitPicture):
+        return picture.pixels
+    array = np.array(picture)
+    return array if array.dtype == np.uint8 else array.astype(np.uint16)
+
+
+def mask_rows(mask: Any, size: tuple[int, int]) -> RowReader:
+    """The rows of a mask for a photo of ``size``."""
+    mask = opened(mask)
+    if mask.size != size:
+        raise ImageError(
+            f"got a mask of {mask.width}×{mask.height} pixels, expected the size of the upright "
+            f"photo, {size[0]}×{size[1]}; try mask.resize({size})"
+        )
+    return RowReader.of_picture(mask)
 
 
 def load_derefl(
