@@ -3,14 +3,14 @@
 import sys
 from pathlib import Path
 
-from derefl import HashIndex, load_lcdh_student
+from derefl import load_lcdh_student
 
 words = " ".join(sys.argv[1:]) or "mountains under a blue sky"
 photos = sorted(Path(__file__).parent.glob("pictures/[ls]*/*.jpg"))
 hasher = load_lcdh_student(bits=64)
-index = HashIndex(bits=64, model=hasher.name, sha256=hasher.sha256)
+index = hasher.new_index()
 index.add(hasher.encode_image(photos), photos)  # 8 bytes per photo
-index.save("photos.lcdh")  # next time: HashIndex.load("photos.lcdh")
+index.save("photos.lcdh")  # next time: derefl.HashIndex.load("photos.lcdh")
 
 print(f"nearest to {words!r}:")
 for photo, distance in index.search(hasher.encode_text(words), k=3)[0]:

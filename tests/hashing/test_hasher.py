@@ -46,6 +46,12 @@ class TestCodes:
             hasher.encode_image(PHOTOS[0]), hasher.encode_image([PHOTOS[0]])
         )
 
+    def test_a_new_index_takes_the_codes(self, hasher):
+        index = hasher.new_index()
+        assert (index.bits, index.model, index.sha256) == (128, hasher.name, hasher.sha256)
+        index.add(hasher.encode_image(PHOTOS), range(7))
+        assert index.search(hasher.encode_image(PHOTOS[3]), k=1)[0][0].id == 3
+
     def test_nothing_gives_nothing(self, hasher):
         assert hasher.encode_image([]).shape == hasher.encode_text([]).shape == (0, 16)
         assert hasher.encode_text([]).dtype == np.uint8

@@ -14,6 +14,7 @@ from tqdm import tqdm
 from derefl.errors import ConfigError
 from derefl.hashing.codes import check_bits, pack
 from derefl.hashing.fuse_batchnorm import Folded
+from derefl.hashing.index.hash_index import HashIndex
 from derefl.hashing.pictures import Picture, batches, listed, read, square, tensor
 from derefl.hashing.student import HashHead, ImageTower, LCDHStudent, LCDHStudentConfig
 from derefl.hashing.tokenizer import padded, strings, tokenize
@@ -48,6 +49,10 @@ class Hasher(LCDHStudent):
         self.bits = bits
         self.name, self.sha256 = name, sha256
         self._folded: Folded[ImageTower] = Folded()
+
+    def new_index(self) -> HashIndex:
+        """An empty index for the codes of this hasher."""
+        return HashIndex(self.bits, self.name, self.sha256)
 
     def learned(self) -> None:
         """Mark the weights as changed: they are no longer the weights of the checkpoint.
