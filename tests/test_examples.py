@@ -55,14 +55,14 @@ def test_stream_hashing(run):
 
 
 def test_train_reflection_learns_and_goes_on(run, tmp_path):
-    printed = run("train_reflection", "20")
+    printed = run("train_reflection", "12")
     before, after = map(float, re.findall(r"loss .*: ([\d.]+)", printed))
     assert after < before
-    further = float(re.findall(r"after 26 steps: ([\d.]+)", run("train_reflection", "26"))[0])
+    further = float(re.findall(r"after 16 steps: ([\d.]+)", run("train_reflection", "16"))[0])
     assert further < before
     log = (tmp_path / "outputs/train/log.jsonl").read_text().splitlines()
     starts = [json.loads(line)["step"] for line in log if '"start"' in line]
-    assert starts == [0, 20]
+    assert starts == [0, 12]
 
 
 def test_ablate_reflection_compares_variants_on_the_same_pictures(

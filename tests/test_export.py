@@ -138,7 +138,7 @@ def test_own_weights_have_no_known_licence(checkpoint):
         (["lcdh-teacher", "-o", "a.onnx"], "export its student"),
         (["derefl-smal", "-o", "a.onnx"], "Did you mean 'derefl-small' or 'derefl-base'?"),
         (["derefl-small", "-o", "a.pt"], "ends in .onnx"),
-        (["lcdh-student", "-o", "there.onnx"], "there-text.onnx is there already; "),
+        (["lcdh-student", "-o", "there.onnx"], "there-text.onnx already exists; "),
     ],
 )
 def test_mistakes_are_refused(arguments, words, tmp_path, monkeypatch, capsys):

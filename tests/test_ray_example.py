@@ -88,13 +88,15 @@ def test_codes_are_those_of_the_hasher(photos, tmp_path):
     assert np.array_equal(index.codes, codes)
 
 
-def test_nothing_is_overwritten_unless_asked(tmp_path):
+def test_nothing_is_overwritten_unless_asked(tmp_path, monkeypatch):
     there = tmp_path / "codes.parquet"
     there.touch()
-    done = encode(PICTURES[0], "-o", there)
-    assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.startswith(f"derefl: {there} is there already; ")
-    assert "--overwrite" in done.stderr and done.stderr.count("\n") == 1
+    monkeypatch.setattr(sys, "argv", ["encode_with_ray", str(PICTURES[0]), "-o", str(there)])
+    with pytest.raises(SystemExit) as stop:
+        runpy.run_path(str(EXAMPLE), run_name="__main__")
+    message = str(stop.value)
+    assert message.startswith(f"derefl: {there} already exists; ")
+    assert "--overwrite" in message and "\n" not in message
     assert sorted(tmp_path.iterdir()) == [there]
 
 

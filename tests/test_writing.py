@@ -187,7 +187,7 @@ def test_what_cannot_be_written_is_known_before(tmp_path, closed):
             with pytest.raises(OutputError, match=f"cannot be written: .*{reason}.*; choose"):
                 refused(path)
         assert sorted(tmp_path.rglob("*")) == before
-    with pytest.raises(OutputExistsError, match="is there already"):
+    with pytest.raises(OutputExistsError, match="already exists"):
         check_output(tmp_path / "file")
     check_output(tmp_path / "new" / "a")
     assert not (tmp_path / "new").exists()
@@ -236,7 +236,7 @@ def test_a_file_beside_the_faiss_file_is_not_replaced_unasked(tmp_path, monkeypa
     save_index("photos.lcdh")
     write_file("out.faiss.json", b"precious")
     assert main(["faiss", "export", "photos.lcdh", "out.faiss"]) == 1
-    assert "out.faiss.json is there already" in capsys.readouterr().err
+    assert "out.faiss.json already exists" in capsys.readouterr().err
     assert Path("out.faiss.json").read_bytes() == b"precious"
     assert not Path("out.faiss").exists()
 

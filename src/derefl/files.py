@@ -94,7 +94,7 @@ def check_output(path: str | Path, overwrite: bool = False) -> None:
         raise unwritable(path, error) from error
     if os.path.lexists(path) and not overwrite:
         raise OutputExistsError(
-            f"{path} is there already; choose another name, or replace it: --overwrite on the "
+            f"{path} already exists; choose another name, or replace it: --overwrite on the "
             "command line, overwrite=True in Python"
         )
 

@@ -242,7 +242,7 @@ def test_online_by_theme_as_json_and_plot(evaluate, learners, coloured, capsys):
     with Image.open("plot.png") as image:
         assert image.format == "PNG"
     assert evaluate("online", *options, "--plot", "plot.png") == 1
-    assert "plot.png is there already; " in capsys.readouterr().err
+    assert "plot.png already exists; " in capsys.readouterr().err
     assert len(learners) == 1  # the error comes before any work
     assert evaluate("online", *options, "--plot", "plot.png", "--overwrite") == 0
 

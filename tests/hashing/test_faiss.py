@@ -222,7 +222,7 @@ def test_export_and_import(tmp_path, monkeypatch, capsys, kind):
     ):
         assert main(["faiss", *command]) == 1
         assert (
-            "is there already; choose another name, or replace it: --overwrite"
+            "already exists; choose another name, or replace it: --overwrite"
             in capsys.readouterr().err
         )
         assert main(["faiss", *command, "--overwrite"]) == 0

@@ -470,7 +470,7 @@ def test_contact_sheet(indexed, capsys):
     assert blank[:, 1].max() < min(pixels[:, 1].min() for pixels in colours.values())  # first hit
     assert main([*words, "new/sheet.png"]) == 1
     assert (
-        "new/sheet.png is there already; choose another name, or replace it: --overwrite"
+        "new/sheet.png already exists; choose another name, or replace it: --overwrite"
         in error_lines(capsys)[0]
     )
     assert main([*words, "new/sheet.png", "--overwrite", "--json"]) == 0

@@ -124,7 +124,7 @@ def open_target(
     if index is None and output.exists():
         if not overwrite:
             raise OutputExistsError(
-                f"{output} is there already; add --update to bring it up to date, --overwrite to "
+                f"{output} already exists; add --update to bring it up to date, --overwrite to "
                 "replace it, or choose another name"
             )
         target = output.with_name(f"{output.name}.part")
