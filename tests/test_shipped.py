@@ -15,7 +15,6 @@ PICTURES = REPOSITORY / "examples" / "pictures"
 GAIN = {
     "derefl-small": {"brushes": 3.6, "coffee": 7.0, "friends": 2.0, "wine": 2.2},
     "derefl-base": {"brushes": 0.8, "coffee": 6.9, "friends": 3.8, "wine": 3.0},
-    "derefl-small+derefl-base": {"brushes": 2.3, "coffee": 6.9, "friends": 3.2, "wine": 2.7},
 }
 """Gain in dB, about half a decibel below the measured gain."""
 
