@@ -168,3 +168,17 @@ def test_text_that_the_terminal_cannot_show(monkeypatch, encoding, shown):
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, encoding=encoding))
     assert main(["models"]) == 0
     assert raw.getvalue() == shown
+
+
+def test_repeated_options_add_up():
+    for command, name in (
+        ("evaluate validation", "val"),
+        ("evaluate validation", "photos"),
+        ("train reflection", "run.validation"),
+        ("bench", "model"),
+    ):
+        option = "--val" if name == "run.validation" else f"--{name}"
+        extra = ["--out", "runs"] if command.startswith("train") else []
+        words = [*command.split(), option, "a=x", "b=y", option, "c=z", *extra]
+        for _ in range(2):  # a second call does not see the values of the first call
+            assert vars(parser().parse_args(words))[name] == ["a=x", "b=y", "c=z"], command

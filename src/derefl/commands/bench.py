@@ -24,7 +24,13 @@ def add_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser(
         "bench", help="measure the models on this machine", description=DESCRIPTION
     )
-    parser.add_argument("--model", metavar="NAME", nargs="+", help="default: all shipped models")
+    parser.add_argument(
+        "--model",
+        metavar="NAME",
+        nargs="+",
+        action="extend",
+        help="default: all shipped models",
+    )
     add_device(parser)
     parser.add_argument("--threads", type=int, default=1, help="CPU threads (default: %(default)s)")
     parser.add_argument(

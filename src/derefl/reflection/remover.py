@@ -14,9 +14,8 @@ from PIL import Image
 from torch import Tensor
 
 from derefl.errors import ConfigError, ImageError, ModelNotFoundError
-from derefl.imaging.checks import check_tensor, not_a_picture
-from derefl.imaging.files import open_picture
-from derefl.imaging.metadata import upright
+from derefl.imaging.arrays import Array, as_picture, to_array
+from derefl.imaging.checks import check_tensor
 from derefl.imaging.sixteen_bit import Picture, SixteenBitPicture
 from derefl.imaging.strips import cut, joined
 from derefl.imaging.tensors import from_tensor
@@ -27,7 +26,6 @@ from derefl.reflection.tiling.tile_size import tile_side, within_memory
 from derefl.zoo import load_model, save_checkpoint
 from derefl.zoo.locate import REPO_ID, expanded, found, looks_local
 
-Array = NDArray[np.uint8] | NDArray[np.uint16]
 StrPath = str | os.PathLike[str]
 Mask = Picture | Array | StrPath | None
 P = TypeVar("P", Image.Image, SixteenBitPicture, NDArray[np.uint8], NDArray[np.uint16])
@@ -35,7 +33,7 @@ R = TypeVar("R")
 
 
 class Separation(NamedTuple):
-    """A photo separated into two pictures.
+    """A photo separated into two pictures, or arrays if the photo is an array.
 
     Attributes:
         transmission: the scene behind the glass, the result of ``dereflect``.
@@ -181,7 +179,7 @@ class ReflectionRemover:
         if not 0 <= strength <= 1:  # also true for NaN
             raise ConfigError(f"got strength={strength}, expected a number from 0 to 1")
         is_array = isinstance(image, np.ndarray)
-        image = opened(image)
+        image = as_picture(image)
         rows = RowReader.of_picture(image)
         share = None if mask is None else mask_rows(mask, image.size)
 
@@ -242,42 +240,9 @@ class ReflectionRemover:
         return change
 
 
-def opened(image: Any) -> Picture:
-    """A photo of any supported type as an upright picture."""
-    if isinstance(image, str | os.PathLike):
-        return open_picture(os.fsdecode(image))
-    if isinstance(image, np.ndarray):
-        return from_array(image)
-    if not isinstance(image, Image.Image | SixteenBitPicture):
-        raise not_a_picture(image, "a picture, an array or a path", "call model(x) on tensors")
-    return upright(image)
-
-
-def from_array(array: NDArray[Any]) -> Picture:
-    """The picture with the values of an array."""
-    channels = array.shape[2] if array.ndim == 3 else 1
-    known = array.dtype in (np.uint8, np.uint16) and array.ndim in (2, 3) and array.size
-    if not known or (array.ndim == 3 and channels not in (3, 4)):
-        raise ImageError(
-            f"got an array of {array.dtype} {list(array.shape)}, expected uint8 or uint16 of shape "
-            "[h, w], [h, w, 3] or [h, w, 4]; for floats in [0, 1]: (array * 255).astype('uint8')"
-        )
-    if array.dtype == np.uint16 and array.ndim == 3:
-        return SixteenBitPicture(array)
-    return Image.fromarray(np.ascontiguousarray(array))
-
-
-def to_array(picture: Picture) -> Array:
-    """The values of a picture."""
-    if isinstance(picture, SixteenBitPicture):
-        return picture.pixels
-    array = np.array(picture)
-    return array if array.dtype == np.uint8 else array.astype(np.uint16)
-
-
 def mask_rows(mask: Any, size: tuple[int, int]) -> RowReader:
     """The rows of a mask for a photo of ``size``."""
-    mask = opened(mask)
+    mask = as_picture(mask)
     if mask.size != size:
         raise ImageError(
             f"got a mask of {mask.width}×{mask.height} pixels, expected the size of the upright "

@@ -48,7 +48,7 @@ class CorpusTrainConfig:
     run: CorpusRunConfig = field(default_factory=CorpusRunConfig)
 
 
-class Rows(NamedTuple):
+class StepPairs(NamedTuple):
     """The pairs of a step: rows of the corpus and the view of each picture, ``[n]``.
 
     ``positives`` is float ``[n n]``, 1 where picture and text belong together; ``rng`` is for other
@@ -77,7 +77,7 @@ def run_on_corpus(
     corpus: Corpus,
     out: Path,
     *,
-    loss: Callable[[Rows], tuple[Tensor, dict[str, float]]],
+    loss: Callable[[StepPairs], tuple[Tensor, dict[str, float]]],
     model: Callable[[Module], Model],
     kind: str,
     among: Callable[[int], np.ndarray | None] = lambda step: None,
@@ -95,20 +95,19 @@ def run_on_corpus(
     run, share = config.run, config.corpus.caption_share
     device = next(module.parameters()).device
 
-    def batches(first: int) -> Iterator[Rows]:
+    def batches(first: int) -> Iterator[StepPairs]:
         for step in range(first, run.steps):
             rng = np.random.default_rng([run.seed, step])
             pictures, texts = corpus.batch(run.batch, share, rng, among(step))
             view = rng.integers(run.views, size=len(pictures))
             groups = torch.from_numpy(corpus.groups[pictures]).to(device)
-            yield Rows(pictures, texts, view, (groups[:, None] == groups).float(), step, rng)
+            yield StepPairs(pictures, texts, view, (groups[:, None] == groups).float(), step, rng)
 
     def save(average: Module) -> None:
         learned: Any = model(average)
         path = out / "model.safetensors"
         save_checkpoint(learned, path, kind=kind, config=asdict(learned.config))
 
-    every = run.save_every
     average = run_loop(
         module,
         optimiser,
@@ -118,6 +117,6 @@ def run_on_corpus(
         batches=batches,
         loss=loss,
         save=save,
-        every=every,
+        every=run.save_every,
     )
     return model(average)

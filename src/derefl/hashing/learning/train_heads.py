@@ -21,7 +21,7 @@ from derefl.hashing.learning.corpus import Corpus
 from derefl.hashing.learning.corpus_loop import (
     CorpusRunConfig,
     CorpusTrainConfig,
-    Rows,
+    StepPairs,
     begin,
     run_on_corpus,
 )
@@ -136,7 +136,7 @@ def train_heads(
     heads = (head.widened(hidden) for head in (student.image_hash, student.text_hash))
     module = HeadsRun(*heads).to(device)
 
-    def loss(rows: Rows) -> tuple[Tensor, dict[str, float]]:
+    def loss(rows: StepPairs) -> tuple[Tensor, dict[str, float]]:
         shares = mixing(len(rows.pictures), run.mix, rows.rng)
         image = mixed(shares, images[rows.view, rows.pictures])
         text = mixed(shares, texts[rows.texts])

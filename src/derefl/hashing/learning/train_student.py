@@ -20,7 +20,7 @@ from derefl.hashing.learning.corpus import Corpus
 from derefl.hashing.learning.corpus_loop import (
     CorpusRunConfig,
     CorpusTrainConfig,
-    Rows,
+    StepPairs,
     begin,
     run_on_corpus,
 )
@@ -126,7 +126,7 @@ def train_student(
         fixed=run.fixed,
     )
 
-    def loss(rows: Rows) -> tuple[Tensor, dict[str, float]]:
+    def loss(rows: StepPairs) -> tuple[Tensor, dict[str, float]]:
         batch = folds[rows.step % run.folds].pick(rows.pictures, rows.texts, rows.view)
         shares = mixing(len(rows.pictures), run.mix, rows.rng) if run.mix else None
         total, terms, _ = distiller.loss(batch, rows.positives, shares)

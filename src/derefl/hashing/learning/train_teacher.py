@@ -17,7 +17,7 @@ from derefl.hashing.learning.corpus import Corpus
 from derefl.hashing.learning.corpus_loop import (
     CorpusRunConfig,
     CorpusTrainConfig,
-    Rows,
+    StepPairs,
     begin,
     run_on_corpus,
 )
@@ -108,7 +108,7 @@ def train_teacher(config: TeacherTrainConfig, out: Path, device: torch.device) -
     module = TeacherRun(LCDHTeacher(model)).to(device)
     seen = ~corpus.in_fold(run.fold, run.folds) if run.folds > 1 else None
 
-    def loss(rows: Rows) -> tuple[Tensor, dict[str, float]]:
+    def loss(rows: StepPairs) -> tuple[Tensor, dict[str, float]]:
         pictures = images[rows.view, rows.pictures]
         return teacher_loss(module, pictures, texts[rows.texts], rows.positives, run)
 

@@ -1,0 +1,49 @@
+"""The photos that a user can pass: PIL pictures, paths and arrays."""
+
+import os
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from derefl.errors import ImageError
+from derefl.imaging.checks import not_a_picture
+from derefl.imaging.files import open_picture
+from derefl.imaging.metadata import upright
+from derefl.imaging.sixteen_bit import Picture, SixteenBitPicture
+
+Array = NDArray[np.uint8] | NDArray[np.uint16]
+
+
+def as_picture(image: Any) -> Picture:
+    """A photo of any supported type as an upright picture."""
+    if isinstance(image, str | os.PathLike):
+        return open_picture(os.fsdecode(image))
+    if isinstance(image, np.ndarray):
+        return from_array(image)
+    if not isinstance(image, Image.Image | SixteenBitPicture):
+        raise not_a_picture(image, "a picture, an array or a path", "call model(x) on tensors")
+    return upright(image)
+
+
+def from_array(array: NDArray[Any]) -> Picture:
+    """The picture with the values of an array."""
+    channels = array.shape[2] if array.ndim == 3 else 1
+    known = array.dtype in (np.uint8, np.uint16) and array.ndim in (2, 3) and array.size
+    if not known or (array.ndim == 3 and channels not in (3, 4)):
+        raise ImageError(
+            f"got an array of {array.dtype} {list(array.shape)}, expected uint8 or uint16 of shape "
+            "[h, w], [h, w, 3] or [h, w, 4]; for floats in [0, 1]: (array * 255).astype('uint8')"
+        )
+    if array.dtype == np.uint16 and array.ndim == 3:
+        return SixteenBitPicture(array)
+    return Image.fromarray(np.ascontiguousarray(array))
+
+
+def to_array(picture: Picture) -> Array:
+    """The values of a picture."""
+    if isinstance(picture, SixteenBitPicture):
+        return picture.pixels
+    array = np.array(picture)
+    return array if array.dtype == np.uint8 else array.astype(np.uint16)
