@@ -74,8 +74,6 @@ def test_bench_measures_all_shipped_models(monkeypatch, student, rows, capsys):
 @pytest.mark.parametrize(
     ("wrong", "words"),
     [
-        (["--threads", "0"], "threads and runs of at least 1"),
-        (["--size", "8", "8"], "a size of at least 16 16"),
         (["--model", "derefl-smal"], "Did you mean 'derefl-small'"),
         (["--model", "lcdh-teacher"], "try its student"),
     ],
@@ -83,6 +81,13 @@ def test_bench_measures_all_shipped_models(monkeypatch, student, rows, capsys):
 def test_bench_refuses(wrong, words, capsys):
     assert main(["bench", *wrong]) == 1
     assert words in capsys.readouterr().err
+
+
+def test_bench_bounds(capsys):
+    for option, value in (("threads", "0"), ("threads", "99999"), ("size", "8"), ("runs", "0")):
+        with pytest.raises(SystemExit):
+            main(["bench", f"--{option}", *[value] * (1 + (option == "size"))])
+        assert f"argument --{option}: got '{value}', expected a" in capsys.readouterr().err
 
 
 def test_encode(student, rows):

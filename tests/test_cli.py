@@ -175,6 +175,9 @@ def test_repeated_options_add_up():
         ("evaluate validation", "val"),
         ("evaluate validation", "photos"),
         ("train reflection", "run.validation"),
+        ("evaluate validation", "model"),
+        ("train student", "teacher"),
+        ("train heads", "set"),
         ("bench", "model"),
     ):
         option = "--val" if name == "run.validation" else f"--{name}"
@@ -182,3 +185,12 @@ def test_repeated_options_add_up():
         words = [*command.split(), option, "a=x", "b=y", option, "c=z", *extra]
         for _ in range(2):  # a second call does not see the values of the first call
             assert vars(parser().parse_args(words))[name] == ["a=x", "b=y", "c=z"], command
+
+
+def test_a_repeated_option_with_one_value_is_refused(capsys):
+    command, once = parser(), ["search", "a", "b", "-k", "10"]
+    for _ in range(2):  # the default is also a value, and each call starts from nothing
+        assert command.parse_args(once).k == 10
+        with pytest.raises(SystemExit):
+            command.parse_args([*once, "-k", "3"])
+        assert "argument -k: given twice; leave one of them out" in capsys.readouterr().err

@@ -3,12 +3,13 @@
 import argparse
 import json
 import multiprocessing
+import os
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from typing import Any
 
-from derefl.commands.options import add_device, add_json
+from derefl.commands.options import add_device, add_json, whole_number
 from derefl.errors import ConfigError
 
 DESCRIPTION = """Measure models in float32 on noise and on a caption of 14 words: the median time of
@@ -28,20 +29,24 @@ def add_parser(subparsers: Any) -> None:
         "--model",
         metavar="NAME",
         nargs="+",
-        action="extend",
         help="default: all shipped models",
     )
     add_device(parser)
-    parser.add_argument("--threads", type=int, default=1, help="CPU threads (default: %(default)s)")
+    parser.add_argument(
+        "--threads",
+        type=whole_number(1, os.cpu_count()),
+        default=1,
+        help="CPU threads, at most one per core (default: %(default)s)",
+    )
     parser.add_argument(
         "--size",
-        type=int,
+        type=whole_number(16),
         nargs=2,
         metavar=("H", "W"),
         default=(384, 512),
         help="of the picture for models that remove reflections, in pixels (default: 384 512)",
     )
-    parser.add_argument("--runs", type=int, default=5, help="default: %(default)s")
+    parser.add_argument("--runs", type=whole_number(1), default=5, help="default: %(default)s")
     add_json(parser)
     parser.set_defaults(run=run)
 
@@ -50,11 +55,6 @@ def run(args: argparse.Namespace) -> int:
     """Measure and print."""
     from derefl.zoo import list_models
 
-    if min(args.size) < 16 or min(args.threads, args.runs) < 1:
-        raise ConfigError(
-            f"got --size {args.size[0]} {args.size[1]}, --threads {args.threads} and --runs "
-            f"{args.runs}, expected a size of at least 16 16, and threads and runs of at least 1"
-        )
     shipped = [entry.name for entry in list_models() if entry.kind != "lcdh-teacher"]
     settings = {key: getattr(args, key) for key in ("device", "threads", "size", "runs")}
     kinds = {name: kind_of(name) for name in args.model or shipped}

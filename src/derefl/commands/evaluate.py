@@ -73,7 +73,6 @@ def add_parser(subparsers: Any) -> None:
         "--val",
         metavar="NAME=DIR",
         nargs="+",
-        action="extend",
         default=[],
         help="validation sets by name",
     )
@@ -81,7 +80,6 @@ def add_parser(subparsers: Any) -> None:
         "--photos",
         metavar="DIR",
         nargs="+",
-        action="extend",
         default=[],
         help="folders of photos, as in training",
     )

@@ -4,7 +4,7 @@ import argparse
 import re
 import textwrap
 from collections.abc import Callable
-from typing import NoReturn
+from typing import Any, NoReturn
 
 MODEL_HELP = "a name listed by 'derefl models', a .safetensors file, a folder or a Hub repo id"
 
@@ -18,11 +18,29 @@ class Formatter(argparse.RawDescriptionHelpFormatter):
         )
 
 
+class Store(argparse._StoreAction):
+    """An option with values. A repeated option adds values, or is refused if it takes one value."""
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option: str | None = None) -> None:
+        if option and self in parser.stored:
+            if self.nargs != "+":
+                raise argparse.ArgumentError(self, "given twice; leave one of them out")
+            values = [*getattr(namespace, self.dest), *values]
+        parser.stored.add(self)
+        super().__call__(parser, namespace, values, option)
+
+
 class Parser(argparse.ArgumentParser):
     """The parser of ``derefl`` and, through ``add_subparsers``, of each command."""
 
     def __init__(self, *args: object, **options: object) -> None:
         super().__init__(*args, **{"formatter_class": Formatter} | options)  # type: ignore[arg-type]
+        self.register("action", None, Store)
+
+    def parse_known_args(self, *args: Any, **options: Any) -> Any:
+        """Parse with no options seen yet."""
+        self.stored: set[argparse.Action] = set()
+        return super().parse_known_args(*args, **options)
 
     def error(self, message: str) -> NoReturn:
         """Print the usage and a one-line message, and exit with status 2."""

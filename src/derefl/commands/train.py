@@ -51,7 +51,6 @@ def add_parser(subparsers: Any) -> None:
         dest="pairs.photos",
         metavar="DIR",
         nargs="+",
-        action="extend",
         help="folders of photos, to make synthetic pairs. One photo in 21 is kept for validation. "
         "All photos stay in memory: resize them to a few hundred pixels first",
     )
@@ -60,7 +59,6 @@ def add_parser(subparsers: Any) -> None:
         dest="pairs.real",
         metavar="DIR",
         nargs="+",
-        action="extend",
         help="folders of real pairs, each with blended/ and transmission_layer/",
     )
     reflection.add_argument(
@@ -68,7 +66,6 @@ def add_parser(subparsers: Any) -> None:
         dest="run.validation",
         metavar="NAME=DIR",
         nargs="+",
-        action="extend",
         help="validation sets: folders of pairs, or of photos without a reflection",
     )
     teacher = add_command(models, "teacher", "the hashing teacher, offline", run_teacher)
