@@ -111,6 +111,10 @@ class TestPictures:
         expected = hasher.encode_image(PHOTOS)
         np.testing.assert_array_equal(hasher.encode_image(paths), expected)
         np.testing.assert_array_equal(hasher.encode_image([str(p) for p in paths]), expected)
+        for arrays in ([np.asarray(p) for p in PHOTOS], np.asarray(PHOTOS[0])):
+            codes = hasher.encode_image(arrays)
+            np.testing.assert_array_equal(codes, expected[: len(codes)])
+            assert len(codes) == (7 if isinstance(arrays, list) else 1)
         square = [p.resize((64, 64), Image.Resampling.BICUBIC) for p in PHOTOS]
         tensor = torch.stack(
             [torch.from_numpy(np.array(p)).permute(2, 0, 1).float() / 255 for p in square]
@@ -182,11 +186,11 @@ class TestPictures:
             (torch.zeros(()), r"shape \[\]"),
             (torch.zeros(1, 3, 0, 8), r"shape \[1, 3, 0, 8\]"),
             ([torch.zeros(3, 8, 8)], r"torch\.stack"),
-            (np.zeros((8, 8, 3), np.uint8), r"a ndarray, .*Image\.fromarray"),
-            ([np.zeros((8, 8, 3))], r"a ndarray, .*Image\.fromarray"),
+            (np.zeros((1, 8, 8, 3), np.uint8), r"array of uint8 \[1, 8, 8, 3\], expected"),
+            ([np.zeros((8, 8, 3))], r"array of float64 \[8, 8, 3\], expected uint8"),
             (b"\x89PNG", r"a bytes, .*Image\.open\(io\.BytesIO"),
-            (None, "a NoneType, expected a PIL picture or a path"),
-            ([3], "a int, expected a PIL picture or a path"),
+            (None, "a NoneType, expected a picture, an array or a path"),
+            ([3], "a int, expected a picture"),
             (Image.new("F", (8, 8)), "mode F is not supported"),
         ],
     )

@@ -11,30 +11,21 @@ from PIL import Image
 from torch import Tensor
 
 from derefl.errors import ConfigError
-from derefl.imaging.checks import not_a_picture
-from derefl.imaging.files import open_picture
-from derefl.imaging.metadata import upright
+from derefl.imaging.arrays import Array, as_picture
 from derefl.imaging.sixteen_bit import SixteenBitPicture
 from derefl.imaging.tensors import to_rgb
 
-Picture: TypeAlias = Image.Image | SixteenBitPicture | str | os.PathLike[str]
+Picture: TypeAlias = Image.Image | SixteenBitPicture | Array | str | os.PathLike[str]
 
 
 def read(picture: Any) -> Image.Image:
-    """A picture or a picture file, upright, in 8-bit RGB; see :func:`to_rgb`.
+    """A picture, array or picture file, upright, in 8-bit RGB; see :func:`to_rgb`.
 
     Raises:
-        ImageError: not a picture or a file, or the file cannot be read.
+        ImageError: another type, or the file cannot be read.
     """
-    if isinstance(picture, str | os.PathLike):
-        return to_rgb(open_picture(os.fsdecode(picture), first_frame=True))
-    if not isinstance(picture, Image.Image | SixteenBitPicture):
-        raise not_a_picture(
-            picture,
-            "a PIL picture or a path",
-            "stack tensors of one size to a batch: torch.stack(tensors)",
-        )
-    return to_rgb(upright(picture))
+    tensors = "stack tensors of one size to a batch: torch.stack(tensors)"
+    return to_rgb(as_picture(picture, first_frame=True, tensors=tensors))
 
 
 def square(image: Image.Image, side: int) -> Image.Image:
@@ -53,9 +44,10 @@ def tensor(images: Sequence[Image.Image]) -> Tensor:
 
 
 def listed(given: Any) -> Iterable[Any]:
-    """One picture, path or text as a list; an iterable unchanged."""
+    """One picture, path, text or array of pixels as a list; an iterable unchanged."""
+    pixels = isinstance(given, np.ndarray) and given.ndim > 1
     alone = isinstance(given, str | bytes) or not isinstance(given, Iterable)
-    return [given] if alone else given
+    return [given] if alone or pixels else given
 
 
 def batches(items: Iterable[Any], size: int) -> Iterator[Any]:

@@ -16,14 +16,25 @@ from derefl.imaging.sixteen_bit import Picture, SixteenBitPicture
 Array = NDArray[np.uint8] | NDArray[np.uint16]
 
 
-def as_picture(image: Any) -> Picture:
-    """A photo of any supported type as an upright picture."""
+def as_picture(
+    image: Any, *, first_frame: bool = False, tensors: str = "call model(x) on tensors"
+) -> Picture:
+    """A photo of any supported type as an upright picture.
+
+    Args:
+        image: a picture, a path or an array.
+        first_frame: as in :func:`~derefl.imaging.files.open_picture`.
+        tensors: the advice in the error for a tensor.
+
+    Raises:
+        ImageError: another type or array, or the file cannot be read.
+    """
     if isinstance(image, str | os.PathLike):
-        return open_picture(os.fsdecode(image))
+        return open_picture(os.fsdecode(image), first_frame=first_frame)
     if isinstance(image, np.ndarray):
         return from_array(image)
     if not isinstance(image, Image.Image | SixteenBitPicture):
-        raise not_a_picture(image, "a picture, an array or a path", "call model(x) on tensors")
+        raise not_a_picture(image, tensors)
     return upright(image)
 
 

@@ -1,6 +1,5 @@
 """Errors for invalid picture arguments."""
 
-import os
 from typing import Any
 
 from torch import Tensor
@@ -31,16 +30,12 @@ def check_tensor(x: Tensor, smallest: int, pictures: str) -> None:
         )
 
 
-def not_a_picture(got: Any, expected: str, tensors: str) -> ImageError:
+def not_a_picture(got: Any, tensors: str) -> ImageError:
     """The error for an argument that is not a picture; ``tensors`` is the advice for a tensor."""
     if isinstance(got, Tensor):
         hint = tensors
-    elif isinstance(got, str | os.PathLike):
-        hint = f"open it first: Image.open({os.fspath(got)!r})"
     elif isinstance(got, bytes | bytearray | memoryview):
         hint = "open it first: Image.open(io.BytesIO(data))"
-    elif hasattr(got, "__array_interface__"):
-        hint = "make a picture of it first: Image.fromarray(array)"
     else:
         hint = 'pass a picture, for example Image.open("window.jpg"), or a list of them'
-    return ImageError(f"got a {type(got).__name__}, expected {expected}; {hint}")
+    return ImageError(f"got a {type(got).__name__}, expected a picture, an array or a path; {hint}")
