@@ -7,7 +7,7 @@ import tifffile
 import torch
 from PIL import ExifTags, Image, ImageOps
 
-from derefl.errors import ImageError, MissingExtraError
+from derefl.errors import ConfigError, ImageError, MissingExtraError
 from derefl.imaging import formats
 from derefl.imaging.exif import upright_exif
 from derefl.imaging.files import check_picture, open_picture, save_picture
@@ -451,6 +451,28 @@ def test_alpha_that_hides_nothing_is_no_obstacle(tmp_path, mode):
         assert open_picture(tmp_path / "a.png").mode == "RGBA;16"
         with pytest.raises(ImageError, match=r"cannot hold pictures of mode RGB.*;16; save it as"):
             save_picture(image, tmp_path / "a.jpg")
+
+
+def test_a_background_replaces_transparency_that_a_format_lacks(tmp_path):
+    for kind, name, mode, colour in (
+        ("P alpha", "a.tif", "RGB", "#0a141e"),
+        ("RGB transparent colour", "a.webp", "RGB", "orange"),
+        ("LA", "a.jpg", "L", "white"),
+        ("RGBA", "a.avif", "RGB", "black"),
+    ):
+        image = picture(kind)
+        check_picture(image, tmp_path / name, colour)
+        assert save_picture(image, tmp_path / name, background=colour) == []
+        page = Image.new("RGBA", image.size, colour)
+        page.alpha_composite(image.convert("RGBA"))
+        save_picture(page.convert(mode), tmp_path / f"page-{name}")
+        assert same_pixels(open_picture(tmp_path / name), open_picture(tmp_path / f"page-{name}"))
+    save_picture(picture("RGBA"), tmp_path / "a.png", background="red")
+    assert open_picture(tmp_path / "a.png").tobytes() == picture("RGBA").tobytes()
+    with pytest.raises(ConfigError, match="got 'rde', expected a colour, such as white"):
+        check_picture(picture("RGBA"), tmp_path / "b.jpg", "rde")
+    with pytest.raises(ImageError, match=r"transparency; save it as \S+b\.png$"):
+        check_picture(deep_picture("RGBA"), tmp_path / "b.jpg", "red")
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "P", "I;16", "LA;16"])

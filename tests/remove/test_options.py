@@ -88,6 +88,30 @@ def test_a_format_that_cannot_store_a_picture_fails_before_the_slow_part(
     assert written() == ["photos/b.png"]
 
 
+def test_background(remove, capsys):
+    save("b.png", kind="RGBA")
+    assert remove("b.png", "-o", "b.jpg") == 1
+    assert "save it as b.png, or put it on a colour: --background white" in error_lines(capsys)[0]
+    Image.new("RGBA", (24, 18), (9, 9, 9, 0)).save("b.png")
+    assert remove("b.png", "-o", "b.jpg", "--background", "#c86432") == 0
+    (low, _), (_, high), _ = Image.open("b.jpg").getextrema()
+    assert low > 197 and high < 103
+
+
+def test_keep_times(remove, capsys):
+    save("photos/a.png", "photos/b.png")
+    os.utime("photos/a.png", ns=(1, 10**18 + 7))
+    options = ["-o", "cleaned", "--suffix", ".x", "--reflection", "--keep-times"]
+    assert remove("photos", *options) == 0
+    for name in ("cleaned/a.x.png", "cleaned/a.x.reflection.png"):
+        assert Path(name).stat().st_mtime_ns == 10**18 + 7
+    assert remove("photos", *options, "--resume") == 0
+    assert capsys.readouterr().out.endswith("0 of 2 pictures written to cleaned, 2 already there\n")
+    assert remove("photos/a.png", "-o", "photos", "--overwrite", "--keep-times") == 0
+    assert Path("photos/a.png").stat().st_mtime_ns == 10**18 + 7
+    assert Path("cleaned/b.x.png").stat().st_mtime_ns == Path("photos/b.png").stat().st_mtime_ns
+
+
 def test_quality(remove):
     save("a.png", size=(200, 150))
     sizes = []

@@ -6,6 +6,9 @@ import textwrap
 from collections.abc import Callable
 from typing import Any, NoReturn
 
+from derefl.errors import ConfigError
+from derefl.imaging.formats import rgb
+
 MODEL_HELP = "a name listed by 'derefl models', a .safetensors file, a folder or a Hub repo id"
 
 
@@ -91,6 +94,15 @@ def share(text: str) -> float:
     if not 0 <= number <= 1:
         raise argparse.ArgumentTypeError(f"got {text!r}, expected a number from 0 to 1")
     return number
+
+
+def colour(text: str) -> str:
+    """The name or the hexadecimal code of a colour."""
+    try:
+        rgb(text)
+    except ConfigError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+    return text
 
 
 def add_device(parser: argparse._ActionsContainer) -> None:

@@ -18,6 +18,7 @@ from derefl.commands.options import (
     add_device,
     add_model,
     add_overwrite,
+    colour,
     positive,
     share,
     whole_number,
@@ -52,7 +53,11 @@ exit status: 0 success, 1 a photo failed or the command was refused, 2 invalid o
 """
 
 PLANNING = ("format", "reflection", "compare", "overwrite", "resume")
-WORKING = ("quality", "detail", "strength", "max_megapixels", "workers")
+# fmt: off
+WORKING = (
+    "quality", "background", "keep_times", "detail", "strength", "max_megapixels", "workers",
+)
+# fmt: on
 ENDINGS = ("jpg", "png", "webp", "tif", "avif", "heic")
 
 
@@ -89,6 +94,13 @@ def add_parser(subparsers: Any) -> None:
         help="1 to 100, for JPEG, WebP, AVIF and HEIF (default: 95; AVIF and HEIF: 90)",
     )
     add(
+        "--background",
+        metavar="COLOUR",
+        type=colour,
+        help="the colour behind transparent photos if the format has no alpha, for example white "
+        "or '#f0f0f0' (default: refuse such photos)",
+    )
+    add(
         "--strength",
         metavar="X",
         type=share,
@@ -101,6 +113,7 @@ def add_parser(subparsers: Any) -> None:
         type=Path,
         help="a picture of the size of the photo: change only where it is white",
     )
+    add("--keep-times", action="store_true", help="keep the modification time of each photo")
     add("--reflection", action="store_true", help="also write the removed layer: a.reflection.jpg")
     add(
         "--compare",
@@ -180,7 +193,7 @@ def refuse_usage(args: argparse.Namespace) -> None:
         not is_picture_name(Path(args.output)) or os.path.isdir(args.output)  # noqa: PTH112
     ):
         refuse("argument -o/--output: with stdin as INPUT, expected a picture file or -")
-    files_only = ["suffix", "resume", "dry_run"]
+    files_only = ["suffix", "resume", "dry_run", "keep_times"]
     if args.output == "-":
         files_only += ["json", "reflection", "compare"]
     for name in files_only:

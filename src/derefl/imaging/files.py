@@ -17,9 +17,7 @@ from derefl.imaging.formats import (
     TIFF,
     WEBP,
     Format,
-    format_for,
-    holds,
-    without_alpha,
+    prepared,
 )
 from derefl.imaging.metadata import jpeg_segments, left_out, texts, tiff_block, upright, xmp_of
 from derefl.imaging.opening import (
@@ -96,6 +94,7 @@ def save_picture(
     *,
     overwrite: bool = False,
     quality: int | None = None,
+    background: str | None = None,
 ) -> list[str]:
     """Write a picture with its ICC profile, EXIF, XMP and resolution, which ``Image.save`` drops.
 
@@ -111,6 +110,8 @@ def save_picture(
         overwrite: replace an existing file and keep its permissions.
         quality: 1 to 100, for lossy formats; None means 95 for JPEG (without chroma subsampling)
             and WebP, and 90 for AVIF and HEIF.
+        background: the colour behind a transparent picture of 8 bits if the format has no alpha,
+            for example ``"white"`` or ``"#f0f0f0"``; None refuses such a picture.
 
     Returns:
         The parts of the input file that are lost: for example ``IPTC``, which WebP cannot store,
@@ -119,6 +120,7 @@ def save_picture(
     Raises:
         OutputExistsError: the file exists and ``overwrite`` is off.
         ImageError: an unknown suffix, or a format that cannot store this picture.
+        ConfigError: ``background`` is not a colour.
         OutputError: the file cannot be written, for example because the disk is full.
         MissingExtraError: the package for HEIF is not installed.
     """
@@ -131,22 +133,22 @@ def save_picture(
         )
     if isinstance(image, ImageFile):  # from Image.open
         image = upright(image)
-    form = format_for(image, path)
+    form, image = prepared(image, path, background)
     with atomic_file(path) as file:
         write_picture(image, path, form, file, quality)
     return left_out(image, form)
 
 
-def check_picture(image: Picture, path: str | Path) -> None:
+def check_picture(image: Picture, path: str | Path, background: str | None = None) -> None:
     """Raise an error if a picture cannot be saved; call this before the work starts.
 
     A corner of the picture is written to memory, with all metadata.
 
     Raises:
-        ImageError, MissingExtraError: as :func:`save_picture`.
+        ImageError, ConfigError, MissingExtraError: as :func:`save_picture`.
     """
     path = Path(path)
-    form = format_for(image, path)
+    form, image = prepared(image, path, background)
     width, height = (min(side, CORNER) for side in image.size)
     if isinstance(image, SixteenBitPicture):
         corner: Picture = SixteenBitPicture(image.pixels[:height, :width], image.info)
@@ -159,8 +161,6 @@ def write_picture(
     image: Picture, path: Path, form: Format, file: BinaryIO, quality: int | None = None
 ) -> None:
     """Write the bytes of a picture; ``path`` is for messages."""
-    if not holds(form, image):
-        image = without_alpha(image)
     options = form.options | metadata_options(image, form)
     if quality is not None and "quality" in options:
         options["quality"] = quality

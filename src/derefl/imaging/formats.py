@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, __version__
+from PIL import Image, ImageColor, __version__
 
-from derefl.errors import ImageError, MissingExtraError
+from derefl.errors import ConfigError, ImageError, MissingExtraError
 from derefl.imaging.sixteen_bit import Picture, SixteenBitPicture
 
 
@@ -102,8 +102,8 @@ VIDEO_SUFFIXES = frozenset(
 )
 """Suffixes of videos, in lower case."""
 
-OPAQUE = {"RGBA": "RGB", "LA": "L", "PA": "RGB"}
-"""Mode with alpha to mode without alpha."""
+OPAQUE = dict.fromkeys(("1", "L", "LA"), "L") | dict.fromkeys(("P", "PA", "RGB", "RGBA"), "RGB")
+"""8-bit mode to mode without transparency."""
 
 
 def is_picture_name(path: Path) -> bool:
@@ -111,12 +111,14 @@ def is_picture_name(path: Path) -> bool:
     return path.suffix.lower() in FORMATS
 
 
-def format_for(image: Picture, path: Path) -> Format:
-    """The format for the suffix, after a check that the format can store the picture.
+def prepared(image: Picture, path: Path, background: str | None = None) -> tuple[Format, Picture]:
+    """The format for the suffix, and the picture as the format can store it.
 
-    Alpha counts only if a pixel is not opaque.
+    If the format lacks the picture's transparency, opaque alpha is dropped, and a background
+    replaces other transparency.
 
     Raises:
+        ConfigError: the background is not a colour.
         ImageError: unknown suffix, or the format cannot store the picture; the message suggests
             another format.
         MissingExtraError: the package for HEIF is not installed.
@@ -127,18 +129,29 @@ def format_for(image: Picture, path: Path) -> Format:
             f"{path} has the suffix {path.suffix or '(none)'}, expected one of "
             f"{', '.join(FORMATS)}; save it as {path.with_suffix('.png')}"
         )
-    if not holds(form, image) and not holds(form, plain := without_alpha(image)):
+    plain = image if holds(form, image) else without_alpha(image)
+    clear = not holds(form, plain) and plain.has_transparency_data
+    if clear and background and plain.mode in OPAQUE:
+        plain = on_background(plain, background)
+    if not holds(form, plain):
         others = [suffix for suffix in (".png", ".tif") if holds(FORMATS[suffix], image)]
         if not others:
             raise unsupported(image.mode)
         if max(image.size) > form.side:
             what = f"{image.width}×{image.height} pixels, at most {form.side} a side"
-        elif plain.has_transparency_data:
+        elif clear:
             what = "transparency"
         else:
             what = f"pictures of mode {image.mode}"
+        hint = (
+            ", or put it on a colour: --background white on the command line, "
+            "background='white' in Python"
+            if clear and plain.mode in OPAQUE and not background
+            else ""
+        )
         raise ImageError(
             f"{path}: {form.name} cannot hold {what}; save it as {path.with_suffix(others[0])}"
+            f"{hint}"
         )
     if form is HEIF:
         need_heif(path)
@@ -149,7 +162,7 @@ def format_for(image: Picture, path: Path) -> Format:
                 f"{path}: Pillow {__version__} has no AVIF; update Pillow to 11.3 or later, or "
                 f"save it as {path.with_suffix('.png')}"
             )
-    return form
+    return form, plain
 
 
 def holds(form: Format, image: Picture) -> bool:
@@ -177,6 +190,29 @@ def without_alpha(image: Picture) -> Picture:
     if plain.has_transparency_data:  # in the mode or in the palette
         plain = plain.convert(OPAQUE.get(plain.mode, "RGB"))
     return plain
+
+
+def on_background(image: Picture, background: str) -> Image.Image:
+    """The picture without transparency, on a page of a colour; grey stays grey."""
+    page = Image.new("RGBA", image.size, rgb(background))
+    page.alpha_composite(image.convert("RGBA"))
+    plain = page.convert(OPAQUE[image.mode])
+    plain.info = {key: value for key, value in image.info.items() if key != "transparency"}
+    return plain
+
+
+def rgb(colour: str) -> tuple[int, ...]:
+    """Red, green and blue of a colour, 0 to 255.
+
+    Raises:
+        ConfigError: Pillow does not know the colour.
+    """
+    try:
+        return ImageColor.getrgb(colour)[:3]
+    except ValueError as error:
+        raise ConfigError(
+            f"got {colour!r}, expected a colour, such as white or '#f0f0f0'"
+        ) from error
 
 
 def is_opaque(image: Picture) -> bool:

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from derefl.errors import (
     ConfigError,
@@ -65,6 +65,8 @@ def dereflect_folder(
     suffix: str = "",
     format: str | None = None,
     quality: int | None = None,
+    background: str | None = None,
+    keep_times: bool = False,
     reflection: bool = False,
     compare: bool = False,
     overwrite: bool = False,
@@ -87,7 +89,8 @@ def dereflect_folder(
             photo; None writes next to each input.
         suffix: text before the ending of each output name, for example ``.clean``.
         format: ``jpg``, ``png``, ``webp``, ``tif``, ``avif`` or ``heic``; None keeps the format.
-        quality, max_megapixels: as in ``save_picture`` and ``open_picture``.
+        quality, background, max_megapixels: as in ``save_picture`` and ``open_picture``.
+        keep_times: give the outputs the modification time of their input.
         detail, strength, mask: as in ``dereflect``.
         reflection: also write the removed layer, as ``NAME.reflection.jpg``.
         compare: also write a sheet with before and after, as ``NAME.compare.png``.
@@ -116,6 +119,8 @@ def dereflect_folder(
         model,
         results,
         quality=quality,
+        background=background,
+        keep_times=keep_times,
         overwrite=overwrite or resume,
         detail=detail,
         strength=strength,
@@ -279,6 +284,8 @@ def dereflect_planned(
     results: list[Result],
     *,
     quality: int | None,
+    background: str | None,
+    keep_times: bool,
     overwrite: bool,
     detail: str,
     strength: float,
@@ -299,7 +306,7 @@ def dereflect_planned(
                 image = open_picture(result.source, max_megapixels=max_megapixels)
                 for kind, path in result.due.items():
                     if kind != "compare":
-                        check_picture(image, path)  # before the slow part
+                        check_picture(image, path, background)  # before the slow part
                 return result, image
         return result, None
 
@@ -321,8 +328,12 @@ def dereflect_planned(
 
                 row = {"before": before, "after": parts["clean"], "reflection": parts["reflection"]}
                 parts["compare"] = side_by_side(row)
+            options: Any = {"overwrite": overwrite, "quality": quality, "background": background}
+            times = result.source.stat()  # before an output replaces it
             for kind, path in result.due.items():
-                lost = save_picture(parts[kind], path, overwrite=overwrite, quality=quality)
+                lost = save_picture(parts[kind], path, **options)
+                if keep_times:
+                    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
                 result.left_out += [part for part in lost if part not in result.left_out]
                 written[kind] = path
             result.status = "written"

@@ -9,7 +9,7 @@ from derefl.errors import ImageError
 from derefl.files import check_output
 from derefl.imaging.compare import contact_sheet, tile
 from derefl.imaging.files import open_picture, save_picture
-from derefl.imaging.formats import format_for
+from derefl.imaging.formats import prepared
 
 
 def check_sheet(path: Path, overwrite: bool = False) -> None:
@@ -19,7 +19,7 @@ def check_sheet(path: Path, overwrite: bool = False) -> None:
         ImageError: the suffix is not of a picture format.
         OutputExistsError, OutputError: see :func:`~derefl.files.check_output`.
     """
-    format_for(Image.new("RGB", (1, 1)), path)
+    prepared(Image.new("RGB", (1, 1)), path)
     check_output(path, overwrite)
 
 
