@@ -9,10 +9,13 @@ from PIL import Image, PngImagePlugin
 from pillow_heif import from_pillow
 
 from derefl.cli import main
+from derefl.errors import ImageError
+from derefl.hashing.pictures import read
 from derefl.imaging.exif import upright_exif
 from derefl.imaging.files import open_picture, save_picture
 from derefl.imaging.formats import JPEG
 from derefl.imaging.metadata import left_out, upright
+from derefl.imaging.tensors import to_tensor
 from derefl.imaging.xmp import true_xmp, xmp_segments
 from tests.pictures import deep_picture, picture
 
@@ -140,6 +143,34 @@ def test_the_colours_of_an_hdr_heic_are_kept_or_named(tmp_path):
     assert save_picture(opened, tmp_path / "b.jpg") == ["the colour space (HDR)"]
 
 
+def test_hdr_is_refused_where_a_network_would_misread_it(tmp_path, checkpoint, capsys):
+    photo, deep = picture("RGB"), deep_picture("RGB")
+    photo.info["cicp"], deep.info["cicp"] = CICP, bytes([9, 18, 0, 1])
+    save_picture(photo, tmp_path / "pq.png")
+    save_picture(deep, tmp_path / "hlg.png")
+    from_pillow(picture("RGB")).save(tmp_path / "pq.heic", transfer_characteristics=16)
+    save_picture(picture("RGB"), tmp_path / "sdr.avif")
+    content = (tmp_path / "sdr.avif").read_bytes()
+    (tmp_path / "hlg.avif").write_bytes(content.replace(b"nclx\0\1\0\r", b"nclx\0\t\0\x12"))
+    picture("RGB").save(tmp_path / "pq.jpg", icc_profile=b"cicp\0\0\1\0 cicp\0\0\0\0" + CICP)
+    for name in ("pq.png", "hlg.png", "pq.heic", "hlg.avif", "pq.jpg"):
+        opened = open_picture(tmp_path / name)
+        with pytest.raises(ImageError, match=f"HDR with a {name.split('.')[0].upper()} curve"):
+            to_tensor(opened)
+        assert read(tmp_path / name).size == (24, 18)  # search may see it
+    avif = open_picture(tmp_path / "hlg.avif")
+    assert save_picture(avif, tmp_path / "new.heic") == []
+    profile = open_picture(tmp_path / "new.heic").info["nclx_profile"]
+    assert (profile["color_primaries"], profile["transfer_characteristics"]) == (9, 18)
+    photo.info["cicp"] = bytes([12, 13, 0, 1])  # Display P3
+    for image in (photo, open_picture(tmp_path / "sdr.avif")):
+        assert to_tensor(image).shape == (1, 3, 18, 24)
+    inputs = [str(tmp_path / name) for name in ("pq.png", "sdr.avif")]
+    assert main(["remove", *inputs, "-o", str(tmp_path / "o"), "--model", str(checkpoint)]) == 1
+    assert [path.name for path in (tmp_path / "o").iterdir()] == ["sdr.avif"]
+    assert f"{inputs[0]}: HDR with a PQ curve is not supported" in capsys.readouterr().err
+
+
 # data behind the photo
 
 CLAIMS = {
@@ -187,6 +218,16 @@ def test_a_video_behind_a_photo_is_named(tmp_path, suffix):
     with path.open("ab") as file:
         file.write(b"\0\0\0\x18ftypmp42" + bytes(99))
     assert open_picture(path).info["left_out"] == ("the video of a motion photo",)
+
+
+@pytest.mark.parametrize(
+    "mark", [b"iso:std:iso:ts:21496:-1", b"com:apple:photo:2020:aux:hdrgainmap"]
+)
+def test_a_gain_map_behind_a_jpeg_is_named(tmp_path, mark):
+    save_picture(picture("RGB"), path := tmp_path / "a.jpg")
+    with path.open("ab") as file:
+        file.write(b"\xff\xd8\xff\xe2\0\x30urn:" + mark + bytes(99))
+    assert save_picture(open_picture(path), tmp_path / "b.jpg") == ["the HDR gain map"]
 
 
 def test_pictures_behind_a_jpeg_are_named_and_its_previews_are_not(tmp_path):

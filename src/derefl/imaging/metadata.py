@@ -24,8 +24,8 @@ from derefl.imaging.xmp import (
     xmp_segments,
 )
 
-HDR = (16, 18)
-"""HEIC's numbers for the transfer characteristics of PQ and HLG."""
+HDR = {16: "PQ", 18: "HLG"}
+"""The transfer curves of HDR, by their number in HEIC, AVIF, PNG and ICC profiles."""
 
 XMP, SAMPLES, IPTC, PHOTOSHOP = 0x02BC, 0x0115, 0x83BB, 0x8649
 IPTC_RESOURCE = 0x0404
@@ -239,6 +239,17 @@ def texts(info: dict[Any, Any]) -> dict[str, str]:
         for key, value in info.items()
         if isinstance(key, str) and isinstance(value, str) and not NOT_TEXT.fullmatch(key)
     }
+
+
+def hdr_curve(info: dict[Any, Any]) -> str | None:
+    """``PQ`` or ``HLG`` if the pixels have one of these transfer curves."""
+    profile = re.search(rb"cicp\0{4}.(.)", info.get("icc_profile") or b"", re.DOTALL)
+    numbers = (
+        info.get("nclx_profile", {}).get("transfer_characteristics"),
+        info.get("cicp", bytes(4))[1],
+        profile[1][0] if profile else None,
+    )
+    return next((HDR[number] for number in numbers if number in HDR), None)
 
 
 def left_out(image: Picture, form: Format) -> list[str]:

@@ -49,6 +49,12 @@ RAW_STARTS = (
 RAW_COLOURS = (32803, 34892)
 """Colour spaces of sensor values in a TIFF, with one or three colours per pixel."""
 
+NCLX = re.compile(rb"colrnclx\0(.)\0(.)", re.DOTALL)
+"""The numbers of the primaries and of the transfer curve; the first are those of the main photo."""
+
+GAIN_MAPS = re.compile(rb"urn:iso:std:iso:ts:21496|urn:com:apple:photo:2020:aux:hdrgainmap")
+"""The marks of ISO's and Apple's gain maps."""
+
 MOVIE = re.compile(rb"ftyp(mp4|iso|qt  |avc1|M4V|MSNV|3gp)")
 """The start of a video that follows a photo in the same file."""
 
@@ -231,8 +237,8 @@ def has_pages(image: ImageFile) -> bool:
 def more_info(image: ImageFile, file: BinaryIO) -> dict[str, Any]:
     """Entries for ``info`` that Pillow does not read.
 
-    ``lossless``: the WebP is lossless. ``cicp``: the colour space of a PNG. ``left_out``: a video
-    or a gain map in the file of a photo.
+    ``lossless``: the WebP is lossless. ``cicp``: the colour space of a PNG. ``nclx_profile``: that
+    of an AVIF. ``left_out``: a video or a gain map in the file of a photo.
     """
     if image.format == "WEBP":
         return {"lossless": True} if is_lossless_webp(file) else {}
@@ -245,8 +251,14 @@ def more_info(image: ImageFile, file: BinaryIO) -> dict[str, Any]:
         return {}
     content = file.read()
     lost = [VIDEO] if MOVIE.search(content, 64) else []
-    lost += [GAIN_MAP] if content[4:8] == b"ftyp" and b"tmap" in content[:64] else []
-    return {"left_out": tuple(lost)} if lost else {}
+    tone_map = content[4:8] == b"ftyp" and b"tmap" in content[:64]
+    lost += [GAIN_MAP] if tone_map or GAIN_MAPS.search(content) else []
+    info: dict[str, Any] = {"left_out": tuple(lost)} if lost else {}
+    if image.format == "AVIF" and (match := NCLX.search(content)):
+        names = ("color_primaries", "transfer_characteristics")  # as in pillow_heif
+        matrix = {"matrix_coefficients": 6, "full_range_flag": 1}  # of a new file
+        info["nclx_profile"] = dict(zip(names, b"".join(match.groups()), strict=True)) | matrix
+    return info
 
 
 def is_lossless_webp(file: BinaryIO) -> bool:

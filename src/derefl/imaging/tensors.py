@@ -11,6 +11,7 @@ from torch import Tensor
 
 from derefl.errors import ImageError
 from derefl.imaging.formats import unsupported
+from derefl.imaging.metadata import hdr_curve
 from derefl.imaging.palette import quantise
 from derefl.imaging.sixteen_bit import Picture, SixteenBitPicture
 
@@ -37,8 +38,13 @@ def to_tensor(image: Picture) -> Tensor:
         float32 ``[1 3 h w]`` in [0, 1]; a grey picture has three equal channels.
 
     Raises:
-        ImageError: another mode, or values above 16 bits in mode I.
+        ImageError: another mode, values above 16 bits in mode I, or HDR.
     """
+    if curve := hdr_curve(image.info):
+        raise ImageError(
+            f"HDR with a {curve} curve is not supported, expected sRGB or another SDR profile; "
+            "export an SDR copy from a photo editor"
+        )
     return torch.from_numpy(colours(image)).permute(2, 0, 1)[None].contiguous()
 
 
