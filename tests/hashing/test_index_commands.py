@@ -59,6 +59,7 @@ def error_lines(capsys):
 def test_a_folder_becomes_an_index(photos, hashers, capsys):
     paint("photos/.hidden.png", "red")
     paint("photos/.thumbnails/red.png", "red")
+    paint("photos/@eaDir/red.png/small.png", "red")
     Path("photos/notes.txt").write_text("not a picture")
     assert main(["index", "photos", "-o", "photos.lcdh"]) == 0
     index = HashIndex.load("photos.lcdh", verify=True)
@@ -69,6 +70,8 @@ def test_a_folder_becomes_an_index(photos, hashers, capsys):
     line = "4 pictures in the index: 4 encoded, 0 as before, 0 dropped, 0 failed"
     assert streams.out == f"{line}; 1 passed over (1 .txt)\n"
     assert "4/4" in streams.err  # the progress bar
+    assert main(["index", "photos", "-o", "b.lcdh", "--exclude", "RED*", "--exclude", "d?ep"]) == 0
+    assert HashIndex.load("b.lcdh").ids == ["photos/blue.png", "photos/green.png"]
 
 
 def test_bits_and_model(photos, tmp_path):

@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from derefl.errors import ConfigError
 from derefl.imaging.files import open_picture
+from derefl.imaging.folders import find_pictures
 from derefl.reflection.remover import ReflectionRemover
 from tests.remove.tools import contents, error_lines, report, save, written
 from tests.test_imaging import bad_files
@@ -174,6 +176,55 @@ def test_a_pattern_that_finds_nothing_is_an_error(remove, capsys, pattern):
     assert remove(pattern, "-o", "cleaned") == 1
     assert f"{pattern} " in error_lines(capsys)[0]
     assert written() == ["photos/a.png"]
+
+
+# excluded
+
+TREE = ("a.png", "Old/b.JPG", "old.png", "deep/2019/Raw/c.png", "deep/raw/d.tif")
+
+
+def test_patterns_to_exclude(tmp_path):
+    for path in TREE:
+        save(tmp_path / "photos" / path)
+    for patterns, left in (
+        ("*.png", ["Old/b.JPG", "deep/raw/d.tif"]),
+        (["*.jpg", "OLD"], ["a.png", "deep/2019/Raw/c.png", "deep/raw/d.tif", "old.png"]),
+        (["2019/raw/"], ["Old/b.JPG", "a.png", "deep/raw/d.tif", "old.png"]),
+        (["deep/*/*"], ["Old/b.JPG", "a.png", "old.png"]),
+        (["photos/old*", "photos/deep"], ["a.png"]),
+        (["photos/de", "aw", "eep/raw"], sorted(TREE)),
+    ):
+        found = find_pictures([tmp_path / "photos"], exclude=patterns)
+        assert [place.as_posix() for _, place in found] == left
+    with pytest.raises(ConfigError, match="got an empty pattern to exclude"):
+        list(find_pictures([tmp_path], exclude=["a", ""]))
+
+
+def test_inputs_can_be_excluded(remove, capsys):
+    save("photos/a.png", "photos/a.clean.png", "photos/old/b.png")
+    inputs = ("photos/a.png", "photos/a.clean.png", "photos/old")  # as from photos/*
+    assert remove(*inputs, "-o", "cleaned", "--exclude", "*.clean.*", "--exclude", "old") == 0
+    assert written("cleaned") == ["a.png"]
+    capsys.readouterr()
+    assert remove("photos/old", "-o", "cleaned", "--exclude", "old") == 1
+    assert "--exclude leaves no input; leave it out" in error_lines(capsys)[0]
+    assert remove("photos/old", "-o", "cleaned", "--exclude", "*.png") == 1
+    assert "photos/old has no pictures after --exclude, expected" in error_lines(capsys)[0]
+
+
+def test_thumbnails_and_trash_are_excluded_unless_named(remove, capsys):
+    folders = ["@eaDir/a.jpg", "#recycle", "#snapshot", ".thumbnails", ".Trash-1000", "@Recycle"]
+    folders += ["$Recycle.Bin/S-1", "System Volume Information", "lost+found", "My.lrdata"]
+    folders += ["A.photoslibrary/resources/derivatives"]
+    save(*(f"in/sub/{folder}/thumb.png" for folder in folders))
+    Path("in/sub/@eaDir/notes.txt").write_text("not counted")
+    save("in/a.png", "in/sub/A.photoslibrary/originals/0/b.png")
+    for source in ("in", "in/**/*.png"):
+        assert remove(source, "-o", "out", "--overwrite") == 0
+        assert capsys.readouterr().out == "2 of 2 pictures written to out\n"
+        assert written("out") == ["a.png", "sub/A.photoslibrary/originals/0/b.png"]
+    named = [Path("in/sub", folder) for folder in folders]
+    assert [path.parent for path, _ in find_pictures(named)] == named
 
 
 # resuming

@@ -7,7 +7,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from derefl.commands.options import add_device, add_model, add_overwrite
+from derefl.commands.options import add_device, add_exclude, add_model, add_overwrite
 from derefl.hashing.codes import BITS
 from derefl.hashing.index.folder import LENGTH, MODEL, FolderIndex
 from derefl.imaging.folders import passed_over_note
@@ -16,8 +16,9 @@ from derefl.imaging.formats import FORMATS
 DESCRIPTION = f"""Make photos searchable by words and by pictures.
 
 Folders and their subfolders are searched for pictures ({" ".join(FORMATS)}).
-Hidden files and folders are skipped. A picture that cannot be read is reported at the end; the
-other pictures are indexed, and the exit status is 1.
+Hidden files, and thumbnails and trash such as @eaDir and $RECYCLE.BIN, are skipped.
+A picture that cannot be read is reported at the end; the other pictures are indexed, and the exit
+status is 1.
 INDEX is saved after each batch. After Ctrl-C, run the same command again to continue.
 Pictures in the folder of INDEX are stored with relative paths, so that you can move both together.
 Other pictures are stored with absolute paths."""
@@ -38,6 +39,7 @@ def add_parser(subparsers: Any) -> None:
         epilog=EXAMPLES,
     )
     parser.add_argument("inputs", metavar="PHOTOS", nargs="+", type=Path, help="photo or folder")
+    add_exclude(parser)
     parser.add_argument(
         "-o",
         "--output",
@@ -68,7 +70,7 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Make or update the index, and print what was done."""
-    names = ("bits", "model", "device", "update", "overwrite")
+    names = ("exclude", "bits", "model", "device", "update", "overwrite")
     options = {name: getattr(args, name) for name in names}
     folder = FolderIndex(args.inputs, args.output, **options)
     try:

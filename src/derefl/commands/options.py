@@ -121,6 +121,18 @@ def add_model(parser: argparse._ActionsContainer, default: str | None, more: str
     parser.add_argument("--model", metavar="NAME", default=default, help=MODEL_HELP + more)
 
 
+def add_exclude(parser: argparse._ActionsContainer) -> None:
+    """Add ``--exclude``."""
+    parser.add_argument(
+        "--exclude",
+        metavar="PATTERN",
+        action="append",
+        default=[],
+        help="skip files and folders whose name or end of the path matches PATTERN: '*.png', old, "
+        "2019/raw. Repeat the option for several patterns",
+    )
+
+
 def add_json(parser: argparse._ActionsContainer) -> None:
     """Add ``--json``."""
     parser.add_argument(

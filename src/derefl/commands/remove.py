@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from derefl.commands.options import (
     add_device,
+    add_exclude,
     add_model,
     add_overwrite,
     colour,
@@ -35,6 +36,7 @@ DESCRIPTION = f"""Remove the reflections from photos taken through glass.
 
 INPUT can be photos, folders and patterns in quotes ("photos/**/*.jpg"). In folders and their
 subfolders, these files are processed: {" ".join(FORMATS)}.
+Hidden files, and thumbnails and trash such as @eaDir and $RECYCLE.BIN, are skipped.
 OUTPUT gets the same tree. Errors do not stop the other photos and are listed at the end. Photos
 keep their size, mode, ICC profile, EXIF and alpha. Videos are not supported."""
 
@@ -52,7 +54,7 @@ EXAMPLES = """examples:
 exit status: 0 success, 1 a photo failed or the command was refused, 2 invalid options, 130 Ctrl-C
 """
 
-PLANNING = ("format", "reflection", "compare", "overwrite", "resume")
+PLANNING = ("exclude", "format", "reflection", "compare", "overwrite", "resume")
 # fmt: off
 WORKING = (
     "quality", "background", "keep_times", "detail", "strength", "max_megapixels", "workers",
@@ -71,6 +73,7 @@ def add_parser(subparsers: Any) -> None:
     )
     add = parser.add_argument
     add("inputs", metavar="INPUT", nargs="+", help="photo, folder, pattern, or - for stdin")
+    add_exclude(parser)
 
     add = parser.add_argument_group("output").add_argument
     add(

@@ -62,6 +62,7 @@ def dereflect_folder(
     inputs: str | Path | Sequence[str | Path],
     out: str | Path | None,
     *,
+    exclude: str | Sequence[str] = (),
     suffix: str = "",
     format: str | None = None,
     quality: int | None = None,
@@ -87,6 +88,7 @@ def dereflect_folder(
         inputs: one or several photos, folders with subfolders, or patterns ("photos/**/*.jpg").
         out: a folder, which gets the tree of the inputs; the output file, if there is only one
             photo; None writes next to each input.
+        exclude: as in :func:`~derefl.imaging.folders.find_pictures`.
         suffix: text before the ending of each output name, for example ``.clean``.
         format: ``jpg``, ``png``, ``webp``, ``tif``, ``avif`` or ``heic``; None keeps the format.
         quality, background, max_megapixels: as in ``save_picture`` and ``open_picture``.
@@ -108,6 +110,7 @@ def dereflect_folder(
     results = plan_folder(
         [Path(path) for path in ([inputs] if isinstance(inputs, str | Path) else inputs)],
         None if out is None else Path(out),
+        exclude=exclude,
         suffix=suffix,
         format=format,
         reflection=reflection,
@@ -134,6 +137,7 @@ def plan_folder(
     inputs: Sequence[Path],
     out: Path | None,
     *,
+    exclude: str | Sequence[str],
     suffix: str,
     format: str | None,
     reflection: bool,
@@ -155,7 +159,12 @@ def plan_folder(
 
     found = list(
         find_pictures(
-            inputs, out, follow_links=True, unreadable=unreadable, passed_over=passed_over
+            inputs,
+            out,
+            exclude=exclude,
+            follow_links=True,
+            unreadable=unreadable,
+            passed_over=passed_over,
         )
     )
     named = out is not None and is_named_output(out, inputs, found)

@@ -2,7 +2,7 @@
 
 import os
 import shlex
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -39,6 +39,7 @@ class FolderIndex:
         inputs: photos and folders.
         output: the file. Ids are paths relative to its folder if the photo is inside, else
             absolute.
+        exclude: as in :func:`~derefl.imaging.folders.find_pictures`.
         bits: length of the codes; None: :data:`LENGTH`, or that of the index to update.
         model: as for ``load_lcdh_student``; None: :data:`MODEL`, or that of the index to update.
         device: of the model.
@@ -64,6 +65,7 @@ class FolderIndex:
         inputs: Collection[Path],
         output: Path,
         *,
+        exclude: str | Sequence[str] = (),
         bits: int | None = None,
         model: str | None = None,
         device: str | None = None,
@@ -77,7 +79,12 @@ class FolderIndex:
         home = absolute(output).parent
         closed: list[OSError] = []
         self.passed_over: set[Path] = set()
-        found = find_pictures(inputs, unreadable=closed.append, passed_over=self.passed_over.add)
+        found = find_pictures(
+            inputs,
+            exclude=exclude,
+            unreadable=closed.append,
+            passed_over=self.passed_over.add,
+        )
         self.paths = {photo_id(path, home): path for path, _ in found}
 
         from derefl.hashing.hasher import load_lcdh_student  # after the checks: torch takes seconds
