@@ -491,13 +491,11 @@ def test_one_transparent_pixel_is_one_too_many(tmp_path, mode):
         check_picture(image, tmp_path / ("a.tif" if mode != "RGBA" else "a.jpg"))
 
 
-@pytest.mark.parametrize("suffix", FORMATS)
+@pytest.mark.parametrize("suffix", [".jpg", ".webp", ".avif", ".heic"])
 def test_sizes_that_a_format_cannot_hold_are_known_before(tmp_path, suffix):
     side = FORMATS[suffix].side
-    if side > 70_000:
-        return
     largest = Image.new("L", (side, 8))
-    if suffix not in (".heic", ".heif"):  # x265 is slow
+    if suffix != ".heic":  # x265 is slow
         save_picture(largest, tmp_path / f"a{suffix}")
         assert open_picture(tmp_path / f"a{suffix}").size == (side, 8)
     for size in ((side + 1, 8), (8, side + 1)):

@@ -84,7 +84,7 @@ FORMATS = {
     **dict.fromkeys((".tif", ".tiff"), TIFF),
     ".webp": WEBP,
     ".avif": AVIF,
-    **dict.fromkeys((".heic", ".heif"), HEIF),
+    **dict.fromkeys((".heic", ".heif", ".hif"), HEIF),
 }
 """Suffix in lower case to format."""
 
