@@ -338,10 +338,10 @@ def dereflect_planned(
                 row = {"before": before, "after": parts["clean"], "reflection": parts["reflection"]}
                 parts["compare"] = side_by_side(row)
             options: Any = {"overwrite": overwrite, "quality": quality, "background": background}
-            times = result.source.stat()  # before an output replaces it
+            times = result.source.stat() if keep_times else None  # before an output replaces it
             for kind, path in result.due.items():
                 lost = save_picture(parts[kind], path, **options)
-                if keep_times:
+                if times:
                     os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
                 result.left_out += [part for part in lost if part not in result.left_out]
                 written[kind] = path
