@@ -125,7 +125,6 @@ def test_train_writes_a_model_that_the_others_load(
             ["train", "reflection", "--out", "run", "--config", "none.toml"],
             "cannot read the config",
         ),
-        (["bench", "--model", "CHECKPOINT", "--size", "8", "8"], "at least 16 16"),
         (["evaluate", "clean", "--data", "nowhere", "--model", "CHECKPOINT"], "is not a folder"),
         (["evaluate", "validation", "--val", "a=nowhere", "--model", "CHECKPOINT"], "not a folder"),
         (["evaluate", "validation", "--model", "CHECKPOINT"], "give --val NAME=DIR, --photos DIR"),
