@@ -39,10 +39,13 @@ class Separation(NamedTuple):
         transmission: the scene behind the glass, the result of ``dereflect``.
         reflection: the removed reflection, clip(I − T̂, 0, 1). Where the network brightens a pixel,
             the reflection is 0.
+        amount: how much reflection the network saw, from 0 to 1: the mean brightness of its
+            reflection in the whole photo, before ``strength`` and ``mask``.
     """
 
     transmission: Any
     reflection: Any
+    amount: float
 
 
 class ReflectionRemover:
@@ -154,7 +157,7 @@ class ReflectionRemover:
                 self.dereflect(image, detail=detail, strength=strength, mask=mask)
                 for image in images
             ]
-        return self._parts(images, detail, strength, mask)[0]
+        return self._separate(images, detail, strength, mask, reflection=False).transmission
 
     def separate(
         self,
@@ -170,12 +173,12 @@ class ReflectionRemover:
                 self.separate(image, detail=detail, strength=strength, mask=mask)
                 for image in images
             ]
-        return Separation(*self._parts(images, detail, strength, mask, reflection=True))
+        return self._separate(images, detail, strength, mask, reflection=True)
 
-    def _parts(
-        self, image: Any, detail: str, strength: float, mask: Any, reflection: bool = False
-    ) -> list[Any]:
-        """T̂ and optionally I − T̂, like the photo."""
+    def _separate(
+        self, image: Any, detail: str, strength: float, mask: Any, reflection: bool
+    ) -> Separation:
+        """The separation of one photo; without ``reflection``, that layer is None."""
         if not 0 <= strength <= 1:  # also true for NaN
             raise ConfigError(f"got strength={strength}, expected a number from 0 to 1")
         is_array = isinstance(image, np.ndarray)
@@ -183,9 +186,11 @@ class ReflectionRemover:
         rows = RowReader.of_picture(image)
         share = None if mask is None else mask_rows(mask, image.size)
 
-        def work(side: int) -> list[Any]:
-            strips = []
+        def work(side: int) -> Separation:
+            strips, total = [], 0.0
             for top, pixels, change in changes(self.look, rows, detail, side):
+                if reflection:
+                    total += float((pixels - (pixels + change).clamp(0, 1)).clamp_min(0).sum())
                 like = cut(image, top, top + pixels.shape[2])
                 if strength < 1:
                     change = change * strength
@@ -194,8 +199,11 @@ class ReflectionRemover:
                 clean = (pixels + change).clamp(0, 1)
                 parts = (clean, pixels - clean) if reflection else (clean,)
                 strips.append([from_tensor(part, like) for part in parts])
-            whole = [joined(pieces) for pieces in zip(*strips, strict=True)]
-            return [to_array(picture) for picture in whole] if is_array else whole
+            whole: list[Any] = [joined(pieces) for pieces in zip(*strips, strict=True)]
+            if is_array:
+                whole = [to_array(picture) for picture in whole]
+            amount = total / (3 * rows.width * rows.height)
+            return Separation(whole[0], whole[1] if reflection else None, amount)
 
         return self._within_memory(work, rows)
 
