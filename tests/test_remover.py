@@ -191,14 +191,22 @@ def test_lists(tiny):
         assert isinstance(many, list) and len(many) == 3
         assert all(map(same_pixels, many, singles))
     assert tiny.dereflect([]) == []
+    waiting = iter(images)
+    results = tiny.dereflect(waiting)
+    assert same_pixels(next(results), singles[0])
+    assert next(waiting) is images[1]  # one photo at a time
+    assert same_pixels(*results, singles[2])
 
 
-def test_arrays_and_paths(tiny, tmp_path):
-    photo = picture("RGB", (40, 33))
-    photo.save(tmp_path / "photo.png")
+def test_arrays_paths_and_bytes(tiny, tmp_path):
+    photo, path = picture("RGB", (40, 33)), tmp_path / "photo.png"
+    photo.save(path)
     expected = tiny.dereflect(photo)
-    for path in (tmp_path / "photo.png", str(tmp_path / "photo.png")):
-        assert same_pixels(tiny.dereflect(path), expected)
+    for one in (path, str(path), path.read_bytes()):
+        assert same_pixels(tiny.dereflect(one), expected)
+    for many in ([path], {str(path)}, tmp_path.glob("*.png"), {path.read_bytes(): 0}.keys()):
+        (result,) = tiny.dereflect(many)
+        assert same_pixels(result, expected)
     array = np.asarray(photo)
     for one, other in zip(tiny.separate(array)[:2], tiny.separate(photo)[:2], strict=True):
         assert one.dtype == np.uint8 and np.array_equal(one, np.asarray(other))
@@ -249,7 +257,8 @@ def test_invalid_strengths_and_masks_are_refused(tiny):
         ("window.jpg", r"window\.jpg"),
         (np.zeros((4, 4, 3)), r"array of float64 \[4, 4, 3\], expected uint8 or uint16"),
         (np.zeros((4, 4, 2), np.uint8), r"expected uint8 or uint16 of shape"),
-        (b"bytes", r"io\.BytesIO"),
+        (b"bytes", "the data is not a picture that derefl can read"),
+        (io.BytesIO(), "got a BytesIO, expected a picture"),
         (torch.zeros(1, 3, 16, 16), r"model\(x\)"),
         (None, r"Image\.open"),
     ],

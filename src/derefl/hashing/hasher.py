@@ -71,8 +71,8 @@ class Hasher(LCDHStudent):
         """Binary codes of pictures.
 
         Args:
-            images: PIL pictures, arrays or paths, one or an iterable; or float ``[n 3 h w]``, sRGB
-                in [0, 1]. Transparent pictures are composited over white.
+            images: PIL pictures, arrays, paths or bytes, one or an iterable; or float
+                ``[n 3 h w]``, sRGB in [0, 1]. Transparent pictures are composited over white.
             batch_size: pictures per network call; does not change the codes.
             progress: show a bar on stderr.
 

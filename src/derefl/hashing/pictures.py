@@ -15,11 +15,11 @@ from derefl.imaging.arrays import Array, as_picture
 from derefl.imaging.sixteen_bit import SixteenBitPicture
 from derefl.imaging.tensors import to_rgb
 
-Picture: TypeAlias = Image.Image | SixteenBitPicture | Array | str | os.PathLike[str]
+Picture: TypeAlias = Image.Image | SixteenBitPicture | Array | str | os.PathLike[str] | bytes
 
 
 def read(picture: Any) -> Image.Image:
-    """A picture, array or picture file, upright, in 8-bit RGB; see :func:`to_rgb`.
+    """A picture, array, path or bytes, upright, in 8-bit RGB; see :func:`to_rgb`.
 
     Raises:
         ImageError: another type, or the file cannot be read.

@@ -1,4 +1,4 @@
-"""The photos that a user can pass: PIL pictures, paths and arrays."""
+"""The photos that a user can pass: PIL pictures, paths, bytes and arrays."""
 
 import os
 from typing import Any
@@ -22,15 +22,16 @@ def as_picture(
     """A photo of any supported type as an upright picture.
 
     Args:
-        image: a picture, a path or an array.
+        image: a picture, a path, the bytes of a file, or an array.
         first_frame: as in :func:`~derefl.imaging.files.open_picture`.
         tensors: the advice in the error for a tensor.
 
     Raises:
         ImageError: another type or array, or the file cannot be read.
     """
-    if isinstance(image, str | os.PathLike):
-        return open_picture(os.fsdecode(image), first_frame=first_frame)
+    if isinstance(image, bytes | str | os.PathLike):
+        file = image if isinstance(image, bytes) else os.fsdecode(image)
+        return open_picture(file, first_frame=first_frame)
     if isinstance(image, np.ndarray):
         return from_array(image)
     if not isinstance(image, Image.Image | SixteenBitPicture):

@@ -32,10 +32,8 @@ def check_tensor(x: Tensor, smallest: int, pictures: str) -> None:
 
 def not_a_picture(got: Any, tensors: str) -> ImageError:
     """The error for an argument that is not a picture; ``tensors`` is the advice for a tensor."""
-    if isinstance(got, Tensor):
-        hint = tensors
-    elif isinstance(got, bytes | bytearray | memoryview):
-        hint = "open it first: Image.open(io.BytesIO(data))"
-    else:
-        hint = 'pass a picture, for example Image.open("window.jpg"), or a list of them'
-    return ImageError(f"got a {type(got).__name__}, expected a picture, an array or a path; {hint}")
+    hint = 'pass a picture, for example Image.open("window.jpg"), or a list of them'
+    return ImageError(
+        f"got a {type(got).__name__}, expected a picture, an array, a path or bytes; "
+        f"{tensors if isinstance(got, Tensor) else hint}"
+    )

@@ -39,7 +39,7 @@ CORNER = 16
 
 
 def open_picture(
-    path: str | Path,
+    path: str | Path | bytes,
     max_megapixels: float = MAX_MEGAPIXELS,
     *,
     first_frame: bool = False,
@@ -50,7 +50,7 @@ def open_picture(
     of the file decides, not its name. docs/pictures.md has details for each format.
 
     Args:
-        path: a regular file.
+        path: a regular file, or the bytes of one.
         max_megapixels: larger pictures are refused before decoding.
         first_frame: read the first picture of an animation or of a TIFF with several pages. By
             default these files are refused.
@@ -64,8 +64,9 @@ def open_picture(
             several pictures.
         MissingExtraError: the package for HEIF is not installed.
     """
-    path = Path(path)
-    with open_file(path) as file:
+    file = io.BytesIO(path) if isinstance(path, bytes) else open_file(Path(path))
+    path = Path("the data") if isinstance(path, bytes) else Path(path)
+    with file:
         try:
             image = open_undecoded(file, path)
             check_size(image, path, max_megapixels)

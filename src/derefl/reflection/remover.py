@@ -1,7 +1,8 @@
 """The Python interface: remove reflections from pictures."""
 
+import io
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar, cast, overload
@@ -27,7 +28,7 @@ from derefl.zoo import load_model, save_checkpoint
 from derefl.zoo.locate import REPO_ID, expanded, found, looks_local
 
 StrPath = str | os.PathLike[str]
-Mask = Picture | Array | StrPath | None
+Mask = Picture | Array | StrPath | bytes | None
 P = TypeVar("P", Image.Image, SixteenBitPicture, NDArray[np.uint8], NDArray[np.uint16])
 R = TypeVar("R")
 
@@ -110,12 +111,16 @@ class ReflectionRemover:
     ) -> P: ...
     @overload
     def dereflect(
-        self, images: StrPath, *, detail: str = ..., strength: float = ..., mask: Mask = ...
+        self, images: StrPath | bytes, *, detail: str = ..., strength: float = ..., mask: Mask = ...
     ) -> Picture: ...
     @overload
     def dereflect(
         self, images: Sequence[P], *, detail: str = ..., strength: float = ..., mask: Mask = ...
     ) -> list[P]: ...
+    @overload
+    def dereflect(
+        self, images: Iterable[Any], *, detail: str = ..., strength: float = ..., mask: Mask = ...
+    ) -> Any: ...
 
     def dereflect(
         self,
@@ -125,13 +130,13 @@ class ReflectionRemover:
         strength: float = 1.0,
         mask: Mask = None,
     ) -> Any:
-        """Remove the reflections from a photo or a list of photos.
+        """Remove the reflections from a photo, or from several photos.
 
         Args:
-            images: a photo or a list of photos, any size from 1×1: a PIL picture of mode 1, L, LA,
-                P, RGB, RGBA, CMYK, I;16 or I; a
-                :class:`~derefl.imaging.sixteen_bit.SixteenBitPicture`; a path; or an array
-                ``[h w]``, ``[h w 3]`` or ``[h w 4]``, uint8 or uint16.
+            images: a photo of any size from 1×1: a PIL picture of mode 1, L, LA, P, RGB, RGBA,
+                CMYK, I;16 or I; a :class:`~derefl.imaging.sixteen_bit.SixteenBitPicture`; a path;
+                the bytes of a file; or an array ``[h w]``, ``[h w 3]`` or ``[h w 4]``, uint8 or
+                uint16. Or an iterable of photos.
             detail: mode for photos of more than half a megapixel. ``auto``: the network sees the
                 photo at about this size, and a guided filter transfers the change to full size.
                 ``full``: the network also sees the photo at full size, in tiles; the time grows
@@ -141,23 +146,20 @@ class ReflectionRemover:
                 black where it keeps its colours, grey for soft edges.
 
         Returns:
-            A picture or a list of pictures with the size, mode, alpha, ICC profile, EXIF and other
-            ``info`` of the input; for a path, see :func:`~derefl.open_picture`. An array for an
-            array. The pixels are turned as the EXIF orientation says, and the orientation becomes
-            1; width and height may swap. :func:`~derefl.imaging.tensors.from_tensor` has details
-            for each mode.
+            A picture with the size, mode, alpha, ICC profile, EXIF and other ``info`` of the input;
+            for a path or bytes, see :func:`~derefl.open_picture`. An array for an array. The pixels
+            are turned as the EXIF orientation says, and the orientation becomes 1; width and
+            height may swap. :func:`~derefl.imaging.tensors.from_tensor` has details for each mode.
+
+            For a list or tuple, a list. For any other iterable, for example a generator, an
+            iterator that takes one photo at a time.
 
         Raises:
             ImageError: an input is not a picture, is damaged or has an unsupported mode; the mask
                 has another size; the network overflowed; or memory ran out.
             ConfigError: ``detail`` or ``strength`` is invalid.
         """
-        if isinstance(images, list | tuple):
-            return [
-                self.dereflect(image, detail=detail, strength=strength, mask=mask)
-                for image in images
-            ]
-        return self._separate(images, detail, strength, mask, reflection=False).transmission
+        return each(images, lambda i: self._separate(i, detail, strength, mask, False).transmission)
 
     def separate(
         self,
@@ -168,12 +170,7 @@ class ReflectionRemover:
         mask: Mask = None,
     ) -> Any:
         """Like :meth:`dereflect`, but return a :class:`Separation` for each photo."""
-        if isinstance(images, list | tuple):
-            return [
-                self.separate(image, detail=detail, strength=strength, mask=mask)
-                for image in images
-            ]
-        return self._separate(images, detail, strength, mask, reflection=True)
+        return each(images, lambda i: self._separate(i, detail, strength, mask, True))
 
     def _separate(
         self, image: Any, detail: str, strength: float, mask: Any, reflection: bool
@@ -246,6 +243,14 @@ class ReflectionRemover:
                 "the model with dtype=torch.float32"
             )
         return change
+
+
+def each(images: Any, work: Callable[[Any], Any]) -> Any:
+    """The result for a photo, a list of results, or for other iterables an iterator."""
+    if isinstance(images, list | tuple):
+        return [work(image) for image in images]
+    alone = isinstance(images, str | bytes | np.ndarray | Tensor | io.IOBase)
+    return work(images) if alone or not isinstance(images, Iterable) else map(work, images)
 
 
 def mask_rows(mask: Any, size: tuple[int, int]) -> RowReader:
