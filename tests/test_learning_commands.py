@@ -63,6 +63,8 @@ def test_evaluate_validation_has_a_table_for_each_model(
         head, first = lines[lines.index(name) + 1 :][:2]
         assert first.split()[0] == "real" and head.split()[:4] == ["n", "input", "psnr", "gain"]
         assert float(first.split()[3]) == pytest.approx(tables[name]["real"]["psnr"], rel=1e-3)
+        auc = tables[name]["amount"]["auc"]
+        assert f"amount: AUC {auc:.3f}, 3 photos with a reflection, 1 without" in lines
 
 
 def test_evaluate_big(checkpoint, photo_folder, tmp_path, capsys, monkeypatch):

@@ -6,7 +6,15 @@ import torch
 from PIL import Image
 
 from derefl.reflection.learning.pairs import held_back_photos
-from derefl.reflection.learning.validate import choice, measure, samples, scores, synthetic
+from derefl.reflection.learning.validate import (
+    choice,
+    measure,
+    measured,
+    roc,
+    samples,
+    scores,
+    synthetic,
+)
 
 pytestmark = pytest.mark.usefixtures("small_validation")
 
@@ -52,7 +60,7 @@ def test_reflections_show_another_photograph(tmp_path):
 
 
 def test_a_model_that_changes_nothing_gains_nothing(pictures):
-    table = scores(lambda image: image, iter(pictures()))
+    table = scores(measured(lambda image: image, iter(pictures())))
     for row in table.values():
         assert row["psnr"] == row["input"] and row["gain"] == row["error"] == row["strong"] == 0
     assert table["pairs"]["n"] == 3 and table["clean"]["psnr"] == 60
@@ -68,6 +76,7 @@ def test_measures_of_a_picture():
     assert result["gain"] == pytest.approx(10 * np.log10(0.02 / 0.005), abs=1e-3)
     assert result["low"] == pytest.approx(255 * 0.1 / 2**0.5, rel=1e-4)  # only in 16 × 16 means
     assert result["high"] == pytest.approx(0, abs=1e-3)
+    assert result["amount"] == pytest.approx(0.1, rel=1e-4)  # 0.2 in one half, 0 in the other
     assert result["strong"] == pytest.approx(60 + 20 * np.log10(0.2), abs=1e-2)
     checks = truth + 0.1 * (torch.arange(32) % 2 * 2 - 1)
     result = measure(checks, image, truth)
@@ -81,9 +90,23 @@ def test_standard_error_is_over_scenes():
         return "pairs", scene, flat(0.5 + error), flat(0.5)
 
     some = [sample("a", 0), sample("a", 2), sample("b", 4), sample("c", 4)]
-    row = scores(lambda image: flat(0.6), iter(some))["pairs"]
+    row = scores(measured(lambda image: flat(0.6), iter(some)))["pairs"]
     assert row["gain"] == pytest.approx(2.5, abs=2e-3)
     assert row["error"] == pytest.approx(np.std([1, 4, 4], ddof=1) / 3**0.5, abs=2e-3)
+
+
+def test_roc_of_the_amount(pair_folder, photo_folder):
+    def rows(*amounts: float) -> list:
+        return [("", {"amount": amount}) for amount in amounts]
+
+    folders = {"pairs": pair_folder, "plain": photo_folder}
+    results = {"pairs": rows(1, 3, 5), "plain": rows(2, 0), "clean": rows(3), "screen": rows(9)}
+    curve = roc(results, folders)
+    assert (curve["with"], curve["without"]) == (3, 3)
+    assert curve["auc"] == pytest.approx(6.5 / 9)  # a tie counts half
+    (at,) = (at for at in curve["at"] if at["amount"] == pytest.approx(2.9))  # 5 % of 2 … 3
+    assert (at["with"], at["without"]) == (pytest.approx(2 / 3), pytest.approx(1 / 3))
+    assert roc({"pairs": rows(1)}, folders) == {}
 
 
 def test_the_score_of_a_checkpoint():

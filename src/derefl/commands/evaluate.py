@@ -31,7 +31,10 @@ of photos without a reflection, and on pairs made of photos that training holds 
 One line per kind of picture: the number of pictures, PSNR of the input and of the output in dB,
 their difference (gain) with its standard error over scenes, the gain in the tenth of the pixels
 with the strongest reflection, the error in means of 16 x 16 pixels (low) and in the rest (high) in
-levels of 255, and the worst PSNR. Choose checkpoints by validation sets, never by test sets."""
+levels of 255, the worst PSNR, and the mean amount of reflection. The last lines say how well the
+amount separates photos with a reflection (the pairs) from photos without: the area under the ROC
+curve, and the shares of both that reach some amounts. Choose checkpoints by validation sets, never
+by test sets."""
 
 BIG = """Compare detail=auto with detail=full on large photos (needs derefl[train]).
 
@@ -164,22 +167,32 @@ def run_validation(args: argparse.Namespace) -> int:
     """Print a table of scores for each model."""
     from derefl.reflection.learning.pairs import PairsConfig, held_back_photos
     from derefl.reflection.learning.train import RunConfig, validation_folders
-    from derefl.reflection.learning.validate import format_table, samples, scores
+    from derefl.reflection.learning.validate import (
+        format_roc,
+        format_table,
+        measured,
+        roc,
+        samples,
+        scores,
+    )
     from derefl.reflection.remover import load_derefl
 
     if not (args.val or args.photos):
         raise ConfigError("nothing to validate; give --val NAME=DIR, --photos DIR, or both")
     folders = validation_folders(RunConfig(validation=tuple(args.val)))
     photos = held_back_photos(args.photos, PairsConfig().hold_back)
-    tables = {}
+    tables: dict[str, Any] = {}
     for name in args.model:
         model = load_derefl(name, device=args.device)
-        tables[name] = scores(model.transmission, samples(folders, photos))
+        results = measured(model.transmission, samples(folders, photos))
+        table, curve = scores(results), roc(results, folders)
+        tables[name] = table | ({"amount": curve} if curve else {})
+        if not args.json:
+            print(f"{name}\n{format_table(table)}")
+            if curve:
+                print(format_roc(curve))
     if args.json:
         print(json.dumps(tables))
-        return 0
-    for name, table in tables.items():
-        print(f"{name}\n{format_table(table)}")
     return 0
 
 

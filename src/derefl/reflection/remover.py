@@ -20,6 +20,7 @@ from derefl.imaging.checks import check_tensor
 from derefl.imaging.sixteen_bit import Picture, SixteenBitPicture
 from derefl.imaging.strips import cut, joined
 from derefl.imaging.tensors import from_tensor
+from derefl.reflection.amount import from_moments, moments
 from derefl.reflection.model import SMALLEST, DeRefl, DeReflConfig, Ensemble, Layers
 from derefl.reflection.tiling.any_size import changes
 from derefl.reflection.tiling.row_reader import RowReader
@@ -40,8 +41,8 @@ class Separation(NamedTuple):
         transmission: the scene behind the glass, the result of ``dereflect``.
         reflection: the removed reflection, clip(I − T̂, 0, 1). Where the network brightens a pixel,
             the reflection is 0.
-        amount: how much reflection the network saw, from 0 to 1: the mean brightness of its
-            reflection in the whole photo, before ``strength`` and ``mask``.
+        amount: how much reflection the network saw in the whole photo, before ``strength`` and
+            ``mask``; see :func:`~derefl.reflection.amount.amount`.
     """
 
     transmission: Any
@@ -184,10 +185,9 @@ class ReflectionRemover:
         share = None if mask is None else mask_rows(mask, image.size)
 
         def work(side: int) -> Separation:
-            strips, total = [], 0.0
+            strips, seen = [], []
             for top, pixels, change in changes(self.look, rows, detail, side):
-                if reflection:
-                    total += float((pixels - (pixels + change).clamp(0, 1)).clamp_min(0).sum())
+                seen.append(moments(pixels, (pixels + change).clamp(0, 1)))
                 like = cut(image, top, top + pixels.shape[2])
                 if strength < 1:
                     change = change * strength
@@ -199,7 +199,7 @@ class ReflectionRemover:
             whole: list[Any] = [joined(pieces) for pieces in zip(*strips, strict=True)]
             if is_array:
                 whole = [to_array(picture) for picture in whole]
-            amount = total / (3 * rows.width * rows.height)
+            amount = from_moments(torch.stack(seen).sum(0))
             return Separation(whole[0], whole[1] if reflection else None, amount)
 
         return self._within_memory(work, rows)

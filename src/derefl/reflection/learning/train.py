@@ -20,6 +20,7 @@ from derefl.reflection.learning.validate import (
     estimator,
     format_table,
     has_pairs,
+    measured,
     samples,
     scores,
     sheet,
@@ -143,7 +144,8 @@ def train(
             yield Batch(*(x.to(device, non_blocking=True) for x in batch))
 
     def validate(average: DeRefl, step: int) -> tuple[float, dict[str, Any]]:
-        table = scores(estimator(average), samples(folders, photos, run.validate_share))
+        pictures = samples(folders, photos, run.validate_share)
+        table = scores(measured(estimator(average), pictures))
         number = choice(table, kinds, run.clean_floor)
         tqdm.write(f"step {step}, choice {number:.3f}\n{format_table(table)}")
         sheet(average, samples(folders, photos), out / f"validation-{step:06d}.png")

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice, pairwise
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import torch
@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
+from derefl.reflection.amount import amount
 from derefl.reflection.learning.folders import (
     list_pairs,
     list_pictures,
@@ -35,6 +36,11 @@ PHOTOS = 4
 
 STRENGTHS = (10, 15, 20, 25, 30)
 """Class limits for the PSNR in dB of a synthetic input."""
+
+FALSE_ALARMS = (0.05, 0.1, 0.2)
+"""Shares of the photos without a reflection for the thresholds of :func:`roc`."""
+
+Measured: TypeAlias = dict[str, list[tuple[str, dict[str, float]]]]
 
 
 class Sample(NamedTuple):
@@ -127,7 +133,8 @@ def measure(estimate: Tensor, image: Tensor, truth: Tensor) -> dict[str, float]:
     Returns:
         ``psnr`` and ``input``: PSNR of T̂ and of I in dB. ``gain``: their difference. ``low`` and
         ``high``: RMSE of the means of 16 × 16 pixels and of the rest, in levels of 255.
-        ``strong``: the gain in the 10 % of pixels with the strongest reflection.
+        ``strong``: the gain in the 10 % of pixels with the strongest reflection. ``amount``: see
+        :func:`~derefl.reflection.amount.amount`.
     """
     low = F.avg_pool2d(estimate - truth, BLOCK, ceil_mode=True)
     rest = (
@@ -144,27 +151,32 @@ def measure(estimate: Tensor, image: Tensor, truth: Tensor) -> dict[str, float]:
         "high": 255 * float(rest.square().mean().sqrt()),
         "strong": psnr(estimate[strongest], truth[strongest])
         - psnr(image[strongest], truth[strongest]),
+        "amount": amount(image, estimate),
     }
 
 
 @torch.inference_mode()
-def scores(
-    estimate: Callable[[Tensor], Tensor], pictures: Iterator[Sample]
-) -> dict[str, dict[str, float]]:
-    """Mean scores by kind.
+def measured(estimate: Callable[[Tensor], Tensor], pictures: Iterator[Sample]) -> Measured:
+    """Scene and :func:`measure` of each picture, by kind.
 
     Args:
         estimate: a function from I to T̂, both float ``[1 3 h w]`` on the CPU.
         pictures: see :func:`samples`.
+    """
+    results: Measured = {}
+    for kind, scene, image, truth in pictures:
+        result = measure(estimate(image).clamp(0, 1), image, truth)
+        results.setdefault(kind, []).append((scene, result))
+    return results
+
+
+def scores(measured: Measured) -> dict[str, dict[str, float]]:
+    """Mean scores by kind.
 
     Returns:
         For each kind: the mean values of :func:`measure`; ``worst``, the lowest PSNR; ``n``, the
         number of pictures; and ``error``, the standard error of ``gain`` over scenes.
     """
-    measured: dict[str, list[tuple[str, dict[str, float]]]] = {}
-    for kind, scene, image, truth in pictures:
-        result = measure(estimate(image).clamp(0, 1), image, truth)
-        measured.setdefault(kind, []).append((scene, result))
     table = {}
     for kind, results in measured.items():
         means = {key: float(np.mean([r[key] for _, r in results])) for key in results[0][1]}
@@ -173,9 +185,36 @@ def scores(
             by.setdefault(scene, []).append(result["gain"])
         spread = np.std([np.mean(gains) for gains in by.values()]) / max(1, len(by) - 1) ** 0.5
         means["worst"] = min(r["psnr"] for _, r in results)
-        table[kind] = {key: round(value, 3) for key, value in means.items()}
+        table[kind] = {key: round(value, 4) for key, value in means.items()}
         table[kind] |= {"error": round(float(spread), 3), "n": len(results)}
     return table
+
+
+def roc(measured: Measured, folders: Mapping[str, Path]) -> dict[str, Any]:
+    """How well the amount separates photos with a reflection, from pairs, from photos without.
+
+    Args:
+        measured: see :func:`measured`.
+        folders: as in :func:`samples`.
+
+    Returns:
+        ``auc``, the probability that a photo with a reflection has a larger amount than a photo
+        without; ``with`` and ``without``, the number of these photos; ``at``, for some amounts the
+        share of both groups that reaches it. Empty if a group is empty.
+    """
+    paired = {name for name, folder in folders.items() if has_pairs(folder)}
+    found, false = (
+        np.array([r["amount"] for kind in kinds for _, r in measured.get(kind, [])])
+        for kinds in (paired, folders.keys() - paired | {"clean"})
+    )
+    if not (len(found) and len(false)):
+        return {}
+    auc = ((found[:, None] > false).mean() + (found[:, None] >= false).mean()) / 2
+    at = [
+        {"amount": t, "with": (found >= t).mean(), "without": (false >= t).mean()}
+        for t in np.quantile(false, 1 - np.array(FALSE_ALARMS))
+    ]
+    return {"auc": auc, "with": len(found), "without": len(false), "at": at}
 
 
 def choice(table: Mapping[str, Mapping[str, float]], kinds: Sequence[str], floor: float) -> float:
@@ -190,10 +229,17 @@ def choice(table: Mapping[str, Mapping[str, float]], kinds: Sequence[str], floor
 
 def format_table(table: Mapping[str, Mapping[str, float]]) -> str:
     """One line per kind."""
-    columns = ("n", "input", "psnr", "gain", "error", "strong", "low", "high", "worst")
+    columns = ("n", "input", "psnr", "gain", "error", "strong", "low", "high", "worst", "amount")
     lines = [f"{'':12}" + "".join(f"{c:>8}" for c in columns)]
     lines += [f"{k:12}" + "".join(f"{row[c]:8.4g}" for c in columns) for k, row in table.items()]
     return "\n".join(lines)
+
+
+def format_roc(roc: Mapping[str, Any]) -> str:
+    """The result of :func:`roc` in lines."""
+    head = "amount: AUC {auc:.3f}, {with} photos with a reflection, {without} without".format(**roc)
+    line = "  at {amount:.4f}: {with:.0%} of the photos with, {without:.0%} of the photos without"
+    return "\n".join([head, *(line.format(**row) for row in roc["at"])])
 
 
 def estimator(model: DeRefl) -> Callable[[Tensor], Tensor]:
