@@ -36,7 +36,7 @@ NOT_RUN = {
 }
 """Python blocks that are checked but not run: page, the reason on the page, number of blocks."""
 
-RUN = ("index", "models", "remove", "search")
+RUN = ("index", "models", "remove", "scan", "search")
 """Commands that run with the arguments of the pages; other commands are only parsed."""
 
 

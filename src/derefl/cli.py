@@ -20,6 +20,7 @@ from derefl.commands import (
     models,
     publish,
     remove,
+    scan,
     search,
     train,
 )
@@ -28,7 +29,7 @@ from derefl.errors import is_out_of_memory
 
 # fmt: off
 COMMANDS = (
-    remove, index, search, demo, models, evaluate, train, bench, publish, export, faiss,
+    remove, scan, index, search, demo, models, evaluate, train, bench, publish, export, faiss,
 )
 # fmt: on
 """Modules with ``add_parser(subparsers)``, which sets the module's ``run(args) -> int`` as a

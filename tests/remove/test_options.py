@@ -10,7 +10,8 @@ from PIL import Image
 from derefl.errors import ConfigError
 from derefl.imaging.files import open_picture
 from derefl.imaging.folders import find_pictures
-from derefl.reflection.remover import ReflectionRemover
+from derefl.reflection.remover import ReflectionRemover, load_derefl
+from tests.pictures import same_pixels
 from tests.remove.tools import contents, error_lines, report, save, written
 from tests.test_imaging import bad_files
 
@@ -80,6 +81,23 @@ def test_strength_and_mask(remove, capsys):
     assert "got '2', expected a number from 0 to 1" in capsys.readouterr().err
 
 
+def test_photos_with_little_reflection_are_copied(remove, checkpoint, capsys):
+    save("photos/a.png")
+    Image.new("RGB", (24, 18)).save("photos/b.jpg")  # nothing can be removed from black
+    limit = ["--only-if", str(load_derefl(checkpoint).separate("photos/a.png").amount / 2)]
+    assert remove("photos", "-o", "cleaned", "--compare", "--reflection", *limit) == 0
+    assert capsys.readouterr().out == "1 of 2 pictures written to cleaned, 1 copied\n"
+    assert len(written("cleaned")) == 6
+    before, after = contents("photos"), contents("cleaned")
+    assert before["b.jpg"] == after["b.jpg"] and before["a.png"] != after["a.png"]
+    assert remove("photos", "-o", "png", "--format", "png", "--json", *limit) == 0
+    files = report(capsys)["files"]
+    assert [file["status"] for file in files] == ["written", "copied"]
+    assert same_pixels(open_picture("png/b.png"), open_picture("photos/b.jpg"))
+    assert remove("photos/b.jpg", "-o", "one.jpg", *limit) == 0
+    assert capsys.readouterr().out == "copied: one.jpg\n"
+
+
 def test_a_format_that_cannot_store_a_picture_fails_before_the_slow_part(
     remove, monkeypatch, capsys
 ):
@@ -136,7 +154,7 @@ def test_detail_and_the_size_limit(remove, monkeypatch, capsys):
     assert remove("photos", "-o", "cleaned", "--max-megapixels", "0.1") == 1
     assert written("cleaned") == ["a.png"]
     (line,) = error_lines(capsys)
-    assert "photos/b.png" in line and line.endswith("or allow more with --max-megapixels 1")
+    assert "photos/b.png" in line and line.endswith(", or set max_megapixels to 1")
     assert remove("photos", "-o", "again", "--detail", "full") == 0
     assert details == ["auto", "full", "full"]
 
@@ -291,7 +309,7 @@ def test_dry_run_lists_the_outputs(remove, monkeypatch, capsys):
     assert written() == before
 
 
-def test_json_report(remove, capsys):
+def test_json_report(remove, checkpoint, capsys):
     save("photos/a.png", "photos/b.png", "photos/c.jpg", "cleaned/b.png")
     Path("photos/d.png").write_text("not a picture")
     assert remove("photos", "-o", "cleaned", "--resume", "--json", "--workers", "3") == 1
@@ -304,15 +322,17 @@ def test_json_report(remove, capsys):
     assert a == {
         "input": "photos/a.png",
         "outputs": ["cleaned/a.png"],
+        "amount": pytest.approx(load_derefl(checkpoint).separate("photos/a.png").amount, abs=6e-5),
         "status": "written",
         "error": None,
         "left_out": [],
     }
     assert (b["status"], b["outputs"], b["seconds"]) == ("skipped", ["cleaned/b.png"], 0)
+    assert b["amount"] is None
     assert (c["status"], c["outputs"]) == ("written", ["cleaned/c.jpg"])
     assert (d["status"], d["outputs"]) == ("failed", [])
     assert d["error"] == streams.err.strip().removeprefix("derefl: ")
-    assert result["totals"] == {"written": 2, "skipped": 1, "failed": 1, "pending": 0}
+    assert result["totals"] == {"written": 2, "copied": 0, "skipped": 1, "failed": 1, "pending": 0}
 
 
 def test_any_number_of_workers_gives_the_same(remove, capsys):

@@ -34,7 +34,7 @@ def test_existing_outputs_are_refused_before_any_work(remove, capsys):
     before = contents()
     for options, there in (([], "b.png"), (["--compare"], "b.png (and 1 more)")):
         assert remove("photos", "-o", "cleaned", *options) == 1
-        assert f"cleaned/{there} already exists; add --overwrite" in error_lines(capsys)[0]
+        assert f"cleaned/{there} already exists; overwrite it" in error_lines(capsys)[0]
         assert contents() == before
     assert remove("photos", "-o", "cleaned", "--overwrite") == 0
     assert open_picture("cleaned/b.png").size == (24, 18)
@@ -157,11 +157,11 @@ def test_strange_names_are_one_line_of_error(remove, capsys):
     ("args", "words"),
     [
         ("photos -o clean.png", "clean.png is the name of one picture, expected a folder"),
-        ("photos/a.png b.png -o clean.png", "try -o clean"),
+        ("photos/a.png b.png -o clean.png", "try clean"),
         ("photos/*.png -o clean.png", "clean.png is the name of one picture"),
         ("photos -o notes.txt", "notes.txt is a file, expected a folder"),
-        ("b.png -o out.png --suffix .x", "got --suffix .x and the output file out.png"),
-        ("b.png -o out.png --format jpg", "got --format jpg and the output file out.png"),
+        ("b.png -o out.png --suffix .x", "got the suffix .x and the output file out.png"),
+        ("b.png -o out.png --format jpg", "got the format jpg and the output file out.png"),
         ("b.png -o out.png --model derefl-smal", "derefl-smal"),
     ],
 )

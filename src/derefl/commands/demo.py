@@ -8,10 +8,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from derefl.commands.options import add_device, positive
+from derefl.commands.options import add_device, add_max_megapixels
 from derefl.errors import MissingExtraError
 from derefl.hashing.index.folder import LENGTH, MODEL
-from derefl.imaging.opening import MAX_MEGAPIXELS
 from derefl.web.local import address, listen, visitors_folder
 
 DESCRIPTION = """Serve a web page that removes the reflection from a photo and searches a folder.
@@ -51,13 +50,7 @@ def add_parser(subparsers: Any) -> None:
         default=MODEL,
         help="model that searches photos (default: %(default)s)",
     )
-    parser.add_argument(
-        "--max-megapixels",
-        metavar="N",
-        type=positive,
-        default=MAX_MEGAPIXELS,
-        help="refuse larger pictures (default: %(default)g)",
-    )
+    add_max_megapixels(parser)
     add_device(parser)
     parser.set_defaults(run=run)
 

@@ -4,10 +4,12 @@ import argparse
 import re
 import textwrap
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NoReturn
 
 from derefl.errors import ConfigError
 from derefl.imaging.formats import rgb
+from derefl.imaging.opening import MAX_MEGAPIXELS
 
 MODEL_HELP = "a name listed by 'derefl models', a .safetensors file, a folder or a Hub repo id"
 
@@ -133,10 +135,44 @@ def add_exclude(parser: argparse._ActionsContainer) -> None:
     )
 
 
+def add_max_megapixels(parser: argparse._ActionsContainer) -> None:
+    """Add ``--max-megapixels``."""
+    parser.add_argument(
+        "--max-megapixels",
+        metavar="N",
+        type=positive,
+        default=MAX_MEGAPIXELS,
+        help="refuse larger pictures (default: %(default)g)",
+    )
+
+
+def add_workers(parser: argparse._ActionsContainer) -> None:
+    """Add ``--workers``."""
+    parser.add_argument(
+        "--workers",
+        metavar="N",
+        type=whole_number(1),
+        default=1,
+        help="threads that read and write pictures while the network runs; each holds two "
+        "pictures in memory (default: %(default)s)",
+    )
+
+
 def add_json(parser: argparse._ActionsContainer) -> None:
     """Add ``--json``."""
     parser.add_argument(
         "--json", action="store_true", help="print one JSON object and nothing else"
+    )
+
+
+def add_contact_sheet(parser: argparse._ActionsContainer) -> None:
+    """Add ``--contact-sheet``."""
+    parser.add_argument(
+        "--contact-sheet",
+        metavar="OUT",
+        type=Path,
+        help="also write one picture with small copies of the photos, for example OUT.jpg; a "
+        "missing photo is a grey tile",
     )
 
 

@@ -5,8 +5,7 @@ import json
 import os
 import sys
 import time
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator
 from contextlib import closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,19 +16,20 @@ from tqdm import tqdm
 from derefl.commands.options import (
     add_device,
     add_exclude,
+    add_max_megapixels,
     add_model,
     add_overwrite,
+    add_workers,
     colour,
-    positive,
     share,
     whole_number,
 )
 from derefl.commands.remove_pipe import deliver, ending_of, receive, refuse_terminal
+from derefl.commands.remove_report import as_json, outline, summary
 from derefl.errors import DereflError
 from derefl.imaging.files import open_picture
-from derefl.imaging.folders import kinds, passed_over_note
+from derefl.imaging.folders import passed_over_note
 from derefl.imaging.formats import FORMATS, is_picture_name
-from derefl.imaging.opening import MAX_MEGAPIXELS
 from derefl.reflection.folder import Result, dereflect_planned, plan_folder
 
 DESCRIPTION = f"""Remove the reflections from photos taken through glass.
@@ -49,6 +49,7 @@ EXAMPLES = """examples:
   derefl remove scans/ -o small/ --format webp --quality 80
   derefl remove photos/ -o cleaned/ --dry-run          list the outputs only
   derefl remove window.jpg -o clean.jpg --strength 0.7 --mask glass.png
+  derefl remove photos/ -o cleaned/ --only-if 0.02     copy photos without a reflection
   derefl remove - -o - < window.jpg > clean.jpg        in a pipe
 
 exit status: 0 success, 1 a photo failed or the command was refused, 2 invalid options, 130 Ctrl-C
@@ -57,7 +58,8 @@ exit status: 0 success, 1 a photo failed or the command was refused, 2 invalid o
 PLANNING = ("exclude", "format", "reflection", "compare", "overwrite", "resume")
 # fmt: off
 WORKING = (
-    "quality", "background", "keep_times", "detail", "strength", "max_megapixels", "workers",
+    "quality", "background", "keep_times", "detail", "strength", "only_if", "max_megapixels",
+    "workers",
 )
 # fmt: on
 ENDINGS = ("jpg", "png", "webp", "tif", "avif", "heic")
@@ -117,6 +119,13 @@ def add_parser(subparsers: Any) -> None:
         help="a picture of the size of the photo: change only where it is white",
     )
     add("--keep-times", action="store_true", help="keep the modification time of each photo")
+    add(
+        "--only-if",
+        metavar="AMOUNT",
+        type=share,
+        default=0.0,
+        help="copy photos with less reflection than AMOUNT, see 'derefl scan'",
+    )
     add("--reflection", action="store_true", help="also write the removed layer: a.reflection.jpg")
     add(
         "--compare",
@@ -136,17 +145,10 @@ def add_parser(subparsers: Any) -> None:
     add(
         "--json",
         action="store_true",
-        help="print one JSON object: files with input, outputs, seconds, status (written, skipped, "
-        "failed, pending) and error; totals",
+        help="print one JSON object: files with input, outputs, amount, seconds, status (written, "
+        "copied, skipped, failed, pending) and error; totals",
     )
-    add(
-        "--workers",
-        metavar="N",
-        type=whole_number(1),
-        default=1,
-        help="threads that read and write pictures while the network runs; each holds two "
-        "pictures in memory (default: %(default)s)",
-    )
+    add_workers(group)
 
     group = parser.add_argument_group("network")
     add_model(
@@ -164,13 +166,7 @@ def add_parser(subparsers: Any) -> None:
         "filter transfers the change to full size; full: the network also sees every pixel, which "
         "is slow (default: %(default)s)",
     )
-    group.add_argument(
-        "--max-megapixels",
-        metavar="N",
-        type=positive,
-        default=MAX_MEGAPIXELS,
-        help="refuse larger pictures (default: %(default)g)",
-    )
+    add_max_megapixels(group)
     parser.set_defaults(run=run, refuse=parser.error)
 
 
@@ -260,7 +256,7 @@ def remove(
     for line in (*warnings, *failures):
         print(f"derefl: {line.replace(hide, '')}", file=sys.stderr)
     if interrupted:
-        done = sum(picture.status in ("written", "skipped") for picture in pictures)
+        done = sum(picture.status in ("written", "copied", "skipped") for picture in pictures)
         progress = f"; {done} of {len(pictures)} pictures are finished" if len(pictures) > 1 else ""
         advice = ". To continue, repeat the command with --resume"
         advice = advice if progress and not args.overwrite else ""
@@ -277,65 +273,24 @@ def process(args: argparse.Namespace, results: list[Result]) -> tuple[float, boo
     options["overwrite"] = args.overwrite or args.resume
     options["mask"] = args.mask and open_picture(args.mask)
     model = load_derefl(args.model, device=args.device)
-    start, interrupted = time.perf_counter(), False
-    work = dereflect_planned(model, results, **options)
+    start = time.perf_counter()
+    interrupted = finish(dereflect_planned(model, results, **options), len(results), args.json)
+    return time.perf_counter() - start, interrupted
+
+
+def finish(work: Generator[Result, None, None], total: int, quiet: bool) -> bool:
+    """Process all pictures behind a progress bar; whether Ctrl-C came."""
     bar = tqdm(
         work,
-        total=len(results),
+        total=total,
         unit=" pictures",
         bar_format="{n_fmt}/{total_fmt} |{bar}| {elapsed} gone, {remaining} left, {rate_noinv_fmt}",
-        disable=args.json or len(results) == 1 or not sys.stderr.isatty(),
+        disable=quiet or total == 1 or not sys.stderr.isatty(),
     )
     with closing(work), bar:
         try:
             for _ in bar:
                 pass
         except KeyboardInterrupt:
-            interrupted = True
-    return time.perf_counter() - start, interrupted
-
-
-def summary(pictures: Sequence[Result], where: str) -> str:
-    """What was written, in one line."""
-    states = Counter(picture.status for picture in pictures)
-    if len(pictures) == 1:
-        state = "already exists" if states["skipped"] else "written"
-        return f"{state}: {names(pictures[0].outputs)}"
-    kept = f", {states['skipped']} already there" if states["skipped"] else ""
-    return f"{states['written']} of {len(pictures)} pictures written {where}{kept}"
-
-
-def outline(pictures: Sequence[Result], where: str) -> list[str]:
-    """The planned outputs, one line per picture, and the total."""
-    due = [picture for picture in pictures if picture.due]
-    kept = len(pictures) - len(due)
-    total = f"{len(due)} {'picture' if len(due) == 1 else 'pictures'} would be written {where}"
-    lines = [f"{picture.source} -> {names(picture.due)}" for picture in due]
-    return [*lines, total + (f", {kept} already there" if kept else "")]
-
-
-def names(outputs: dict[str, Path]) -> str:
-    """File names in one line."""
-    return ", ".join(map(str, outputs.values()))
-
-
-def as_json(results: Sequence[Result], passed_over: set[Path], seconds: float) -> dict[str, Any]:
-    """The report for scripts."""
-    states = Counter(result.status for result in results)
-    totals = {state: states[state] for state in ("written", "skipped", "failed", "pending")}
-    files = [
-        {
-            "input": str(result.source),
-            "outputs": list(map(str, result.outputs.values())),
-            "seconds": round(result.seconds, 3),
-            "status": result.status,
-            "error": result.error,
-            "left_out": result.left_out,
-        }
-        for result in results
-    ]
-    return {
-        "files": files,
-        "totals": totals | {"seconds": round(seconds, 3)},
-        "passed_over": kinds(passed_over),
-    }
+            return True
+    return False

@@ -6,7 +6,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from derefl.commands.options import MODEL_HELP, add_device, add_json, add_overwrite, words
+from derefl.commands.options import (
+    MODEL_HELP,
+    add_contact_sheet,
+    add_device,
+    add_json,
+    add_overwrite,
+    words,
+)
 from derefl.errors import HashIndexError
 from derefl.hashing.index.folder import UNFINISHED, absolute, model_of, photo_path
 from derefl.hashing.index.hash_index import HashIndex
@@ -38,13 +45,7 @@ def add_parser(subparsers: Any) -> None:
     )
     query.add_argument("--image", metavar="PHOTO", type=Path, help="what the photos look like")
     parser.add_argument("-k", type=int, default=10, help="number of photos (default: %(default)s)")
-    parser.add_argument(
-        "--contact-sheet",
-        metavar="OUT",
-        type=Path,
-        help="also write one picture with small copies of the photos, for example OUT.jpg; a "
-        "missing photo is a grey tile",
-    )
+    add_contact_sheet(parser)
     add_overwrite(parser)
     add_json(parser)
     parser.add_argument(

@@ -20,7 +20,7 @@ from derefl.errors import (
     PictureTooLargeError,
     is_out_of_memory,
 )
-from derefl.files import check_output
+from derefl.files import check_output, write_file
 from derefl.imaging.files import check_picture, open_picture, save_picture
 from derefl.imaging.folders import find_pictures, real_path
 from derefl.imaging.formats import FORMATS, VIDEO_SUFFIXES, is_picture_name
@@ -30,7 +30,7 @@ from derefl.imaging.sixteen_bit import Picture
 if TYPE_CHECKING:
     from derefl.reflection.remover import ReflectionRemover, Separation
 
-Status = Literal["pending", "written", "skipped", "failed"]
+Status = Literal["pending", "written", "copied", "skipped", "failed"]
 
 
 @dataclass
@@ -42,7 +42,9 @@ class Result:
         outputs: the output files by kind: ``clean``, ``reflection``, ``compare``. For a failed
             picture, only the files that were written.
         due: the outputs to write: without the outputs that ``resume`` keeps.
-        status: ``pending``, ``written``, ``skipped`` (nothing is due) or ``failed``.
+        status: ``pending``, ``written``, ``copied`` (see ``only_if``), ``skipped`` (nothing is due)
+            or ``failed``.
+        amount: how much reflection the network saw, see ``Separation``; None if it did not run.
         seconds: processing time, without waiting.
         error: the reason of a failure, in one line.
         left_out: metadata that the outputs lack, see :func:`~derefl.imaging.files.save_picture`.
@@ -52,6 +54,7 @@ class Result:
     outputs: dict[str, Path] = field(default_factory=dict)
     due: dict[str, Path] = field(default_factory=dict)
     status: Status = "pending"
+    amount: float | None = None
     seconds: float = 0.0
     error: str | None = None
     left_out: list[str] = field(default_factory=list)
@@ -75,6 +78,7 @@ def dereflect_folder(
     detail: str = "auto",
     strength: float = 1.0,
     mask: str | Path | Picture | None = None,
+    only_if: float = 0.0,
     max_megapixels: float = MAX_MEGAPIXELS,
     workers: int = 1,
 ) -> Iterator[Result]:
@@ -94,6 +98,8 @@ def dereflect_folder(
         quality, background, max_megapixels: as in ``save_picture`` and ``open_picture``.
         keep_times: give the outputs the modification time of their input.
         detail, strength, mask: as in ``dereflect``.
+        only_if: copy a photo with a smaller ``amount`` of reflection, byte for byte if the format
+            stays the same. ``reflection`` and ``compare`` still show the layer that was found.
         reflection: also write the removed layer, as ``NAME.reflection.jpg``.
         compare: also write a sheet with before and after, as ``NAME.compare.png``.
         overwrite: replace existing outputs.
@@ -128,6 +134,7 @@ def dereflect_folder(
         detail=detail,
         strength=strength,
         mask=open_picture(mask) if isinstance(mask, str | Path) else mask,
+        only_if=only_if,
         max_megapixels=max_megapixels,
         workers=workers,
     )
@@ -151,35 +158,15 @@ def plan_folder(
     Args:
         passed_over: called with each file that is not a picture.
     """
-    closed: list[Result] = []
-
-    def unreadable(error: OSError) -> None:
-        reason = f"{error.filename} cannot be searched: {error.strerror}"
-        closed.append(Result(Path(error.filename), status="failed", error=reason))
-
-    found = list(
-        find_pictures(
-            inputs,
-            out,
-            exclude=exclude,
-            follow_links=True,
-            unreadable=unreadable,
-            passed_over=passed_over,
-        )
-    )
+    found, closed = find_photos(inputs, out, exclude=exclude, passed_over=passed_over)
     named = out is not None and is_named_output(out, inputs, found)
     ending = f".{format}" if format else ""
     results = []
     for source, place in found:
-        if source.suffix.lower() in VIDEO_SUFFIXES:
-            raise ImageError(
-                f"{source} is a video, expected a photo; extract frames first, for example: "
-                f"ffmpeg -i {source.name} frames/%05d.png"
-            )
         path = source if out is None else out if named else out / place
         if named and (suffix or (ending and FORMATS[path.suffix.lower()] is not FORMATS[ending])):
-            option = f"--suffix {suffix}" if suffix else f"--format {format}"
-            raise ConfigError(f"got {option} and the output file {out}; leave one of them out")
+            got = f"the suffix {suffix}" if suffix else f"the format {format}"
+            raise ConfigError(f"got {got} and the output file {out}; leave one of them out")
         if not named:
             path = path.with_name(f"{path.stem}{suffix}{ending or path.suffix}")
         outputs = {"clean": path}
@@ -200,10 +187,47 @@ def plan_folder(
     if there and not (overwrite or resume):
         more = f" (and {len(there) - 1} more)" if len(there) > 1 else ""
         raise OutputExistsError(
-            f"{there[0]}{more} already exists; add --overwrite, or --resume to keep finished "
-            "files, or choose another OUTPUT"
+            f"{there[0]}{more} already exists; overwrite it, resume to keep finished files, or "
+            "choose another output"
         )
     return results + closed
+
+
+def find_photos(
+    inputs: Sequence[Path],
+    out: Path | None = None,
+    *,
+    exclude: str | Sequence[str] = (),
+    passed_over: Callable[[Path], object] | None = None,
+) -> tuple[list[tuple[Path, Path]], list[Result]]:
+    """All photos with their place below ``out``, and a failed result for each closed folder.
+
+    Args:
+        passed_over: called with each file that is not a picture.
+    """
+    closed: list[Result] = []
+
+    def unreadable(error: OSError) -> None:
+        reason = f"{error.filename} cannot be searched: {error.strerror}"
+        closed.append(Result(Path(error.filename), status="failed", error=reason))
+
+    found = list(
+        find_pictures(
+            inputs,
+            out,
+            exclude=exclude,
+            follow_links=True,
+            unreadable=unreadable,
+            passed_over=passed_over,
+        )
+    )
+    for source, _ in found:
+        if source.suffix.lower() in VIDEO_SUFFIXES:
+            raise ImageError(
+                f"{source} is a video, expected a photo; extract frames first, for example: "
+                f"ffmpeg -i {source.name} frames/%05d.png"
+            )
+    return found, closed
 
 
 def is_named_output(out: Path, inputs: Sequence[Path], found: list[tuple[Path, Path]]) -> bool:
@@ -218,11 +242,11 @@ def is_named_output(out: Path, inputs: Sequence[Path], found: list[tuple[Path, P
     if is_picture_name(out) and [source for source, _ in found] == [*inputs][:1]:
         return True
     if os.path.lexists(out):
-        raise ImageError(f"{out} is a file, expected a folder; choose another OUTPUT")
+        raise ImageError(f"{out} is a file, expected a folder; choose another output")
     if is_picture_name(out):
         raise ImageError(
             f"{out} is the name of one picture, expected a folder for all pictures of "
-            f"{', '.join(map(str, inputs))}; try -o {out.with_suffix('')}"
+            f"{', '.join(map(str, inputs))}; try {out.with_suffix('')}"
         )
     return False
 
@@ -254,7 +278,7 @@ def check_clashes(results: list[Result]) -> None:
             if key in sources and (sources[key] is not result or kind != "clean"):
                 raise ImageError(
                     f"{result.source} would be written to {path}, which is an input too; choose "
-                    "another OUTPUT"
+                    "another output"
                 )
 
 
@@ -272,8 +296,8 @@ def keep_current(result: Result) -> None:
     for path in result.outputs.values():
         if real_path(path) == real_path(result.source):
             raise ImageError(
-                f"{path} is its own input, so --resume cannot tell whether it is finished; choose "
-                "another OUTPUT"
+                f"{path} is its own input, so resume cannot tell whether it is finished; choose "
+                "another output"
             )
     source = result.source
     result.due = {k: path for k, path in result.outputs.items() if not is_current(path, source)}
@@ -292,17 +316,20 @@ def dereflect_planned(
     model: "ReflectionRemover",
     results: list[Result],
     *,
-    quality: int | None,
-    background: str | None,
-    keep_times: bool,
-    overwrite: bool,
-    detail: str,
-    strength: float,
-    mask: Picture | None,
-    max_megapixels: float,
-    workers: int,
+    quality: int | None = None,
+    background: str | None = None,
+    keep_times: bool = False,
+    overwrite: bool = False,
+    detail: str = "auto",
+    strength: float = 1.0,
+    mask: Picture | None = None,
+    only_if: float = 0.0,
+    max_megapixels: float = MAX_MEGAPIXELS,
+    workers: int = 1,
 ) -> Generator[Result, None, None]:
     """Process the pending pictures of :func:`plan_folder`, and yield all results in order.
+
+    A result without outputs gets its ``amount`` only.
 
     The network runs in this thread, one picture at a time. To limit memory, at most ``workers``
     pictures are read ahead, and at most as many wait to be written. After Ctrl-C, pictures that
@@ -323,6 +350,10 @@ def dereflect_planned(
         with recorded(result):
             if image is not None:
                 separation = model.separate(image, detail=detail, strength=strength, mask=mask)
+                result.amount = separation.amount
+                if separation.amount < only_if:
+                    separation = separation._replace(transmission=image)
+                    result.status = "copied"
                 # The pictures may wait in memory: keep the input only for the sheet.
                 before = image if "compare" in result.due else None
                 return pool.submit(write, result, separation, before)
@@ -339,13 +370,20 @@ def dereflect_planned(
                 parts["compare"] = side_by_side(row)
             options: Any = {"overwrite": overwrite, "quality": quality, "background": background}
             times = result.source.stat() if keep_times else None  # before an output replaces it
+            copy = result.status == "copied" and same_format(result.source, result.outputs["clean"])
             for kind, path in result.due.items():
-                lost = save_picture(parts[kind], path, **options)
+                if copy and kind == "clean":
+                    check_output(path, overwrite)
+                    write_file(path, result.source.read_bytes())
+                    lost = []
+                else:
+                    lost = save_picture(parts[kind], path, **options)
                 if times:
                     os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
                 result.left_out += [part for part in lost if part not in result.left_out]
                 written[kind] = path
-            result.status = "written"
+            if result.status == "pending":
+                result.status = "written"
         if result.error:
             result.outputs = written
         return result
@@ -388,9 +426,14 @@ def reason(source: Path, error: Exception) -> str:
     elif isinstance(error, DereflError):
         text = " ".join(str(error).splitlines())
         if isinstance(error, PictureTooLargeError):
-            text += f", or allow more with --max-megapixels {error.megapixels}"
+            text += f", or set max_megapixels to {error.megapixels}"
     elif isinstance(error, OSError):
         text = str(error)
     else:
         text = f"unexpected {type(error).__name__}: {' '.join(str(error).splitlines())}"
     return text if text.startswith((f"{source} ", f"{source}:")) else f"{source}: {text}"
+
+
+def same_format(a: Path, b: Path) -> bool:
+    """Whether two names have endings of the same format."""
+    return FORMATS.get(a.suffix.lower()) is FORMATS.get(b.suffix.lower())

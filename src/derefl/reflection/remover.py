@@ -41,8 +41,8 @@ class Separation(NamedTuple):
         transmission: the scene behind the glass, the result of ``dereflect``.
         reflection: the removed reflection, clip(I − T̂, 0, 1). Where the network brightens a pixel,
             the reflection is 0.
-        amount: how much reflection the network saw in the whole photo, before ``strength`` and
-            ``mask``; see :func:`~derefl.reflection.amount.amount`.
+        amount: how much reflection the network saw, before ``strength`` and ``mask``: the standard
+            deviation of the removed brightness over the photo, from 0 to 0.5.
     """
 
     transmission: Any

@@ -1,0 +1,99 @@
+"""``derefl scan``: find the photos that were taken through glass."""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from derefl.commands.options import (
+    add_contact_sheet,
+    add_device,
+    add_exclude,
+    add_json,
+    add_max_megapixels,
+    add_model,
+    add_overwrite,
+    add_workers,
+    whole_number,
+)
+from derefl.commands.remove import finish
+from derefl.imaging.folders import kinds, passed_over_note
+from derefl.reflection.folder import Result, dereflect_planned, find_photos
+
+DESCRIPTION = """List photos by how much reflection the network sees in them, most first.
+
+PHOTOS are photos, folders with subfolders, and patterns in quotes. The amount goes from 0 (no
+reflection) to 0.5. Look at a contact sheet of the first 100, choose a limit, then clean the photos
+that reach it with derefl remove --only-if AMOUNT."""
+
+EXAMPLES = """examples:
+  derefl scan photos/
+  derefl scan photos/ -k 50 --contact-sheet glass.jpg
+  derefl scan photos/ --json > amounts.json
+"""
+
+SHEET = 100
+"""Largest number of photos on a contact sheet."""
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add ``scan`` and its options."""
+    parser = subparsers.add_parser(
+        "scan",
+        help="list photos by how much reflection they show",
+        description=DESCRIPTION,
+        epilog=EXAMPLES,
+    )
+    add = parser.add_argument
+    add("inputs", metavar="PHOTOS", nargs="+", type=Path, help="photo, folder or pattern")
+    add("-k", metavar="N", type=whole_number(1), help="only the first N photos (default: all)")
+    add_exclude(parser)
+    add_contact_sheet(parser)
+    add_overwrite(parser)
+    add_json(parser)
+    add_workers(parser)
+    add_model(parser, "derefl-small")
+    add_device(parser)
+    add_max_megapixels(parser)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Do all checks first, then measure all photos, and print."""
+    from derefl.hashing.index.sheet import check_sheet, write_sheet
+    from derefl.reflection.remover import load_derefl
+
+    if args.contact_sheet:
+        check_sheet(args.contact_sheet, args.overwrite)
+    passed_over: set[Path] = set()
+    found, closed = find_photos(args.inputs, exclude=args.exclude, passed_over=passed_over.add)
+    results = [*(Result(path) for path, _ in found), *closed]
+    model = load_derefl(args.model, device=args.device)
+    work = dereflect_planned(
+        model, results, max_megapixels=args.max_megapixels, workers=args.workers
+    )
+    interrupted = finish(work, len(results), args.json)
+    amounts = [(r.amount, str(r.source)) for r in results if r.amount is not None]
+    amounts.sort(key=lambda pair: -pair[0])
+    photos: list[Any] = [{"amount": round(a, 4), "path": path} for a, path in amounts[: args.k]]
+    failed = [{"path": str(r.source), "error": r.error} for r in results if r.error]
+    if args.json:
+        report = {"photos": photos, "failed": failed, "passed_over": kinds(passed_over)}
+        print(json.dumps(report, indent=2))
+    else:
+        print("amount  photo")
+        for photo in photos:
+            print("{amount:.4f}  {path}".format(**photo))
+        print(f"{len(amounts)} of {len(found)} photos scanned{passed_over_note(passed_over)}")
+    for failure in failed:
+        print("derefl: {error}".format(**failure), file=sys.stderr)
+    if args.contact_sheet:
+        tiles = [
+            (f"{rank}.  amount {photo['amount']:.4f}", Path(photo["path"]))
+            for rank, photo in enumerate(photos[:SHEET], 1)
+        ]
+        write_sheet(args.contact_sheet, "amount of reflection", tiles, args.overwrite)
+    if interrupted:
+        print("derefl: interrupted", file=sys.stderr)
+    return 130 if interrupted else 1 if failed else 0
