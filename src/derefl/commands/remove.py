@@ -30,7 +30,8 @@ from derefl.errors import DereflError
 from derefl.imaging.files import open_picture
 from derefl.imaging.folders import passed_over_note
 from derefl.imaging.formats import FORMATS, is_picture_name
-from derefl.reflection.folder import Result, dereflect_planned, plan_folder
+from derefl.reflection.folder import dereflect_planned
+from derefl.reflection.plan import Result, plan_folder
 
 DESCRIPTION = f"""Remove the reflections from photos taken through glass.
 

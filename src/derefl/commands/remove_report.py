@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from derefl.imaging.folders import kinds
-from derefl.reflection.folder import Result
+from derefl.reflection.plan import Result
 
 
 def summary(pictures: Sequence[Result], where: str) -> str:

@@ -19,7 +19,8 @@ from derefl.commands.options import (
 )
 from derefl.commands.remove import finish
 from derefl.imaging.folders import kinds, passed_over_note
-from derefl.reflection.folder import Result, dereflect_planned, find_photos
+from derefl.reflection.folder import dereflect_planned
+from derefl.reflection.plan import Result, find_photos
 
 DESCRIPTION = """List photos by how much reflection the network sees in them, most first.
 
@@ -70,10 +71,8 @@ def run(args: argparse.Namespace) -> int:
     found, closed = find_photos(args.inputs, exclude=args.exclude, passed_over=passed_over.add)
     results = [*(Result(path) for path, _ in found), *closed]
     model = load_derefl(args.model, device=args.device)
-    work = dereflect_planned(
-        model, results, max_megapixels=args.max_megapixels, workers=args.workers
-    )
-    interrupted = finish(work, len(results), args.json)
+    options = {name: getattr(args, name) for name in ("max_megapixels", "workers")}
+    interrupted = finish(dereflect_planned(model, results, **options), len(results), args.json)
     amounts = [(r.amount, str(r.source)) for r in results if r.amount is not None]
     amounts.sort(key=lambda pair: -pair[0])
     photos: list[Any] = [{"amount": round(a, 4), "path": path} for a, path in amounts[: args.k]]
