@@ -160,7 +160,7 @@ class ReflectionRemover:
                 has another size; the network overflowed; or memory ran out.
             ConfigError: ``detail`` or ``strength`` is invalid.
         """
-        return each(images, lambda i: self._separate(i, detail, strength, mask, False).transmission)
+        return each(images, lambda image: self._parts(image, detail, strength, mask)[0])
 
     def separate(
         self,
@@ -171,12 +171,14 @@ class ReflectionRemover:
         mask: Mask = None,
     ) -> Any:
         """Like :meth:`dereflect`, but return a :class:`Separation` for each photo."""
-        return each(images, lambda i: self._separate(i, detail, strength, mask, True))
+        return each(
+            images, lambda image: Separation(*self._parts(image, detail, strength, mask, True))
+        )
 
-    def _separate(
-        self, image: Any, detail: str, strength: float, mask: Any, reflection: bool
-    ) -> Separation:
-        """The separation of one photo; without ``reflection``, that layer is None."""
+    def _parts(
+        self, image: Any, detail: str, strength: float, mask: Any, separate: bool = False
+    ) -> list[Any]:
+        """T̂; or the parts of a :class:`Separation`."""
         if not 0 <= strength <= 1:  # also true for NaN
             raise ConfigError(f"got strength={strength}, expected a number from 0 to 1")
         is_array = isinstance(image, np.ndarray)
@@ -184,23 +186,23 @@ class ReflectionRemover:
         rows = RowReader.of_picture(image)
         share = None if mask is None else mask_rows(mask, image.size)
 
-        def work(side: int) -> Separation:
+        def work(side: int) -> list[Any]:
             strips, seen = [], []
             for top, pixels, change in changes(self.look, rows, detail, side):
-                seen.append(moments(pixels, (pixels + change).clamp(0, 1)))
+                if separate:
+                    seen.append(moments(pixels, (pixels + change).clamp(0, 1)))
                 like = cut(image, top, top + pixels.shape[2])
                 if strength < 1:
                     change = change * strength
                 if share is not None:
                     change = change * share.read(top, top + pixels.shape[2]).mean(1, keepdim=True)
                 clean = (pixels + change).clamp(0, 1)
-                parts = (clean, pixels - clean) if reflection else (clean,)
+                parts = (clean, pixels - clean) if separate else (clean,)
                 strips.append([from_tensor(part, like) for part in parts])
             whole: list[Any] = [joined(pieces) for pieces in zip(*strips, strict=True)]
             if is_array:
                 whole = [to_array(picture) for picture in whole]
-            amount = from_moments(torch.stack(seen).sum(0))
-            return Separation(whole[0], whole[1] if reflection else None, amount)
+            return [*whole, from_moments(torch.stack(seen).sum(0))] if separate else whole
 
         return self._within_memory(work, rows)
 
