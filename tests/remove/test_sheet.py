@@ -1,11 +1,24 @@
-"""The before/after sheet."""
+"""The before/after sheet and the contact sheet."""
+
+import re
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from derefl.imaging import compare
-from derefl.imaging.compare import LABEL, MARGIN, PANEL, panel, side_by_side
+from derefl.imaging.compare import (
+    LABEL,
+    MARGIN,
+    PANEL,
+    TILE,
+    TITLE,
+    contact_sheet,
+    missing_letters,
+    panel,
+    shortened,
+    side_by_side,
+)
 from derefl.imaging.sixteen_bit import SixteenBitPicture
 from derefl.imaging.strips import STRIP
 from derefl.imaging.tensors import colours, to_bytes
@@ -53,6 +66,20 @@ def test_modes_may_be_mixed(kind):
     array = np.asarray(side_by_side({"a": part, "b": other}))
     assert (array[32:50, 8:32] == to_bytes(colours(part))).all()
     assert (array[32:50, -32:-8] == np.asarray(other)).all()
+
+
+def test_long_labels_are_shortened_and_missing_letters_are_told(monkeypatch):
+    names = ["7  photo.jpg", "7  " + "long_" * 30 + "name.jpg"]
+    sheet = contact_sheet([(name, None) for name in names], "title")
+    columns = (np.asarray(sheet)[TITLE + 16 : TITLE + 16 + LABEL] < 128).any(axis=(0, 2))
+    second = MARGIN + TILE + MARGIN
+    assert not columns[second + TILE :].any() and columns[second + TILE - 20 :].any()
+    font = compare.fonts(LABEL)[0]
+    assert shortened(names[0], font, TILE) == names[0]
+    assert re.fullmatch(r"7  (long_)+\w*\.\.\.\w*name\.jpg", shortened(names[1], font, TILE))
+    monkeypatch.setattr(compare, "fonts", lambda size: [font])  # the default font alone
+    assert missing_letters("a b.jpg\n") == ""
+    assert missing_letters("海 b滩.jpg") == "海滩"
 
 
 def test_sixteen_bits_are_shown_in_eight():

@@ -1,6 +1,9 @@
 """Sheets of pictures for people: side by side for comparison, or many small ones."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from functools import cache
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -16,6 +19,12 @@ TILE, COLUMNS = 240, 5
 """Side in pixels of a tile of a contact sheet, and tiles per row."""
 
 MARGIN, LABEL, TITLE = 8, 16, 22
+
+FONTS = (
+    *("DejaVuSans.ttf", "NotoSansCJK-Regular.ttc", "Arial Unicode.ttf", "arial.ttf"),
+    *("msyh.ttc", "meiryo.ttc", "malgun.ttf"),
+)
+"""Fonts of Linux, macOS and Windows with many scripts, and with Chinese, Japanese and Korean."""
 
 BLANK = (200, 200, 200)
 
@@ -66,8 +75,9 @@ def contact_sheet(tiles: Sequence[tuple[str, Image.Image | None]], title: str) -
     """Put pictures of any mode on white, in rows of five, each below its label.
 
     Args:
-        tiles: label and picture, in reading order; None instead of a picture gives a grey tile.
-        title: text above all pictures, cropped at the right edge.
+        tiles: label and picture, in reading order; None instead of a picture gives a grey tile. A
+            long label is shortened in the middle.
+        title: text above all pictures, shortened like a label.
 
     Returns:
         An RGB picture.
@@ -76,13 +86,50 @@ def contact_sheet(tiles: Sequence[tuple[str, Image.Image | None]], title: str) -
     step, top = TILE + MARGIN, TITLE + 2 * MARGIN
     line = LABEL + MARGIN
     sheet = Image.new("RGB", (MARGIN + columns * step, top + rows * (line + step)), "white")
-    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(LABEL)
-    draw.text((MARGIN, MARGIN), title, fill="black", font=ImageFont.load_default(TITLE))
+    draw = ImageDraw.Draw(sheet)
+
+    def write(text: str, place: tuple[int, int], size: int, width: int) -> None:
+        text = "".join(letter if letter.isprintable() else "?" for letter in text)
+        font = min(fonts(size), key=lambda font: len(lacking(font, text)))
+        draw.text(place, shortened(text, font, width), fill="black", font=font)
+
+    write(title, (MARGIN, MARGIN), TITLE, sheet.width - 2 * MARGIN)
     for place, (label, picture) in enumerate(tiles):
         x, y = MARGIN + place % COLUMNS * step, top + place // COLUMNS * (line + step)
-        draw.text((x, y), label, fill="black", font=font)
+        write(label, (x, y), LABEL, TILE)
         sheet.paste(tile(picture), (x, y + line))
     return sheet
+
+
+def missing_letters(text: str) -> str:
+    """The letters of a text that no font of this computer has; a sheet shows boxes instead."""
+    return "".join(sorted(set.intersection(*(lacking(font, text) for font in fonts(LABEL)))))
+
+
+@cache
+def fonts(size: int) -> list[Any]:
+    """The default font, and fonts of this computer for more scripts."""
+    found = [ImageFont.load_default(size)]
+    for name in FONTS:
+        with suppress(OSError):  # there is no such font
+            found.append(ImageFont.truetype(name, size))
+    return found
+
+
+def lacking(font: Any, text: str) -> set[str]:
+    """The printable letters of a text that a font lacks."""
+    box = bytes(font.getmask("\uffff"))
+    letters = {letter for letter in text if letter.isprintable()}
+    return {letter for letter in letters if bytes(font.getmask(letter)) == box}
+
+
+def shortened(text: str, font: Any, width: int) -> str:
+    """The text, without a part in the middle if it is wider than ``width`` pixels."""
+    short, keep = text, len(text)
+    while keep and font.getlength(short) > width:
+        keep -= 1
+        short = f"{text[: keep - keep // 2]}...{text[len(text) - keep // 2 :]}"
+    return short
 
 
 def tile(picture: Picture | None) -> Image.Image:

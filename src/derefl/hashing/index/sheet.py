@@ -1,4 +1,4 @@
-"""Search hits as small pictures on one sheet."""
+"""Photos as small pictures on one sheet."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -7,7 +7,7 @@ from PIL import Image
 
 from derefl.errors import ImageError
 from derefl.files import check_output
-from derefl.imaging.compare import contact_sheet, tile
+from derefl.imaging.compare import TILE, contact_sheet, missing_letters, tile
 from derefl.imaging.files import open_picture, save_picture
 from derefl.imaging.formats import prepared
 
@@ -23,14 +23,19 @@ def check_sheet(path: Path, overwrite: bool = False) -> None:
     check_output(path, overwrite)
 
 
-def write_sheet(path: Path, title: str, hits: Iterable[tuple[str, Path]], overwrite: bool) -> None:
-    """Write a sheet of photos: each a label and a file. An unreadable file becomes a grey tile."""
+def write_sheet(path: Path, title: str, photos: Iterable[tuple[str, Path]], overwrite: bool) -> str:
+    """Write a sheet of photos: each a label and a file. An unreadable file becomes a grey tile.
+
+    Returns:
+        The letters that no font of this computer has.
+    """
 
     def small(photo: Path) -> Image.Image | None:
         try:
-            return tile(open_picture(photo, first_frame=True))
+            return tile(open_picture(photo, first_frame=True, least_side=TILE))
         except ImageError:
             return None
 
-    tiles = [(label, small(photo)) for label, photo in hits]
+    tiles = [(label, small(photo)) for label, photo in photos]
     save_picture(contact_sheet(tiles, title), path, overwrite=overwrite)
+    return missing_letters("".join([title, *(label for label, _ in tiles)]))
