@@ -20,7 +20,7 @@ from derefl import DereflError, load_lcdh_student
 from derefl.errors import ConfigError, MissingExtraError
 from derefl.files import atomic_file, check_output
 from derefl.hashing.codes import BITS
-from derefl.hashing.index.folder import encode_pictures
+from derefl.hashing.index.encoding import encode_files
 from derefl.imaging.folders import find_pictures
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # disable usage reports
@@ -46,7 +46,8 @@ class Encoder:
     def __call__(self, batch: dict[str, np.ndarray]) -> pa.Table:
         """One row per picture; an unreadable picture does not affect the others."""
         ids = batch["id"].tolist()
-        results = encode_pictures(self.hasher, [Path(id) for id in ids])
+        batches = encode_files(self.hasher, [Path(id) for id in ids])
+        results = [result for results in batches for result in results]
         codes = [None if isinstance(r, DereflError) else r.tobytes() for r in results]
         errors = [str(r) if isinstance(r, DereflError) else None for r in results]
         return pa.table(

@@ -9,9 +9,9 @@ words = " ".join(sys.argv[1:]) or "mountains under a blue sky"
 photos = sorted(Path(__file__).parent.glob("pictures/[ls]*/*.jpg"))
 hasher = load_lcdh_student(bits=64)
 index = hasher.new_index()
-index.add(hasher.encode_image(photos), photos)  # 8 bytes per photo
+index.add_pictures(photos)  # 8 bytes per photo
 index.save("photos.lcdh")  # next time: derefl.HashIndex.load("photos.lcdh")
 
 print(f"nearest to {words!r}:")
-for photo, distance in index.search(hasher.encode_text(words), k=3)[0]:
+for photo, distance in index.search(words, k=3):
     print(f"{distance:3} of 64 bits differ: {photo}")

@@ -14,9 +14,10 @@ try:
 except DereflError as error:
     sys.exit(f"derefl: {error}")
 index = ClickHouseIndex(engine, "photos", hasher.bits, hasher.name, hasher.sha256)
+index.hasher = hasher  # for queries; by default, the index loads its model
 index.upsert(hasher.encode_image(photos), photos)  # next time: ClickHouseIndex(engine, "photos")
 
 print(f"nearest to {words!r} of {len(index)} photos:")
-for photo, distance in index.search(hasher.encode_text(words), k=3)[0]:
+for photo, distance in index.search(words, k=3):
     print(f"{distance:3} of 64 bits differ: {photo}")
 engine.close()

@@ -14,6 +14,7 @@ chunks = [
 few_steps = OnlineConfig(epochs=5)  # a chunk has only two photos
 learner = OnlineHasher(load_lcdh_student(), load_lcdh_teacher(), few_steps)
 index = HashIndex(bits=learner.student.bits)
+index.hasher = learner.student
 
 for chunk in chunks:
     photos = [folder / f"{name}.jpg" for name in chunk]
@@ -21,4 +22,4 @@ for chunk in chunks:
     index.add(learner.student.encode_image(photos), chunk)  # each photo is encoded only once
     print(f"{len(index)} photos seen")
     for text in chunks[0].values():  # the search still finds the first photos
-        print(f"    {text!r} finds {index.search(learner.student.encode_text(text), k=1)[0][0].id}")
+        print(f"    {text!r} finds {index.search(text, k=1)[0].id}")

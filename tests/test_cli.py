@@ -28,7 +28,7 @@ def test_every_command_is_in_the_help_and_has_one(capsys):
     text = capsys.readouterr().out
     for command in COMMANDS:
         name = command.__name__.rpartition(".")[2]
-        assert f"    {name} " in text
+        assert f"\n    {name}" in text
         with pytest.raises(SystemExit) as end:
             main([name, "--help"])
         assert end.value.code == 0
@@ -135,7 +135,6 @@ def test_options_that_commands_share():
         for device in ("gpu", "cuda:", "cuda:x", "cpu:0:1", "CUDA"):
             with pytest.raises(SystemExit):
                 parser().parse_args([*command, "--device", device])
-    assert parser().parse_args(["search", "a", "caf\udce9"]).words == "caf\ufffd"
 
 
 @pytest.mark.parametrize(

@@ -65,7 +65,7 @@ def search(index, queries, k):
     """The hits of each query, and the median time in seconds, after a warm-up."""
     index.search(queries[0], k)
     results = [timed(index.search, query, k) for query in queries]
-    return [hits[0] for _, hits in results], sorted(s for s, _ in results)[len(queries) // 2]
+    return [hits for _, hits in results], sorted(s for s, _ in results)[len(queries) // 2]
 
 
 def main(arguments=None):

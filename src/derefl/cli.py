@@ -7,12 +7,13 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import redirect_stdout
 
 from derefl import DereflError, __version__
 from derefl.commands import (
     bench,
     demo,
+    duplicates,
     evaluate,
     export,
     faiss,
@@ -25,11 +26,13 @@ from derefl.commands import (
     train,
 )
 from derefl.commands.options import Parser
+from derefl.commands.output import Harmless, print_error
 from derefl.errors import is_out_of_memory
 
 # fmt: off
 COMMANDS = (
-    remove, scan, index, search, demo, models, evaluate, train, bench, publish, export, faiss,
+    remove, scan, index, search, duplicates, demo, models, evaluate, train, bench,
+    publish, export, faiss,
 )
 # fmt: on
 """Modules with ``add_parser(subparsers)``, which sets the module's ``run(args) -> int`` as a
@@ -71,7 +74,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         try:
             args = parser().parse_args(argv)
-            return args.run(args)
+            with redirect_stdout(Harmless(sys.stdout)):
+                return args.run(args)
         except DereflError as error:
             return print_error(str(error))
         except Exception as error:
@@ -98,13 +102,6 @@ def discard_output() -> bool:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return True
     return False
-
-
-def print_error(message: str, status: int = 1) -> int:
-    """Print an error in one line and return the exit status."""
-    with suppress(OSError):
-        print(f"derefl: {' '.join(message.splitlines())}", file=sys.stderr, flush=True)
-    return status
 
 
 def prepare_streams() -> None:

@@ -6,6 +6,7 @@ that "red" finds red pictures. The codes are the signs of a fixed random project
 
 import hashlib
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 from PIL import Image
@@ -30,6 +31,7 @@ class FakeHasher:
     def __init__(self, bits=64, name="fake"):
         self.bits, self.name = bits, name
         self.sha256 = hashlib.sha256(name.encode()).hexdigest()
+        self.config = SimpleNamespace(image_size=8)
         self.calls = 0
         # Drawn for 128 bits, so that the 64-bit code is a prefix of the 128-bit code.
         self.projection = np.random.default_rng(0).normal(size=(128, 4))[:bits]

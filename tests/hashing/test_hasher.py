@@ -1,5 +1,7 @@
 """The hasher: pictures and texts in, codes out."""
 
+import threading
+
 import numpy as np
 import pytest
 import torch
@@ -8,8 +10,10 @@ from torch import nn
 from torch.nn.functional import interpolate
 
 from derefl.errors import CheckpointError, ConfigError, ImageError
+from derefl.hashing import pictures
 from derefl.hashing.codes import hamming
 from derefl.hashing.hasher import load_lcdh_student
+from derefl.hashing.pictures import square
 from derefl.imaging.sixteen_bit import SixteenBitPicture
 from derefl.zoo import save_checkpoint
 from tests.hashing.tiny import STUDENT, tiny_hasher
@@ -25,6 +29,8 @@ def photo(seed, size=(80, 60)):
     return Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC)
 
 
+TURNED = Image.Exif()
+TURNED[0x0112] = 6
 PHOTOS = [photo(seed) for seed in range(7)]
 TEXTS = ["a dog", "", "two dogs run in the snow 🐕", "red", "dog " * 10_000, "zzyzx qwrt", "ÄÖ"]
 
@@ -121,10 +127,35 @@ class TestPictures:
         )
         np.testing.assert_array_equal(hasher.encode_image(tensor), hasher.encode_image(square))
 
+    def test_files_are_decoded_by_threads_and_large_jpegs_at_reduced_size(
+        self, hasher, tmp_path, monkeypatch
+    ):
+        threads, sizes = set(), []
+
+        def listen(picture, side):
+            threads.add(threading.current_thread())
+            sizes.append(picture.size)
+            return square(picture, side)
+
+        monkeypatch.setattr(pictures, "square", listen)
+        monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+        for i in range(3):
+            photo(i, (800, 600)).save(tmp_path / f"{i}.jpg", exif=TURNED)
+        photo(3, (800, 600)).save(tmp_path / "3.png")
+        paths = sorted(tmp_path.iterdir())
+        codes = hasher.encode_image(paths)
+        assert len(threads) == 2 and threading.main_thread() not in threads
+        assert sorted(sizes) == [(300, 400)] * 3 + [(800, 600)]  # 3 × 64 at least
+        for path, code in zip(paths, codes, strict=True):
+            assert hamming(code[None], hasher.encode_image(Image.open(path)))[0, 0] <= 5
+            np.testing.assert_array_equal(hasher.encode_image(path), code[None])
+        stopped = pictures.squares([tmp_path / "gone.jpg"] * 200, 64)
+        with pytest.raises(ImageError, match="there is no such file"):
+            next(stopped).result()
+        stopped.close()
+
     def test_a_turned_photo_is_turned_back(self, hasher, tmp_path):
-        exif = Image.Exif()
-        exif[0x0112] = 6
-        PHOTOS[0].rotate(90, expand=True).save(tmp_path / "turned.png", exif=exif)
+        PHOTOS[0].rotate(90, expand=True).save(tmp_path / "turned.png", exif=TURNED)
         np.testing.assert_array_equal(
             hasher.encode_image(tmp_path / "turned.png"), hasher.encode_image(PHOTOS[0])
         )

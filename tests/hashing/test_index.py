@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from derefl.errors import DereflError, HashIndexError
 from derefl.hashing.codes import BITS
 from derefl.hashing.index import scan
 from derefl.hashing.index.hash_index import HashIndex, Hit
-from tests.hashing.fake import FakeHasher
+from tests.hashing.fake import COLOURS, FakeHasher
 
 INTEGERS = st.integers(-3, 30) | st.sampled_from([2**63 - 1, -(2**63), 2**64, 10**30])
 STRINGS = st.text(max_size=4) | st.sampled_from(["1", "-1", "", "ä/ü.jpg", "🙂", "\udce4.jpg"])
@@ -101,8 +102,59 @@ def test_codes_that_come_nearer_and_nearer():
     query = np.zeros(16, np.uint8)
     with patch.object(scan, "BLOCK", 16):
         for k in (1, 39, 40, 41, 100):
-            (hits,) = index.search(query, k)
-            assert hits == ordered(repeated, range(len(repeated)), query)[:k]
+            assert index.search(query, k) == ordered(repeated, range(len(repeated)), query)[:k]
+
+
+@given(indexed(), st.integers(1, 50))
+def test_the_result_has_the_shape_of_the_query(made, k):
+    index, _, ids, queries = made
+    hits = index.search(queries, k)
+    for query, expected in zip(queries, hits, strict=True):
+        assert index.search(query, k) == expected
+        assert index.within(query, 3) == index.within(query[None], 3)[0]
+        found, distances = index.search_arrays(query, k)
+        assert list(zip(found.tolist(), distances.tolist(), strict=True)) == expected
+    found, distances = index.search_arrays(queries, k)
+    assert found.shape == distances.shape == (len(queries), min(k, len(ids)))
+    assert found.tolist() == [[hit.id for hit in some] for some in hits]
+    assert distances.tolist() == [[hit.distance for hit in some] for some in hits]
+
+
+@given(indexed(), st.integers(0, 5), st.sampled_from([1, 3, scan.QUERIES]))
+def test_duplicates(made, radius, queries):
+    index, codes, ids, _ = made
+    bits = np.unpackbits(codes, axis=1).astype(int)
+    distances = np.abs(bits[:, None] - bits[None]).sum(axis=2)
+    linked = np.linalg.matrix_power((distances <= radius).astype(float), max(1, len(ids))) > 0
+    groups = {tuple(np.flatnonzero(row).tolist()) for row in linked}
+    with patch.object(scan, "QUERIES", queries):
+        assert index.duplicates(radius) == [
+            [Hit(ids[row], distances[rows[0], row]) for row in rows]
+            for rows in sorted(groups)
+            if len(rows) > 1
+        ]
+
+
+def test_texts_and_pictures_as_queries(tmp_path):
+    hasher, red = FakeHasher(64), Image.new("RGB", (8, 8), "red")
+    red.save(tmp_path / "red.png")
+    index = HashIndex(64, "org/it", hasher.sha256)
+    index.add(hasher.encode_text([*COLOURS]), COLOURS)
+    with pytest.raises(
+        HashIndexError, match=r"index\.hasher = load_lcdh_student\('org/it', bits=64"
+    ):
+        index.search("red")
+    index.hasher = hasher
+    for query in ("red", red, tmp_path / "red.png"):
+        assert index.search(query, k=2) == index.search([query], k=2)[0]
+        assert index.search(query, k=1) == index.within(query, 0) == [Hit("red", 0)]
+    blue, black = index.search(["blue", "black"], k=1)
+    assert (blue[0].id, black[0].id) == ("blue", "black")
+    assert index.search([red, red], k=1) == [[Hit("red", 0)]] * 2
+    assert index.search([]) == []
+    hasher.sha256 = "of the weights after training"
+    with pytest.raises(HashIndexError, match="whose codes do not compare"):
+        index.search("red")
 
 
 def test_paths_become_strings():
@@ -156,9 +208,8 @@ def test_any_sequence_of_changes(tmp_path_factory, changes):
         assert all((id in index) == (id in model) for id in [*range(9), *"abc", None, 1.5])
         assert [] not in index
         assert index.codes.tolist() == list(model.values())
-        assert index.search(np.zeros(2, np.uint8), 99) == [
-            ordered(list(model.values()), list(model), [0, 0])
-        ]
+        expected = ordered(list(model.values()), list(model), [0, 0])
+        assert index.search(np.zeros(2, np.uint8), 99) == expected
         assert (file.read_bytes() if file.exists() else b"") == saved
 
 
@@ -200,6 +251,7 @@ CODES = np.arange(16, dtype=np.uint8).reshape(2, 8)
         (lambda i: i.search(CODES, 0), "got k=0, expected at least 1"),
         (lambda i: i.search(CODES, where="ab"), "write ['ab']"),
         (lambda i: i.within(CODES, -1), "got radius=-1"),
+        (lambda i: i.duplicates(-1), "got radius=-1"),
         (lambda i: HashIndex(48), "got bits=48, expected one of 16, 32, 64, 128"),
     ],
 )

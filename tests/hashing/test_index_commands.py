@@ -2,6 +2,7 @@ import ctypes
 import json
 import os
 import shlex
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 from PIL import Image
 
 from derefl.cli import main
-from derefl.hashing.index import folder as folder_index
+from derefl.hashing.index import encoding
 from derefl.hashing.index.hash_index import HashIndex
 from derefl.imaging.compare import BLANK, MARGIN, TILE
 from derefl.imaging.files import open_picture
@@ -279,7 +280,7 @@ def test_update_keeps_what_it_cannot_see(hashers, rights_count, capsys):
 def test_ctrl_c_loses_one_batch_and_the_same_command_goes_on(
     photos, hashers, capsys, monkeypatch, options
 ):
-    monkeypatch.setattr(folder_index, "BATCH", 1)
+    monkeypatch.setattr(encoding, "BATCH", 1)
     Path("photos.lcdh").write_bytes(b"precious")
     command = ["index", "photos", "-o", "photos.lcdh", *options]
     if options == ["--update"]:
@@ -328,6 +329,34 @@ def test_a_part_of_another_model_is_not_gone_on_with(photos, hashers):
         part.save(name)
         assert main(["index", "photos", "-o", "photos.lcdh", "--overwrite"]) == 0
         assert HashIndex.load("photos.lcdh").bits == 64
+
+
+def test_add_pictures_goes_on_where_it_stopped(photos, monkeypatch):
+    monkeypatch.setattr(encoding, "BATCH", 1)
+    index, seen = HashIndex(64), []
+    index.hasher = FakeHasher(64)
+
+    def stop(done, total):
+        seen.append((done, total))
+        if done == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        index.add_pictures("photos", save_to="it.lcdh", progress=stop)
+    assert seen == [(0, 4), (1, 4), (2, 4)]
+    Path("photos/red.png").write_bytes(b"no picture")
+    index = HashIndex.load("it.lcdh")
+    index.hasher = FakeHasher(64)
+    encoded, as_before, failures = index.add_pictures(ALL, save_to="it.lcdh")
+    assert (encoded, as_before, index.hasher.calls) == (1, 2, 1)
+    assert "photos/red.png is not a picture" in str(failures[0])
+    assert state(HashIndex.load("it.lcdh")) == state(index)
+    assert index.ids == ALL[:3]
+    assert np.array_equal(index.codes, FakeHasher(64).encode_image(index.ids))
+
+
+def state(index):
+    return index.ids, index.codes.tolist(), index.stamps.tolist()
 
 
 @pytest.mark.parametrize("name", ["closed/it.lcdh", "photos/red.png/it.lcdh"])
@@ -397,7 +426,13 @@ def test_search_by_picture_as_json(indexed, capsys):
         "model": "lcdh-student",
         "bits": 64,
         "hits": [
-            {"rank": rank, "distance": distance, "id": path, "path": path}
+            {
+                "rank": rank,
+                "distance": distance,
+                "id": path,
+                "path": path,
+                "index": "photos.lcdh",
+            }
             for rank, (distance, _, path) in enumerate(hits, 1)
         ],
     }
@@ -426,6 +461,75 @@ def test_any_words(indexed, capsys, words):
     report = as_json(capsys)
     assert report["query"] == {"text": words.replace("\udce9", "\ufffd")}
     assert len(report["hits"]) == 4
+
+
+def test_several_indexes_are_one(indexed, capsys, monkeypatch):
+    for colour in ("red", "black"):
+        paint(f"other/{colour}.png", colour)
+    assert main(["index", "other", "-o", "other/more.lcdh"]) == 0
+    capsys.readouterr()
+    search = ["search", "photos.lcdh", "other/more.lcdh"]
+    assert main([*search, "red", "-k", "5", "--json"]) == 0
+    paths = [*ALL, "other/black.png", "other/red.png"]
+    hits = as_json(capsys)["hits"]
+    assert [(hit["distance"], hit["path"]) for hit in hits] == [
+        (distance, path)
+        for distance, _, path in expected_hits(FakeHasher(64).encode_text("red"), paths)[:5]
+    ]
+    assert [(hit["index"], hit["id"]) for hit in hits[:2]] == [
+        ("photos.lcdh", "photos/red.png"),
+        ("other/more.lcdh", "red.png"),
+    ]
+    assert [hit["rank"] for hit in hits] == [1, 2, 3, 4, 5]
+    for folder, found in (("other", paths[4:]), ("photos/deep", paths[1:2]), (".", paths)):
+        for option, end in (("--paths", "\n"), ("-0", "\0")):
+            assert main([*search, "red", "--below", folder, option]) == 0
+            printed = capsys.readouterr().out
+            assert sorted(printed.split(end)) == sorted(["", *found])
+    assert main([*search, "red", "--below", "photos/dee"]) == 1
+    assert "photos/dee has no photos of the index" in error_lines(capsys)[0]
+    HashIndex(64, "lcdh-student", "0" * 64).save("foreign.lcdh")
+    assert main([*search, "foreign.lcdh", "red"]) == 1
+    assert "foreign.lcdh has codes of the model 'lcdh-student'" in error_lines(capsys)[0]
+    with pytest.raises(SystemExit):
+        main(["search", "photos.lcdh"])
+    assert "required: WORDS or --image" in capsys.readouterr().err
+
+
+def test_escape_codes_in_names_do_not_reach_a_terminal(photos, capsys, monkeypatch):
+    name = "photos/\x1b[31m\x9b\u202egpj.png"
+    paint(name, "white")
+    Path("photos/\x1b]0;.jpg").write_text("no picture")
+    shown = "photos/\\x1b[31m\\x9b\\u202egpj.png"
+    for terminal, expected in ((False, name), (True, shown)):
+        for stream in (sys.stdout, sys.stderr):
+            monkeypatch.setattr(stream, "isatty", lambda terminal=terminal: terminal)
+        assert main(["index", "photos", "-o", "photos.lcdh", "--overwrite"]) == 1
+        assert ("\x1b" in error_lines(capsys)[-1]) == (not terminal)
+        assert main(["search", "photos.lcdh", "white", "-k", "1", "--paths"]) == 0
+        assert capsys.readouterr().out == f"{expected}\n"
+
+
+def test_words_in_another_language_get_a_warning(indexed, capsys):
+    assert main(["search", "photos.lcdh", "zwei Kinder spielen im Garten", "--json"]) == 0
+    (line,) = error_lines(capsys)
+    assert "does not know the words 'zwei', 'Kinder', 'spielen', 'Garten'; describe" in line
+
+
+@pytest.mark.parametrize("options", [[], ["--within", "1"]])
+def test_duplicates_command(photos, capsys, options):
+    for name in ("red", "red2", "zebra"):
+        paint(f"photos/more/{name}.png", "white" if name == "zebra" else "red")
+    assert main(["index", "photos", "-o", "photos.lcdh"]) == 0
+    capsys.readouterr()
+    assert main(["duplicates", "photos.lcdh", *options]) == 0
+    reds = ["photos/more/red.png", "photos/more/red2.png", "photos/red.png"]
+    lines = [f"{0:8}  {path}" for path in reds]
+    expected = ["distance  photo", *lines, "", "groups: 1; photos in groups: 3 of 7"]
+    assert capsys.readouterr().out.splitlines() == expected
+    assert main(["duplicates", "photos.lcdh", *options, "--json"]) == 0
+    photos = [{"distance": 0, "id": path, "path": path} for path in reds]
+    assert as_json(capsys) == {"within": 1 if options else 2, "bits": 64, "groups": [photos]}
 
 
 def test_names_that_are_no_utf8(photos, capfdbinary):

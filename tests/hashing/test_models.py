@@ -12,7 +12,7 @@ from derefl.errors import ConfigError
 from derefl.hashing.attention import AttentionBlock, pooled
 from derefl.hashing.student import HashHead, LCDHStudent, LCDHStudentConfig, TextTower
 from derefl.hashing.teacher import LCDHTeacher, similarity
-from derefl.hashing.tokenizer import padded, tokenize, word_pieces
+from derefl.hashing.tokenizer import padded, tokenize, unknown_words, word_pieces
 from derefl.reflection.model import DeRefl, DeReflConfig
 from tests.hashing.tiny import STUDENT, TEACHER, tiny_hasher, tiny_teacher
 
@@ -196,6 +196,47 @@ def test_relatives_of_efficientnet_are_towers(backbone):
     torch.testing.assert_close(tower(x), whole, atol=1e-5, rtol=1e-4)
 
 
+ENGLISH = (
+    *(
+        "",
+        "42",
+        "dog",
+        "Two dogs, running!",
+        "a baby's first birthday",
+        "mountains under a blue sky",
+    ),
+    *(
+        "red car in front of a house",
+        "children play in the garden",
+        "a plate of food",
+        "beach 2019",
+    ),
+    *("a woman in a pink dress is climbing up a set of stairs", "a snowboarder jumps over a fence"),
+)
+FOREIGN = (
+    *("zwei Kinder spielen im Garten", "Berge unter blauem Himmel", "Schnee im Wald", "rotes Auto"),
+    *("eine Tasse Kaffee auf dem Tisch", "Hochzeit in der Kirche", "eine Frau mit Hut"),
+    *("Blumen auf der Wiese", "Sonnenuntergang am Meer", "alter Mann mit Bart"),
+    *(
+        "deux enfants jouent dans le jardin",
+        "voiture rouge devant une maison",
+        "vélo contre le mur",
+    ),
+    *("montagnes sous un ciel bleu", "un chat dort sur le canapé", "gâteau avec des bougies"),
+    *("dos niños juegan en el jardín", "un perro en la playa", "montañas bajo un cielo azul"),
+    *("una mujer con sombrero", "un cane sulla spiaggia", "duas crianças brincando no jardim"),
+    *("twee kinderen spelen in de tuin", "dwoje dzieci bawi się w ogrodzie", "en hund på stranden"),
+    *(
+        "собака на пляже",
+        "海滩上的狗",
+        "砂浜の犬",
+        "해변의 개",
+        "σκύλος στην παραλία",
+        "كلب على الشاطئ",
+    ),
+)
+
+
 class TestTokenizer:
     def take(self, *texts, most=64):
         return tokenize(texts, STUDENT.vocabulary, most)
@@ -214,6 +255,11 @@ class TestTokenizer:
 
     def test_what_is_no_english_is_one_unknown_piece(self):
         assert self.words("🐕") == ["[UNK]"]
+
+    def test_texts_that_are_probably_not_english(self):
+        assert unknown_words("un chien sur la plage") == ["chien", "plage"]
+        assert not [text for text in ENGLISH if unknown_words(text)]
+        assert [text for text in FOREIGN if not unknown_words(text)] == ["alter Mann mit Bart"]
 
     def test_empty_and_endless_texts(self):
         assert self.take("", "   ") == [[], []]

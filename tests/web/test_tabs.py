@@ -52,7 +52,7 @@ def test_a_photo_that_went_away_is_grey(tmp_path):
     index = HashIndex(16)
     index.add(np.array([[0, 0], [0, 7], [1, 0]], np.uint8), ["there.png", "gone.png", "caf\udce9"])
     (tmp_path / "copies").mkdir()
-    code = np.zeros((1, 2), np.uint8)
+    code = np.zeros(2, np.uint8)
     there, no_utf8, gone = hits(Searchable(tmp_path, index), code, tmp_path / "copies")
     assert [there[1], gone[1]] == ["distance 0: there.png", "distance 3: gone.png"]
     assert no_utf8[1] == "distance 1: caf�"

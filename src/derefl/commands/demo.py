@@ -10,7 +10,8 @@ from typing import Any
 
 from derefl.commands.options import add_device, add_max_megapixels
 from derefl.errors import MissingExtraError
-from derefl.hashing.index.folder import LENGTH, MODEL
+from derefl.hashing.index.base import MODEL
+from derefl.hashing.index.folder import LENGTH
 from derefl.web.local import address, listen, visitors_folder
 
 DESCRIPTION = """Serve a web page that removes the reflection from a photo and searches a folder.

@@ -1,15 +1,14 @@
 """``derefl index``: write a file with the codes of photos, for ``derefl search``."""
 
 import argparse
-import sys
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from derefl.commands.options import add_device, add_exclude, add_model, add_overwrite
+from derefl.commands.output import print_error
 from derefl.hashing.codes import BITS
-from derefl.hashing.index.folder import LENGTH, MODEL, FolderIndex
+from derefl.hashing.index.base import MODEL
+from derefl.hashing.index.folder import LENGTH, FolderIndex
 from derefl.imaging.folders import passed_over_note
 from derefl.imaging.formats import FORMATS
 
@@ -19,6 +18,7 @@ Folders and their subfolders are searched for pictures ({" ".join(FORMATS)}).
 Hidden files, and thumbnails and trash such as @eaDir and $RECYCLE.BIN, are skipped.
 A picture that cannot be read is reported at the end; the other pictures are indexed, and the exit
 status is 1.
+Files are decoded on several threads.
 INDEX is saved after each batch. After Ctrl-C, run the same command again to continue.
 Pictures in the folder of INDEX are stored with relative paths, so that you can move both together.
 Other pictures are stored with absolute paths."""
@@ -74,26 +74,19 @@ def run(args: argparse.Namespace) -> int:
     options = {name: getattr(args, name) for name in names}
     folder = FolderIndex(args.inputs, args.output, **options)
     try:
-        with tqdm(unit="picture") as bar:
-
-            def show(done: int, total: int) -> None:
-                bar.total = total
-                bar.update(done - bar.n)
-
-            result = folder.run(show)
+        result = folder.run(progress=True)
     except KeyboardInterrupt:
-        print(
-            f"derefl: interrupted; {len(folder.index)} pictures are in {folder.target}; run the "
-            "same command again to continue",
-            file=sys.stderr,
+        return print_error(
+            f"interrupted; {len(folder.index)} pictures are in {folder.target}; run the same "
+            "command again to continue",
+            130,
         )
-        return 130
     failures = [*folder.failures, *result.failures]
     print(
         f"{len(folder.index)} pictures in the index: {result.encoded} encoded, {result.as_before} "
-        f"as before, {result.dropped} dropped, {len(result.failures)} failed"
+        f"as before, {len(folder.drop)} dropped, {len(result.failures)} failed"
         f"{passed_over_note(folder.passed_over)}"
     )
     for failure in failures:
-        print(f"derefl: {' '.join(str(failure).splitlines())}", file=sys.stderr)
+        print_error(str(failure))
     return 1 if failures else 0

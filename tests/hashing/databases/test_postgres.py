@@ -62,9 +62,9 @@ def test_hnsw_gives_as_many_as_asked_for(filled):
     index, _, queries = filled
     index.ef_search = 1
     assert [len(hits) for hits in index.search(queries[:3], 900)] == [900] * 3
-    nearest = index.search(queries[0], 500)[0]
+    nearest = index.search(queries[0], 500)
     index.remove([hit.id for hit in nearest[:400]])  # removed, but still in HNSW
-    left = index.search(queries[0], 50)[0]
+    left = index.search(queries[0], 50)
     assert len(left) == 50
     assert not {hit.id for hit in left} & {hit.id for hit in nearest[:400]}
 

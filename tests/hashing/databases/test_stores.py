@@ -37,7 +37,7 @@ def test_hits_are_those_of_the_hash_index(make, bits):
         assert index.within(queries, radius, some) == exact.within(queries, radius, some)
     assert index.search(queries[0], 3) == exact.search(queries[0], 3)
     assert index.search(queries, 3, where=[]) == [[]] * 3
-    assert len({hit.distance for hit in index.search(queries[0], 100)[0]}) < 100  # there were ties
+    assert len({hit.distance for hit in index.search(queries[0], 100)}) < 100  # there were ties
 
 
 def test_bits_count_not_bytes(make):
@@ -46,8 +46,8 @@ def test_bits_count_not_bytes(make):
     flips[np.tril_indices(129, -1, 128)] = 1
     index.add(np.packbits(flips, axis=1), range(129))
     zero = np.zeros(16, np.uint8)
-    assert index.search(zero, 129) == [[Hit(n, n) for n in range(129)]]
-    assert index.search(~zero, 129) == [[Hit(n, 128 - n) for n in range(128, -1, -1)]]
+    assert index.search(zero, 129) == [Hit(n, n) for n in range(129)]
+    assert index.search(~zero, 129) == [Hit(n, 128 - n) for n in range(128, -1, -1)]
 
 
 def test_changes_are_those_of_the_hash_index(make):
@@ -98,7 +98,7 @@ def test_queries_of_an_empty_table(make):
     index, query = make(), np.zeros(8, np.uint8)
     with pytest.raises(HashIndexError, match="cannot run in the database"):
         index.search(query, where=lambda id: True)
-    assert index.search(query) == index.within(query, 64) == [[]]
+    assert index.search(query) == index.within(query, 64) == []
 
 
 def test_a_table_knows_whose_codes_it_has(make):
@@ -130,11 +130,11 @@ def test_any_name_is_a_name(make):
         index.add(codes[: row + 1], HOSTILE[: row + 1])
         index.upsert(codes[:1], HOSTILE[:1])
         assert HOSTILE[0] in index
-        assert index.search(codes[0], where=HOSTILE[:1]) == [[Hit(HOSTILE[0], 0)]]
+        assert index.search(codes[0], where=HOSTILE[:1]) == [Hit(HOSTILE[0], 0)]
     for row, name in enumerate(HOSTILE):
         index = make(table=name)
         assert index.model == name
-        assert {hit.id for hit in index.within(codes[0], 64)[0]} == set(HOSTILE[: row + 1])
+        assert {hit.id for hit in index.within(codes[0], 64)} == set(HOSTILE[: row + 1])
         index.remove(HOSTILE[: row + 1])
         assert len(index) == 0
     assert len(victim) == 50

@@ -1,12 +1,25 @@
 """The common part of all indexes: checks of codes, ids, queries and models."""
 
+import os
+import shlex
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Container, Iterable
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
 
 from derefl.errors import HashIndexError
 from derefl.hashing.codes import Codes, check_codes
 from derefl.hashing.index.ids import Column, Id, as_column, plain_id, rises
+from derefl.imaging.sixteen_bit import SixteenBitPicture
+
+if TYPE_CHECKING:
+    from derefl.hashing.hasher import Hasher  # importing torch takes seconds
+
+MODEL = "lcdh-student"
+"""The model of an index that names no model."""
 
 Where = Container[Any] | Callable[[Id], bool]
 
@@ -23,14 +36,6 @@ class Hit(NamedTuple):
     distance: int
 
 
-class Coder(Protocol):
-    """The attributes of a :class:`~derefl.hashing.hasher.Hasher` that an index checks."""
-
-    bits: int
-    name: str
-    sha256: str
-
-
 class Index(ABC):
     """Codes of one length, each with an id, and search by Hamming distance.
 
@@ -45,6 +50,7 @@ class Index(ABC):
     model: str
     sha256: str
     place = "the index"
+    _hasher: "Hasher | None" = None
 
     @abstractmethod
     def __len__(self) -> int: ...
@@ -55,7 +61,43 @@ class Index(ABC):
         except HashIndexError:
             return False
 
-    def require(self, hasher: Coder) -> None:
+    @property
+    def hasher(self) -> "Hasher":
+        """The hasher for texts and pictures. You can set it.
+
+        By default, the first use loads the model that the index names, if the model comes with
+        derefl: a file must not start a download.
+
+        Raises:
+            HashIndexError: another model, or a hasher that does not fit, see :meth:`require`.
+        """
+        if self._hasher is None:
+            self.load_hasher()
+        assert self._hasher is not None
+        self.require(self._hasher)  # training may have changed it
+        return self._hasher
+
+    @hasher.setter
+    def hasher(self, hasher: "Hasher") -> None:
+        self.require(hasher)
+        self._hasher = hasher
+
+    def load_hasher(self, model: str | None = None, device: str | None = None) -> None:
+        """Load the hasher; the arguments are those of ``load_lcdh_student``."""
+        from derefl.hashing.hasher import load_lcdh_student
+        from derefl.zoo import list_models
+
+        name = self.model
+        known = {"", *(entry.name for entry in list_models() if entry.where.bundled)}
+        if model is None and name not in known:
+            raise HashIndexError(
+                f"the index names the model {name!r}, which does not come with derefl; if you "
+                f"trust it, add: --model {shlex.quote(name)}, in Python: index.hasher = "
+                f"load_lcdh_student({name!r}, bits={self.bits})"
+            )
+        self.hasher = load_lcdh_student(model or name or MODEL, bits=self.bits, device=device)
+
+    def require(self, hasher: "Hasher") -> None:
         """Refuse a hasher that does not fit the codes in the index.
 
         Raises:
@@ -103,37 +145,71 @@ class Index(ABC):
         """
         self._remove(as_column(ids))
 
-    def search(self, codes: Codes, k: int = 10, where: Where | None = None) -> list[list[Hit]]:
-        """The k nearest codes of each query.
+    def search(self, query: Any, k: int = 10, where: Where | None = None) -> list[Any]:
+        """The k nearest codes of a query, or of each of several queries.
 
         Args:
-            codes: queries, uint8 ``[q bits/8]``, or one ``[bits/8]``.
+            query: one query: a text, a picture (PIL or ``Path``), or a code uint8 ``[bits/8]``; or
+                several: a list of texts or of pictures, or codes ``[q bits/8]``.
             k: maximum number of hits per query.
             where: search only these ids. A HashIndex also takes a function of the id. It asks a
                 function, or a container without iteration, about every id, which takes a second
                 for some million ids.
 
         Returns:
-            A list of hits for each query, nearest first, and in the order of insertion at equal
-            distance.
+            A list of hits, nearest first, and in the order of insertion at equal distance; for
+            several queries a list of these lists.
 
         Raises:
-            HashIndexError: queries of another length, k below 1, or a function for a database.
+            HashIndexError: queries of another length, k below 1, a function for a database, or a
+                text or picture without the model of the codes, see :attr:`hasher`.
+            ImageError: a picture cannot be read.
         """
-        if k < 1:
-            raise HashIndexError(f"got k={k}, expected at least 1")
-        queries = check_codes(codes, self.bits, "query codes")
-        return self._search(queries, k, None if where is None else self._chosen(where))
+        hits, single = self._nearest(query, k, where)
+        return hits[0] if single else hits
 
-    def within(self, codes: Codes, radius: int, where: Where | None = None) -> list[list[Hit]]:
+    def search_arrays(
+        self, query: Any, k: int = 10, where: Where | None = None
+    ) -> tuple[NDArray[Any], NDArray[np.int64]]:
+        """:meth:`search` with arrays as result.
+
+        Returns:
+            Ids, int64 or objects, and distances, int64: ``[q k]``, or ``[k]`` for one query. There
+            are fewer columns if the index has fewer codes.
+        """
+        hits, single = self._nearest(query, k, where)
+        columns = min(map(len, hits), default=0)
+        shape = (columns,) if single else (len(hits), columns)
+        ids = as_column([hit.id for some in hits for hit in some[:columns]])
+        distances = np.array([hit.distance for some in hits for hit in some[:columns]], np.int64)
+        return ids.reshape(shape), distances.reshape(shape)
+
+    def within(self, query: Any, radius: int, where: Where | None = None) -> list[Any]:
         """All codes that differ from a query in at most ``radius`` bits.
 
-        Arguments, order and errors are as in :meth:`search`; a radius below 0 is an error.
+        Arguments, result and errors are as in :meth:`search`; a radius below 0 is an error.
         """
         if radius < 0:
             raise HashIndexError(f"got radius={radius}, expected at least 0")
-        queries = check_codes(codes, self.bits, "query codes")
-        return self._within(queries, radius, None if where is None else self._chosen(where))
+        queries, single = self._queries(query)
+        hits = self._within(queries, radius, None if where is None else self._chosen(where))
+        return hits[0] if single else hits
+
+    def _nearest(self, query: Any, k: int, where: Where | None) -> tuple[list[list[Hit]], bool]:
+        """The hits of each query, and whether there is only a single one."""
+        if k < 1:
+            raise HashIndexError(f"got k={k}, expected at least 1")
+        queries, single = self._queries(query)
+        return self._search(queries, k, None if where is None else self._chosen(where)), single
+
+    def _queries(self, query: Any) -> tuple[Codes, bool]:
+        """The codes ``[q bits/8]`` of a query, and whether it is a single one."""
+        single = isinstance(query, str | os.PathLike | Image.Image | SixteenBitPicture)
+        items = [query] if single else query
+        if isinstance(items, list | tuple) and not isinstance(next(iter(items), None), np.ndarray):
+            texts = all(isinstance(item, str) for item in items)
+            query = self.hasher.encode_text(items) if texts else self.hasher.encode_image(items)
+        return check_codes(query, self.bits, "query codes"), single or np.ndim(query) == 1
 
     def _checked(self, codes: Codes, ids: Iterable[Any]) -> tuple[Codes, Column]:
         """Codes and ids that fit each other."""

@@ -1,32 +1,22 @@
-"""Indexes of photo folders: find new and changed photos, encode the photos, make their ids."""
+"""Indexes of photo folders: find new and deleted photos, make their ids."""
 
 import os
-import shlex
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-import numpy as np
 
 from derefl.errors import ConfigError, DereflError, HashIndexError, OutputExistsError
 from derefl.files import check_output
-from derefl.hashing.codes import Codes
+from derefl.hashing.index.base import MODEL
 from derefl.hashing.index.database import replace
+from derefl.hashing.index.encoding import Added, Progress
 from derefl.hashing.index.hash_index import HashIndex
 from derefl.imaging.folders import find_pictures
 
-if TYPE_CHECKING:
-    from derefl.hashing.hasher import Hasher  # importing torch takes seconds
-
-MODEL, LENGTH = "lcdh-student", 64
-"""The model and the code length of a new index."""
+LENGTH = 64
+"""The code length of a new index."""
 
 UNFINISHED = "unfinished"
 """The key in ``extra`` of an unfinished index."""
-
-BATCH = 16
-"""Pictures per batch of encoding and saving."""
 
 
 class FolderIndex:
@@ -87,38 +77,33 @@ class FolderIndex:
         )
         self.paths = {photo_id(path, home): path for path, _ in found}
 
-        from derefl.hashing.hasher import load_lcdh_student  # after the checks: torch takes seconds
-
         if index is None:
-            self.hasher = load_lcdh_student(model or MODEL, bits=asked[0], device=device)
-            self.index = HashIndex(asked[0], asked[1], self.hasher.sha256)
+            index = HashIndex(*asked)
+            index.load_hasher(model or MODEL, device)
+            index.sha256 = index.hasher.sha256
+        elif bits not in (None, index.bits):
+            raise ConfigError(
+                f"{output} has codes of {index.bits} bits, got --bits {bits}; leave --bits out, or "
+                "make the index again with --overwrite"
+            )
         else:
-            if bits not in (None, index.bits):
-                raise ConfigError(
-                    f"{output} has codes of {index.bits} bits, got --bits {bits}; leave --bits "
-                    "out, or make the index again with --overwrite"
-                )
-            model = model or model_of(index.model)
-            self.hasher = load_lcdh_student(model, bits=index.bits, device=device)
-            self.index = index
-            self.index.require(self.hasher)
+            index.load_hasher(model, device)
+        self.index = index
         folders = [Path(error.filename) for error in closed]
         self.drop, unknown = missing(self.index, self.paths, inputs, home, folders)
         self.failures = [*map(unsearchable, folders, closed), *unknown]
 
-    def run(self, progress: Callable[[int, int], None]) -> "Update":
-        """Encode, and save batch by batch; ``progress`` as in :func:`update`."""
+    def run(self, progress: Progress = False) -> Added:
+        """Encode, and save batch by batch; ``progress`` as in ``HashIndex.add_pictures``."""
+        self.index.remove(self.drop)
         self.index.extra[UNFINISHED] = True
-        self._save()  # a failure is reported before the work
-        result = update(self.index, self.hasher, self.paths, self.drop, progress, self._save)
+        self.index.save(self.target)  # a failure is reported before the work
+        result = self.index.add_pictures(self.paths, save_to=self.target, progress=progress)
         del self.index.extra[UNFINISHED]
-        self._save()
+        self.index.save(self.target)
         if self.target != self.output:
             replace(self.target, self.output)
         return result
-
-    def _save(self) -> None:
-        self.index.save(self.target)
 
 
 def open_target(
@@ -148,76 +133,6 @@ def unfinished(path: Path) -> HashIndex | None:
     except HashIndexError:
         return None
     return index if UNFINISHED in index.extra else None
-
-
-@dataclass(frozen=True)
-class Update:
-    """The result of :func:`update`.
-
-    Attributes:
-        encoded: number of pictures with a new code.
-        as_before: number of unchanged pictures.
-        dropped: number of ids that were removed because their pictures are gone.
-        failures: why pictures could not be read. Their old codes stay in the index.
-    """
-
-    encoded: int
-    as_before: int
-    dropped: int
-    failures: list[DereflError]
-
-
-def update(
-    index: HashIndex,
-    hasher: "Hasher",
-    paths: dict[str, Path],
-    drop: list[str],
-    progress: Callable[[int, int], None],
-    save: Callable[[], None] = lambda: None,
-) -> Update:
-    """Encode the pictures that are new or changed.
-
-    Args:
-        index: the index. Its stamps hold the size and time of each file when it was encoded.
-        hasher: the hasher of the index's model.
-        paths: id to picture.
-        drop: ids to remove from the index.
-        progress: called before the first batch and after each batch, with the number of finished
-            pictures and the total.
-        save: called after each batch.
-    """
-    before = dict(zip(index.ids, map(tuple, index.stamps.tolist()), strict=True))
-    stamps = {id: stamp(path) for id, path in paths.items()}
-    due = [id for id in paths if stamps[id] != before.get(id)]
-    index.remove(drop)
-    failures: list[DereflError] = []
-    progress(0, len(due))
-    for start in range(0, len(due), BATCH):
-        codes: dict[str, Codes] = {}
-        batch = due[start : start + BATCH]
-        for id, code in zip(
-            batch, encode_pictures(hasher, [paths[id] for id in batch]), strict=True
-        ):
-            if isinstance(code, DereflError):
-                failures.append(code)
-            else:
-                codes[id] = code
-        if codes:
-            found = np.array([stamps[id] or (-1, -1) for id in codes], np.int64)
-            index.upsert(np.stack(list(codes.values())), codes, found)
-        save()
-        progress(start + len(batch), len(due))
-    return Update(len(due) - len(failures), len(paths) - len(due), len(drop), failures)
-
-
-def encode_pictures(hasher: "Hasher", paths: list[Path]) -> list[Codes | DereflError]:
-    """A code or an error for each picture. A bad picture does not affect the others."""
-    try:
-        return list(hasher.encode_image(paths))
-    except DereflError as error:
-        if len(paths) == 1:
-            return [error]
-        return [result for path in paths for result in encode_pictures(hasher, [path])]
 
 
 def missing(
@@ -275,39 +190,12 @@ def unsearchable(folder: Path, error: OSError) -> DereflError:
     )
 
 
-def model_of(name: str) -> str:
-    """The model that an index names, if its weights come with the package.
-
-    Other models are loaded only when a user names them: a file must not start a download.
-
-    Raises:
-        HashIndexError: another model.
-    """
-    from derefl.zoo import list_models
-
-    if name and name not in {entry.name for entry in list_models() if entry.where.bundled}:
-        raise HashIndexError(
-            f"the index names the model {name!r}, which does not come with derefl; if you trust "
-            f"it, add: --model {shlex.quote(name)}"
-        )
-    return name or MODEL
-
-
 def portable_name(model: str) -> str:
     """A model name with which ``derefl search`` finds the model from any folder."""
     from derefl.zoo import list_models
 
     is_name = model in {entry.name for entry in list_models()}
     return model if is_name or not Path(model).exists() else str(absolute(Path(model)))
-
-
-def stamp(path: Path) -> tuple[int, ...]:
-    """File size in bytes and time of change in ns; empty if the file is gone."""
-    try:
-        status = path.stat()
-    except OSError:
-        return ()
-    return status.st_size, status.st_mtime_ns
 
 
 def absolute(path: Path) -> Path:
@@ -326,3 +214,10 @@ def photo_path(id: int | str, home: Path) -> Path:
     """The path of an id: relative to the working folder if the picture is inside, else absolute."""
     path, here = absolute(home) / str(id), Path.cwd()
     return path.relative_to(here) if path.is_relative_to(here) else path
+
+
+def inside(folder: Path, home: Path) -> Callable[[int | str], bool]:
+    """A function that tells whether the photo of an id is in a folder or its subfolders."""
+    join = os.path.join  # Path takes seconds for a million photos
+    start, base = (join(absolute(path).as_posix(), "") for path in (folder, home))
+    return lambda id: join(base, str(id)).startswith(start)

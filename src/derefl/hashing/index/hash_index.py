@@ -1,7 +1,8 @@
 """The index: codes with ids, and exact search."""
 
 import json
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from derefl.errors import HashIndexError
-from derefl.hashing.codes import Codes, check_bits
-from derefl.hashing.index import database, scan
+from derefl.hashing.codes import Codes, check_bits, hamming
+from derefl.hashing.index import database, encoding, scan
 from derefl.hashing.index.base import Hit, Index, Where
+from derefl.hashing.index.encoding import Added, Progress
 from derefl.hashing.index.ids import Column, Id, Ids, as_column, to_file
 from derefl.hashing.index.scan import Rows
+from derefl.imaging.folders import find_pictures
 
 Stamps = NDArray[np.int64]
 
@@ -146,7 +149,57 @@ class HashIndex(Index):
         self._ids.append(new)
         self._saved.changed(np.empty(0, np.intp), new)
 
+    def add_pictures(
+        self,
+        pictures: Iterable[str | Path] | Mapping[str, Path],
+        *,
+        save_to: str | Path | None = None,
+        progress: Progress = False,
+    ) -> Added:
+        """Encode picture files with :attr:`hasher`; files that have not changed are skipped.
+
+        After an interruption, the same call continues.
+
+        Args:
+            pictures: files, folders and patterns, and the paths become ids; or id to file.
+            save_to: save the index to this file after each batch.
+            progress: show a bar on stderr; or a function of the number of finished pictures and
+                the number of all new and changed pictures.
+
+        Returns:
+            What was encoded. A picture that cannot be read is in ``failures``.
+
+        Raises:
+            ImageError: a file does not exist, or a folder has no pictures.
+            HashIndexError: see :attr:`hasher`.
+        """
+        if isinstance(pictures, Mapping):
+            files = pictures
+        else:
+            given = [pictures] if isinstance(pictures, str | os.PathLike) else pictures
+            files = {str(path): path for path, _ in find_pictures(map(Path, given))}
+        return encoding.add_pictures(self, files, save_to, progress)
+
     # search
+
+    def duplicates(self, radius: int) -> list[list[Hit]]:
+        """Groups of nearly equal codes.
+
+        Two codes are in one group if they differ in at most ``radius`` bits, or if a chain of such
+        steps connects them. All pairs of codes are compared.
+
+        Returns:
+            The groups of at least two codes, each in the order of insertion; ``distance`` is the
+            number of bits that differ from the first code of the group.
+
+        Raises:
+            HashIndexError: a radius below 0.
+        """
+        if radius < 0:
+            raise HashIndexError(f"got radius={radius}, expected at least 0")
+        groups = scan.groups(self.codes, radius)
+        distances = [hamming(self.codes[rows[:1]], self.codes[rows])[0] for rows in groups]
+        return self._hits(list(zip(groups, distances, strict=True)))
 
     def _has(self, id: Id) -> bool:
         return bool(self._ids.rows(as_column([id]))[0] >= 0)
@@ -218,7 +271,7 @@ class HashIndex(Index):
         ids, rows = ids[rows >= 0], rows[rows >= 0]
         stamps = None if self._stamps is None else self._stamps[rows]
         merged.upsert(self.codes[rows], ids, stamps)
-        merged.model, merged.sha256 = self.model, self.sha256
+        merged.model, merged.sha256, merged._hasher = self.model, self.sha256, self._hasher
         if self._meta()["extra"] != self._saved.about["extra"]:
             merged.extra = self.extra
         self.__dict__ = merged.__dict__
@@ -256,6 +309,7 @@ class HashIndex(Index):
         about = contents.about
         index = cls(about["bits"], about["model"], about["sha256"])
         index.extra = json.loads(about["extra"])
+        index.place = str(path)
         index._codes, index._stamps = [contents.codes], contents.stamps
         index._ids = Ids(contents.ids, contents.bounds)
         index._saved = database.Saved(path, about, contents.bounds)

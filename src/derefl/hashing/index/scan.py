@@ -14,6 +14,9 @@ Half or twice as many words are slower by a tenth, 8 times as many by two thirds
 FIRST = 1 << 10
 """Words in the first block, whose rows are all sorted; each block is 8 times the one before."""
 
+QUERIES = 256
+"""Queries per scan in a search for groups. More queries find more pairs at once, in more memory."""
+
 Rows = NDArray[np.intp]
 Found = tuple[Rows, NDArray[np.uint8]]
 """Rows and distances, sorted by distance and then by row."""
@@ -41,6 +44,31 @@ def within(codes: Codes, queries: Codes, radius: int, rows: Rows | None = None) 
         close = np.flatnonzero(distances <= radius)
         pieces[query].append((close + start, distances[close]))
     return [in_codes(by_distance(piece), rows) for piece in pieces]
+
+
+def groups(codes: Codes, radius: int) -> list[Rows]:
+    """Rows of codes that are connected by steps of at most ``radius`` bits.
+
+    Returns:
+        The groups of at least two rows; the rows of a group rise.
+    """
+    above = np.arange(len(codes))  # a row of the same group, with a smaller number; itself: none
+
+    def roots(rows: Rows) -> Rows:
+        while not np.array_equal(rows, above[rows]):
+            rows = above[rows]
+        return rows
+
+    for start in range(0, len(codes), QUERIES):
+        some = codes[start : start + QUERIES]
+        for rows, _ in within(codes[start:], some, radius):
+            if len(rows) > 1:
+                tops = roots(rows + start)
+                above[tops] = above[rows + start] = tops.min()
+    tops = roots(above)
+    order = np.argsort(tops, kind="stable")
+    pieces = np.split(order, np.flatnonzero(np.diff(tops[order])) + 1)
+    return [rows for rows in pieces if len(rows) > 1]
 
 
 def scan(

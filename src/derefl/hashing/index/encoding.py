@@ -1,0 +1,96 @@
+"""Encode files of pictures into an index."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from PIL.Image import Image
+from tqdm import tqdm
+
+from derefl.errors import DereflError
+from derefl.hashing.codes import Codes
+
+if TYPE_CHECKING:
+    from derefl.hashing.hasher import Hasher  # importing torch takes seconds
+    from derefl.hashing.index.hash_index import HashIndex
+
+BATCH = 16
+"""Pictures per batch of encoding and saving."""
+
+Progress = bool | Callable[[int, int], object]
+
+
+class Added(NamedTuple):
+    """The result of :meth:`~derefl.HashIndex.add_pictures`.
+
+    Attributes:
+        encoded: number of pictures with a new code.
+        as_before: number of unchanged pictures.
+        failures: why pictures could not be read. Their old codes stay in the index.
+    """
+
+    encoded: int
+    as_before: int
+    failures: list[DereflError]
+
+
+def add_pictures(
+    index: "HashIndex", paths: Mapping[str, Path], save_to: str | Path | None, progress: Progress
+) -> Added:
+    """See :meth:`~derefl.HashIndex.add_pictures`; ``paths`` is id to file."""
+    before = dict(zip(index.ids, map(tuple, index.stamps.tolist()), strict=True))
+    stamps = {id: stamp(path) for id, path in paths.items()}
+    due = [id for id in paths if stamps[id] != before.get(id)]
+    failures: list[DereflError] = []
+    ids = iter(due)
+    with tqdm(total=len(due), unit="picture", disable=progress is not True) as bar:
+        report = progress if callable(progress) else lambda done, total: bar.update(done - bar.n)
+        report(0, len(due))
+        done = 0
+        for results in encode_files(index.hasher, (paths[id] for id in due)):
+            codes: dict[str, Codes] = {}
+            for result in results:
+                id = next(ids)
+                if isinstance(result, DereflError):
+                    failures.append(result)
+                else:
+                    codes[id] = result
+            if codes:
+                found = np.array([stamps[id] or (-1, -1) for id in codes], np.int64)
+                index.upsert(np.stack(list(codes.values())), codes, found)
+            if save_to:
+                index.save(save_to)
+            done += len(results)
+            report(done, len(due))
+    return Added(len(due) - len(failures), len(paths) - len(due), failures)
+
+
+def encode_files(hasher: "Hasher", paths: Iterable[Path]) -> Iterator[list[Codes | DereflError]]:
+    """A code or an error for each file, in batches; a bad picture does not affect the others."""
+    from derefl.hashing.pictures import squares  # imports torch
+
+    waiting = squares(paths, hasher.config.image_size)
+    while batch := list(islice(waiting, BATCH)):
+        results = [result_or_error(future) for future in batch]
+        codes = iter(hasher.encode_image([r for r in results if not isinstance(r, DereflError)]))
+        yield [r if isinstance(r, DereflError) else next(codes) for r in results]
+
+
+def result_or_error(future: Future[Image]) -> Image | DereflError:
+    """The picture, or why it cannot be read."""
+    try:
+        return future.result()
+    except DereflError as error:
+        return error
+
+
+def stamp(path: Path) -> tuple[int, ...]:
+    """File size in bytes and time of change in ns; empty if the file is gone."""
+    try:
+        status = path.stat()
+    except OSError:
+        return ()
+    return status.st_size, status.st_mtime_ns
