@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from derefl.errors import DereflError
 from derefl.hashing.codes import Codes
+from derefl.imaging.folders import find_pictures
 
 if TYPE_CHECKING:
     from derefl.hashing.hasher import Hasher  # importing torch takes seconds
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 BATCH = 16
 """Pictures per batch of encoding and saving."""
 
+Pictures = Mapping[str, Path] | Iterable[str | Path] | str | Path
 Progress = bool | Callable[[int, int], object]
 
 
@@ -38,9 +40,14 @@ class Added(NamedTuple):
 
 
 def add_pictures(
-    index: "HashIndex", paths: Mapping[str, Path], save_to: str | Path | None, progress: Progress
+    index: "HashIndex", pictures: Pictures, save_to: str | Path | None, progress: Progress
 ) -> Added:
-    """See :meth:`~derefl.HashIndex.add_pictures`; ``paths`` is id to file."""
+    """See :meth:`~derefl.HashIndex.add_pictures`."""
+    if isinstance(pictures, Mapping):
+        paths = pictures
+    else:
+        given = [pictures] if isinstance(pictures, str | Path) else pictures
+        paths = {str(path): path for path, _ in find_pictures(map(Path, given))}
     before = dict(zip(index.ids, map(tuple, index.stamps.tolist()), strict=True))
     stamps = {id: stamp(path) for id, path in paths.items()}
     due = [id for id in paths if stamps[id] != before.get(id)]

@@ -1,8 +1,7 @@
 """The index: codes with ids, and exact search."""
 
 import json
-import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,10 +13,9 @@ from derefl.errors import HashIndexError
 from derefl.hashing.codes import Codes, check_bits, hamming
 from derefl.hashing.index import database, encoding, scan
 from derefl.hashing.index.base import Hit, Index, Where
-from derefl.hashing.index.encoding import Added, Progress
+from derefl.hashing.index.encoding import Added, Pictures, Progress
 from derefl.hashing.index.ids import Column, Id, Ids, as_column, to_file
 from derefl.hashing.index.scan import Rows
-from derefl.imaging.folders import find_pictures
 
 Stamps = NDArray[np.int64]
 
@@ -151,34 +149,26 @@ class HashIndex(Index):
 
     def add_pictures(
         self,
-        pictures: Iterable[str | Path] | Mapping[str, Path],
+        pictures: Pictures,
         *,
         save_to: str | Path | None = None,
         progress: Progress = False,
     ) -> Added:
         """Encode picture files with :attr:`hasher`; files that have not changed are skipped.
 
-        After an interruption, the same call continues.
-
         Args:
             pictures: files, folders and patterns, and the paths become ids; or id to file.
-            save_to: save the index to this file after each batch.
-            progress: show a bar on stderr; or a function of the number of finished pictures and
-                the number of all new and changed pictures.
-
-        Returns:
-            What was encoded. A picture that cannot be read is in ``failures``.
+            save_to: save the index to this file after each batch. After an interruption, load the
+                file and repeat the call.
+            progress: show a bar on stderr; or a function that gets the numbers of finished and of
+                all new and changed pictures.
 
         Raises:
-            ImageError: a file does not exist, or a folder has no pictures.
+            ImageError: a file does not exist, or a folder has no pictures. A picture that cannot be
+                read is in ``failures`` of the result.
             HashIndexError: see :attr:`hasher`.
         """
-        if isinstance(pictures, Mapping):
-            files = pictures
-        else:
-            given = [pictures] if isinstance(pictures, str | os.PathLike) else pictures
-            files = {str(path): path for path, _ in find_pictures(map(Path, given))}
-        return encoding.add_pictures(self, files, save_to, progress)
+        return encoding.add_pictures(self, pictures, save_to, progress)
 
     # search
 
