@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from derefl.hashing.codes import Codes, as_words
+from derefl.hashing.codes import Codes, as_words, hamming
 
 BLOCK = 1 << 15
 """Words per block. The words and their results must stay in a core's cache, with 512 KiB or more.
@@ -59,12 +59,16 @@ def groups(codes: Codes, radius: int) -> list[Rows]:
             rows = above[rows]
         return rows
 
+    # The first 64 bits exclude most pairs, in a third of the time of 128 bits.
+    short = np.ascontiguousarray(codes[:, :8])
     for start in range(0, len(codes), QUERIES):
-        some = codes[start : start + QUERIES]
-        for rows, _ in within(codes[start:], some, radius):
-            if len(rows) > 1:
-                tops = roots(rows + start)
-                above[tops] = above[rows + start] = tops.min()
+        some = short[start : start + QUERIES]
+        for row, (near, _) in enumerate(within(short[start:], some, radius), start):
+            if len(near) > 1:
+                rows = start + near
+                rows = rows[hamming(codes[row : row + 1], codes[rows])[0] <= radius]
+                tops = roots(rows)
+                above[tops] = above[rows] = tops.min()
     tops = roots(above)
     order = np.argsort(tops, kind="stable")
     pieces = np.split(order, np.flatnonzero(np.diff(tops[order])) + 1)
