@@ -87,7 +87,7 @@ def test_sixteen_bits_are_shown_in_eight():
     assert (np.asarray(panel(SixteenBitPicture(ramp))) == ramp // 257).all()
 
 
-@pytest.mark.parametrize("kind", ["RGB", "P", "I;16"])
+@pytest.mark.parametrize("kind", ["CMYK", "P", "I;16"])
 def test_a_large_picture_is_converted_in_strips(monkeypatch, kind):
     sizes = []
 
