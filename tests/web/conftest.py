@@ -11,10 +11,9 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import expect, sync_playwright
 
-from derefl.hashing.hasher import load_lcdh_student
-from derefl.reflection.remover import load_derefl
 from derefl.web import page as web_page
 from derefl.web.local import address, listen, visitors_folder
+from tests.hashing.tiny import tiny_hasher
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 
@@ -43,29 +42,35 @@ def pytest_terminal_summary(terminalreporter):
 
 
 @pytest.fixture(scope="package")
-def model():
-    return load_derefl()
+def model(first_tiny):
+    return first_tiny
 
 
 @pytest.fixture(scope="package")
 def hasher():
-    return load_lcdh_student(bits=64)
+    return tiny_hasher()
 
 
 @pytest.fixture(scope="package")
-def url(model, hasher, package_patch):
-    """The address of the page."""
+def server(model, hasher, package_patch):
+    """The server of the page; its ``url`` is the address of the page."""
     package_patch.setattr(web_page, "LARGEST_UPLOAD", "1mb")
     with visitors_folder() as folder, listen(0) as socket:
         with strangers_refused():
             server = web_page.PageServer(web_page.build(model, hasher, folder))
             thread = threading.Thread(target=server.run, kwargs={"sockets": [socket]})
             thread.start()
-            urllib.request.urlopen(address(socket)).close()
-        yield address(socket)
+            server.url = address(socket)
+            urllib.request.urlopen(server.url).close()
+        yield server
         server.should_exit = True
         thread.join()
     assert not folder.exists()
+
+
+@pytest.fixture
+def url(server):
+    return server.url
 
 
 @pytest.fixture(scope="package")
@@ -93,36 +98,39 @@ def strangers_refused():
 
 
 @pytest.fixture(scope="package")
-def browser():
-    with sync_playwright() as playwright:
+def visit(server):
+    """Open the page as a new visitor; at the end, check that no other machine was contacted.
+
+    All visitors share one Chromium and its cache: a cold start takes seconds.
+    """
+    asked, broken = [], []
+    expect.set_options(timeout=PATIENCE)
+    with strangers_refused(), sync_playwright() as playwright:
         # Chromium's own sandbox does not work for root.
         browser = playwright.chromium.launch(
             executable_path=CHROMIUM, args=["--no-sandbox"], timeout=PATIENCE
         )
-        yield browser
-        browser.close()
+        context = browser.new_context(
+            viewport={"width": 1200, "height": 900}, reduced_motion="reduce"
+        )
+        context.set_default_timeout(PATIENCE)
+        context.on("request", lambda request: asked.append(request.url))
+        context.on("weberror", lambda error: broken.append(error.error))
 
+        def open_page():
+            page = context.new_page()
+            page.goto(server.url)
+            page.get_by_role("heading", name="derefl").wait_for()
+            return page
 
-@pytest.fixture
-def visit(browser, url):
-    """Open the page as a new visitor; at the end, check that no other machine was contacted."""
-    contexts, asked, broken = [], [], []
-    expect.set_options(timeout=PATIENCE)
-
-    def open_page():
-        contexts.append(browser.new_context(viewport={"width": 1200, "height": 900}))
-        page = contexts[-1].new_page()
-        page.set_default_timeout(PATIENCE)
-        page.on("request", lambda request: asked.append(request.url))
-        page.on("pageerror", lambda error: broken.append(error))
-        page.goto(url)
-        page.get_by_role("heading", name="derefl").wait_for()
-        return page
-
-    with strangers_refused():
         yield open_page
-        for context in contexts:
-            context.close()
+        browser.close()
     assert len(asked) > 10
     assert {urlsplit(address).hostname for address in asked} == {"127.0.0.1"}
     assert broken == []
+
+
+@pytest.fixture(scope="package")
+def page(visit):
+    """A page for all tests that need only one; its fields are as the previous test left them."""
+    return visit()

@@ -2,6 +2,9 @@
 
 import re
 import shutil
+import time
+from threading import Semaphore
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,6 +15,8 @@ from derefl.cli import main
 from derefl.hashing.index.hash_index import HashIndex
 from derefl.imaging.compare import panel
 from derefl.imaging.files import open_picture
+from derefl.reflection.remover import Separation
+from derefl.web.remove_tab import OneLook
 from tests.conftest import REPOSITORY
 from tests.pictures import exif_block, icc_profile
 
@@ -38,11 +43,12 @@ def pixels(image):
     return np.asarray(image, np.int16)
 
 
-def test_a_photo_is_taken_apart_compared_and_downloaded(visit, tmp_path):
-    source = tmp_path / "window.jpg"
-    photo(source, size=(160, 1760), exif=exif_block(6), icc_profile=icc_profile())
-    assert main(["remove", str(source), "-o", str(tmp_path / "cli.jpg"), "--reflection"]) == 0
-    page = visit()
+def test_a_photo_is_taken_apart_compared_and_downloaded(page, model, tmp_path):
+    source, weights = tmp_path / "window.jpg", tmp_path / "model.safetensors"
+    photo(source, size=(48, 1760), exif=exif_block(6), icc_profile=icc_profile())
+    model.save(weights)
+    remove = ["remove", str(source), "-o", str(tmp_path / "cli.jpg"), "--reflection"]
+    assert main([*remove, "--model", str(weights)]) == 0
     drop(page, "Photo", source)
     before, after = (page.locator(f"img[src$='{name}.jpg']") for name in ("before", "after"))
     expect(before).to_be_visible()
@@ -51,8 +57,11 @@ def test_a_photo_is_taken_apart_compared_and_downloaded(visit, tmp_path):
         (tmp_path / "shown.jpg").write_bytes(answer.body())
         shown = open_picture(tmp_path / "shown.jpg")
         assert shown.info["icc_profile"] == icc_profile()
-        assert shown.size == (1600, 145)
+        assert shown.size == (1600, 44)
         assert np.abs(pixels(shown) - pixels(panel(open_picture(file)))).mean() < 3
+    amount = model.separate(source).amount
+    assert amount > 0.01
+    expect(page.get_by_label("Reflection found")).to_have_value(f"window.jpg: {100 * amount:.1f} %")
 
     # the slider
     hidden = re.compile(r"inset\(0px 0px 0px ([\d.]+)%\)")
@@ -77,7 +86,7 @@ def test_a_photo_is_taken_apart_compared_and_downloaded(visit, tmp_path):
         download.value.save_as(tmp_path / name)
         with Image.open(tmp_path / name) as got, Image.open(tmp_path / reference) as expected:
             assert got.format == "JPEG"
-            assert got.size == expected.size == (1760, 160)
+            assert got.size == expected.size == (1760, 48)
             assert got.info["exif"] == expected.info["exif"]
             assert got.info["icc_profile"] == icc_profile()
             assert got.quantization == expected.quantization
@@ -85,17 +94,110 @@ def test_a_photo_is_taken_apart_compared_and_downloaded(visit, tmp_path):
             assert np.abs(pixels(got) - pixels(expected)).max() <= 3
 
 
-def test_visitors_at_the_same_time_get_their_own_photos(visit, model, tmp_path):
-    pages = [visit(), visit()]
-    for seed, page in enumerate(pages):
-        drop(page, "Photo", photo(tmp_path / f"{seed}.png", seed))
-    for seed, page in enumerate(pages):
-        with page.expect_download() as download:
-            page.get_by_role("button", name="Download the photo", disabled=False).click()
-        assert download.value.suggested_filename == f"{seed}.clean.png"
-        expected = model.dereflect(Image.open(tmp_path / f"{seed}.png"))
-        got = Image.open(download.value.path())
-        assert np.abs(pixels(got) - pixels(expected)).max() <= 1
+def saved(page):
+    """Download the photo, and return its name and picture."""
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Download the photo", disabled=False).click()
+    return download.value.suggested_filename, Image.open(download.value.path())
+
+
+@pytest.fixture
+def network(model):
+    """``runs`` of the network, ``started`` for each run, and ``gate`` to hold the runs."""
+    network = SimpleNamespace(runs=0, started=Semaphore(0), gate=None)
+
+    def run(*_):
+        network.runs += 1
+        network.started.release()
+        if network.gate:
+            assert network.gate.acquire(timeout=600)
+
+    handle = model.network.register_forward_pre_hook(run)
+    yield network
+    handle.remove()
+
+
+def test_strength_and_mask_change_the_photo_without_the_network(page, model, network, tmp_path):
+    source = photo(tmp_path / "a.png", size=(320, 160))
+    old, weak = pixels(Image.open(source)), pixels(model.dereflect(source, strength=0.4))
+    strength = page.get_by_label("range slider for Strength")
+    drop(page, "Photo", source)
+    expect(page.get_by_label("Reflection found")).to_have_value(re.compile(r"^a\.png: .+ %$"))
+    runs = network.runs
+    assert runs == 2 * 2  # at full and at half size
+
+    after = page.locator("img[src$='after.jpg']")
+    first = after.get_attribute("src")
+    strength.fill("0.4")
+    expect(after).not_to_have_attribute("src", first)
+    assert np.array_equal(pixels(saved(page)[1]), weak)
+
+    page.get_by_text("Change only a part").click()
+    box = page.locator("canvas").bounding_box()
+    page.mouse.move(box["x"] + 0.1 * box["width"], box["y"] + 5)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 0.1 * box["width"], box["y"] + box["height"] - 5, steps=3)
+    page.mouse.up()
+    expect(page.get_by_role("button", name="Download the photo")).to_be_disabled()
+    got = pixels(saved(page)[1])
+    assert np.array_equal(got[:, 28:36], weak[:, 28:36])
+    assert np.array_equal(got[:, 100:], old[:, 100:]) and not np.array_equal(got, weak)
+
+    page.get_by_role("button", name="Clear", exact=True).click()
+    expect(page.get_by_role("button", name="Download the photo")).to_be_disabled()
+    assert np.array_equal(pixels(saved(page)[1]), weak)
+    assert network.runs == runs
+
+
+def test_each_page_gets_its_last_photo_and_closed_pages_none(
+    page, visit, server, model, network, tmp_path
+):
+    def waiting(count):
+        for _ in range(60_000):
+            if len(server.page._queue) == count:  # the queue has no other way to ask
+                return
+            time.sleep(0.01)
+        raise AssertionError(f"{len(server.page._queue)} visitors wait, expected {count}")
+
+    photos = [photo(tmp_path / f"{seed}.png", seed) for seed in range(4)]
+    expected = [pixels(model.dereflect(path)) for path in photos]
+    network.gate = Semaphore(0)
+    closed, other = visit(), visit()
+    for _ in photos:
+        network.started.acquire()
+    drop(page, "Photo", photos[0])
+    assert network.started.acquire(timeout=600)
+    with page.expect_response("**/run/predict"):
+        drop(page, "Photo", photos[1])
+    drop(closed, "Photo", photos[2])
+    waiting(1)
+    drop(other, "Photo", photos[3])
+    waiting(2)
+    closed.close()
+    waiting(1)
+
+    network.gate.release()  # the replaced photo
+    assert network.started.acquire(timeout=600)
+    expect(page.get_by_label("Reflection found")).to_have_value("")
+    expect(page.locator("img[src$='after.jpg']")).to_have_count(0)
+    network.gate.release(2)
+    for visitor, number in ((page, 1), (other, 3)):
+        name, got = saved(visitor)
+        assert name == f"{number}.clean.png"
+        assert np.abs(pixels(got) - expected[number]).max() <= 1
+    assert network.runs == 4 + 3
+
+
+def test_a_photo_of_48_megapixels_is_shown_small_and_saved_in_full(page, monkeypatch, tmp_path):
+    monkeypatch.setattr(OneLook, "separate", lambda self, image, **_: Separation(image, image, 0.5))
+    large = Image.linear_gradient("L").resize((8000, 6000))
+    large.save(tmp_path / "large.jpg", quality=50, exif=exif_block())
+    drop(page, "Photo", tmp_path / "large.jpg")
+    expect(page.get_by_label("Reflection found")).to_have_value("large.jpg: 50.0 %")
+    after = page.locator("img[src$='after.jpg']")
+    assert after.evaluate("image => image.decode().then(() => image.naturalWidth)") == 1600
+    name, got = saved(page)
+    assert (name, got.size, got.info["exif"]) == ("large.clean.jpg", large.size, exif_block())
 
 
 def said(page, words):
@@ -106,17 +208,14 @@ def said(page, words):
     expect(toast).to_have_count(0)
 
 
-def test_what_is_no_picture_or_too_large_is_said_in_a_sentence(visit, tmp_path):
+def test_what_is_no_picture_or_too_large_is_said_in_a_sentence(page, tmp_path):
     (tmp_path / "notes.jpg").write_text("not a picture")
     (tmp_path / "large.png").write_bytes(bytes(1_200_000))
-    page = visit()
     drop(page, "Photo", tmp_path / "large.png")
     said(page, "File(s) exceed the maximum allowed size of 1.0 Mb")
     drop(page, "Photo", photo(tmp_path / "good.png"))
     button = page.get_by_role("button", name="Download the photo")
     expect(button).to_be_enabled()
-    page.get_by_role("button", name="Clear").click()
-    expect(button).to_be_disabled()
     drop(page, "Photo", tmp_path / "notes.jpg")
     said(page, "notes.jpg is not a picture")
     expect(button).to_be_disabled()
@@ -130,15 +229,14 @@ def folder(tmp_path):
     return tmp_path / "photos"
 
 
-def test_a_folder_is_indexed_and_searched(visit, hasher, folder):
+def test_a_folder_is_indexed_and_searched(page, hasher, folder):
     names = [f"mine/{path.name}" for path in sorted(PHOTOS.glob("*.jpg"))]
     index = HashIndex(64)
     index.add(hasher.encode_image([folder / name for name in names]), names)
 
     def expected(code):
-        return [f"distance {hit.distance}: {hit.id}" for hit in index.search(code, 12)[0]]
+        return [f"{hit.distance}: {hit.id}" for hit in index.search(code, 12)[0]]
 
-    page = visit()
     page.get_by_role("tab", name="Search photos").click()
     page.get_by_label("What the photo shows").fill("a cat")
     page.keyboard.press("Enter")
@@ -165,13 +263,22 @@ def test_a_folder_is_indexed_and_searched(visit, hasher, folder):
     expect(found).to_have_text(by_words)
     first = page.request.get(page.locator(".thumbnail-item img").first.get_attribute("src")).body()
     (folder / "shown.jpg").write_bytes(first)
-    shown, cat = open_picture(folder / "shown.jpg"), open_picture(PHOTOS / "cat.jpg")
-    assert max(shown.size) == min(640, max(cat.size))
-    assert np.abs(pixels(shown) - pixels(cat.resize(shown.size))).mean() < 5
+    shown = open_picture(folder / "shown.jpg")
+    original = open_picture(PHOTOS / by_words[0].partition("/")[2])
+    assert max(shown.size) == min(640, max(original.size))
+    assert np.abs(pixels(shown) - pixels(original.resize(shown.size))).mean() < 5
+
+    page.locator(".thumbnail-item").nth(1).click()
+    opened = page.get_by_test_id("detailed-image")
+    name = by_words[1].partition("/")[2]
+    expect(opened).to_have_attribute("src", re.compile(f"/{name}$"))
+    answer = page.request.get(opened.get_attribute("src"))
+    assert answer.body() == (PHOTOS / name).read_bytes()
+    page.keyboard.press("Escape")
 
     drop(page, "Or a photo like it", PHOTOS / "rocket.jpg")
     by_photo = expected(hasher.encode_image([PHOTOS / "rocket.jpg"]))
-    assert by_photo[0] == "distance 0: mine/rocket.jpg"
+    assert by_photo[0] == "0: mine/rocket.jpg"
     expect(found).to_have_text(by_photo)
 
     # The page must not serve the folder of the photos it found.

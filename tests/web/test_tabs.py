@@ -1,5 +1,7 @@
 """The functions of the tabs, without a browser."""
 
+import base64
+import io
 import os
 from pathlib import Path
 
@@ -8,10 +10,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from derefl.errors import ImageError
 from derefl.hashing.index.hash_index import HashIndex
 from derefl.imaging.compare import BLANK
 from derefl.imaging.files import open_picture
-from derefl.web.remove_tab import separate_photo
+from derefl.reflection.tiling import any_size
+from derefl.web.painter import mask_of
+from derefl.web.remove_tab import OneLook, downloads
 from derefl.web.search_tab import Searchable, hits, index_folder, index_report
 from derefl.web.shown import sentences
 from tests.pictures import picture, same_pixels
@@ -35,29 +40,66 @@ def gradios_folder(tmp_path, monkeypatch):
     ],
 )
 def test_downloads_lose_nothing(tiny, tmp_path, kind, name, written):
-    (before, after), taken, clean, layer = separate_photo(tiny, picture(kind), name, tmp_path)
-    expected = tiny.separate(picture(kind))
+    layers = tiny.separate(picture(kind))
+    clean, layer = downloads(layers, picture(kind), name, tmp_path)
     assert Path(clean.value["path"]).name == written
     assert Path(layer.value["path"]).name == written.replace("clean", "reflection")
-    for button, part in ((clean, expected.transmission), (layer, expected.reflection)):
+    for button, part in ((clean, layers.transmission), (layer, layers.reflection)):
         assert button.interactive
         if not written.endswith(".webp"):
             assert same_pixels(open_picture(button.value["path"]), part)
-    for shown in (before, after, taken):
-        assert open_picture(shown).mode == "RGB"
 
 
-def test_a_photo_that_went_away_is_grey(tmp_path):
+@pytest.mark.parametrize("size", [(160, 140), (240, 210)])
+def test_the_network_runs_once_per_photo(tiny, monkeypatch, size):
+    monkeypatch.setattr(any_size, "WHOLE", 160 * 140)  # the larger photo is scaled down
+    runs, model, photo = [], OneLook(tiny), picture("RGB", size)
+    tiny.network.register_forward_pre_hook(lambda *_: runs.append(1))
+    _, weak, none = (model.separate(photo, strength=strength) for strength in (1, 0.3, 0))
+    assert len(runs) == 2  # at full and at half size
+    assert same_pixels(weak.transmission, tiny.dereflect(photo, strength=0.3))
+    assert same_pixels(none.transmission, photo)
+
+
+def test_a_mask_has_soft_edges_and_any_size():
+    strokes = Image.new("RGBA", (400, 300))
+    strokes.paste((255, 0, 0, 255), (0, 0, 200, 300))
+    strokes.save(file := io.BytesIO(), "PNG")
+    value = {"mask": f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"}
+    mask = mask_of(value, (4000, 3000))
+    assert (mask.size, mask.mode) == ((4000, 3000), "L")
+    row = np.asarray(mask)[1500].astype(int)
+    assert (row[:1900] == 255).all() and (row[2100:] == 0).all()
+    assert (np.diff(row) <= 0).all() and len(np.unique(row)) > 20
+    assert mask_of(None, (4, 3)) is None
+    assert mask_of({"photo": "…", "mask": None}, (4, 3)) is None
+    with pytest.raises(ImageError, match="press Clear"):
+        mask_of({"mask": "data:image/png;base64,AAAA"}, (4, 3))
+
+
+def test_found_photos_open_at_full_size(tmp_path):
     Image.new("RGB", (900, 30), "red").save(tmp_path / "there.png")
+    Image.new("RGB", (2000, 30), "red").save(tmp_path / "caf\udce9.tif")
     index = HashIndex(16)
-    index.add(np.array([[0, 0], [0, 7], [1, 0]], np.uint8), ["there.png", "gone.png", "caf\udce9"])
+    index.add(
+        np.array([[0, 0], [0, 7], [1, 0]], np.uint8), ["there.png", "gone.png", "caf\udce9.tif"]
+    )
     (tmp_path / "copies").mkdir()
     code = np.zeros(2, np.uint8)
-    there, no_utf8, gone = hits(Searchable(tmp_path, index), code, tmp_path / "copies")
-    assert [there[1], gone[1]] == ["distance 0: there.png", "distance 3: gone.png"]
-    assert no_utf8[1] == "distance 1: caf�"
-    assert open_picture(there[0]).size == (640, 21)
-    assert np.abs(np.asarray(open_picture(gone[0]), int) - BLANK).max() <= 1
+    (there, tiff, gone), gallery = hits(Searchable(tmp_path, index), code, tmp_path / "copies")
+    assert [text for _, text in gallery] == ["0: there.png", "1: caf�.tif", "3: gone.png"]
+    sizes = [open_picture(file).size for file, _ in gallery]
+    assert sizes[:2] == [(640, 21), (640, 10)]
+    assert np.abs(np.asarray(open_picture(gone.file), int) - BLANK).max() <= 1
+
+    for shown in (there, tiff, there):
+        shown.enlarge()
+    assert there.file.name == "there.png"
+    assert there.file.read_bytes() == (tmp_path / "there.png").read_bytes()
+    assert tiff.file.name == "caf�.jpg"
+    assert open_picture(tiff.file).size == (2000, 30)
+    with pytest.raises(gr.Error, match="No such file"), sentences():
+        gone.enlarge()
 
 
 def test_a_folder_with_broken_files_is_indexed(hasher, tmp_path):

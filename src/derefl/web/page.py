@@ -25,6 +25,9 @@ KEPT = 3600
 
 LARGEST_UPLOAD = "500mb"
 
+CSS = "@media (max-width: 640px) {.grid-container {grid-template-columns: 1fr 1fr !important}}"
+"""Two columns of found photos on a narrow screen; gradio would cut off the others."""
+
 NAMES = ("localhost", HOST)
 """Requests with another host name are refused, as a protection against DNS rebinding by other web
 pages."""
@@ -69,6 +72,7 @@ class PageServer(uvicorn.Server):
             path="/",
             server_name=HOST,
             footer_links=[],
+            css=CSS,
             run_history=False,
             show_error=False,  # hide internal errors; sentences() shows errors that help visitors
             max_file_size=LARGEST_UPLOAD,

@@ -7,25 +7,27 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import gradio as gr
+from PIL import Image
 
 from derefl.errors import DereflError
 from derefl.imaging.compare import RGB_MODES, panel
 from derefl.imaging.files import save_picture
 from derefl.imaging.sixteen_bit import Picture
+from derefl.imaging.tensors import to_rgb
 
 
-def preview(image: Picture, path: Path, side: int | None = None) -> str:
-    """Write a small JPEG copy of a picture, with the ICC profile if the profile is for RGB.
+def rgb(image: Picture, *, full: bool = False) -> Image.Image:
+    """An RGB copy of a picture, small or in full size, with the ICC profile if it is for RGB."""
+    copy = to_rgb(image) if full else panel(image)
+    profile = image.info.get("icc_profile") if image.mode in RGB_MODES else None
+    copy.info = {"icc_profile": profile} if profile else {}
+    return copy
 
-    ``side`` limits the longest side in pixels. Returns the path as a string, for gradio.
-    """
-    small = panel(image)
-    if side:
-        small.thumbnail((side, side))
-    if image.mode in RGB_MODES and "icc_profile" in image.info:
-        small.info["icc_profile"] = image.info["icc_profile"]
-    save_picture(small, path)
-    return str(path)
+
+def save(image: Image.Image, path: Path) -> Path:
+    """Write a JPEG for the page."""
+    save_picture(image, path)
+    return path
 
 
 @contextmanager
