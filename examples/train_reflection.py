@@ -24,7 +24,7 @@ OUT = Path("outputs/train")
 steps = int(sys.argv[1]) if len(sys.argv) > 1 else 200
 config = TrainConfig(
     model=DeReflConfig(dims=(16, 16, 32, 48, 64), depths=(1, 1, 1, 1, 1), head_dim=8),
-    pairs=PairsConfig(photos=(str(PICTURES / "layers"),), hold_back=3),
+    pairs=PairsConfig(photos=(str(PICTURES / "layers"),), hold_back=4),
     # Strong reflections and few other effects, so that a short run shows a result.
     synthesis=SynthesisConfig(clean=0, weak=0, recolour=0, spatial=0, noise=0, compress=0),
     run=RunConfig(

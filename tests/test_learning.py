@@ -385,8 +385,7 @@ class TestRun:
             patch.setattr(training, "batch_loss", stop_at_the_third)
             self.train(config, tmp_path / "parts", save_every=0.0, validate_every=4)
         resumed = self.train(config, tmp_path / "parts", validate_every=4)
-        for name, value in whole.state_dict().items():
-            torch.testing.assert_close(resumed.state_dict()[name], value, msg=name)
+        torch.testing.assert_close(resumed.state_dict(), whole.state_dict())
         log = [json.loads(line) for line in (tmp_path / "parts/log.jsonl").read_text().splitlines()]
         assert [r["step"] for r in log if r["event"] == "start"] == [0, 2]
         assert {"real_val", "screen", "clean"} <= log[-1]["kinds"].keys()

@@ -116,13 +116,12 @@ def test_a_file_called_minus(remove):
     assert written() == ["-", "out.png"]
 
 
-def test_a_reader_that_has_gone(tmp_path):
+def test_a_reader_that_has_gone(checkpoint, tmp_path):
     save(tmp_path / "in.png")
     read_end, write_end = os.pipe()
     os.close(read_end)
-    result = subprocess.run(
-        [*DEREFL, "in.png", "-o", "-"], stdout=write_end, stderr=subprocess.PIPE, cwd=tmp_path
-    )
+    command = [*DEREFL, "in.png", "-o", "-", "--model", str(checkpoint)]
+    result = subprocess.run(command, stdout=write_end, stderr=subprocess.PIPE, cwd=tmp_path)
     os.close(write_end)
     assert (result.returncode, result.stderr) == (141, b"")
 

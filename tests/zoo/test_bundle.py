@@ -36,5 +36,4 @@ def test_bundle_replaces_the_entry_and_empties_its_claims(tmp_path, monkeypatch)
     assert (entry.dtype, entry.scores, entry.training) == ("float16", [], {})
     assert entry.licence == "not stated"
     loaded = load_checkpoint(weights, kind="derefl", build=build, sha256=entry.sha256)
-    for key, value in net.state_dict().items():
-        torch.testing.assert_close(loaded.state_dict()[key], value, atol=1e-3, rtol=1e-3)
+    torch.testing.assert_close(loaded.state_dict(), net.state_dict(), atol=1e-3, rtol=1e-3)
