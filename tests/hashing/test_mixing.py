@@ -9,6 +9,7 @@ from derefl.hashing.learning import distiller
 from derefl.hashing.learning.distil import DistilConfig
 from derefl.hashing.learning.distiller import Distiller, Items, lower_features, tokens_of
 from derefl.hashing.learning.mixing import mixed, mixing
+from derefl.hashing.tokenizer import padded
 from derefl.training.precision import autocast
 from tests.hashing.tiny import TEACHER, tiny_hasher, tiny_teacher
 
@@ -43,6 +44,14 @@ def learner() -> tuple[Distiller, Items]:
     return Distiller(
         student, tiny_teacher(), DistilConfig(), learning_rate=0.0, weight_decay=0.0
     ), items
+
+
+def test_texts_are_read_in_parts_of_similar_length(monkeypatch):
+    still, _ = learner()
+    tokens = tokens_of(still.student, ["a dog", "a brown dog jumps over a red fence", "", "sky"])
+    monkeypatch.setattr(distiller, "TEXTS", 3)
+    expected = still.student.text(torch.from_numpy(padded(tokens)))
+    torch.testing.assert_close(still.read(tokens), expected)
 
 
 def test_student_and_teacher_see_the_same_mixtures(both_precisions, monkeypatch):

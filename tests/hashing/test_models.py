@@ -12,7 +12,7 @@ from derefl.errors import ConfigError
 from derefl.hashing.attention import AttentionBlock, pooled
 from derefl.hashing.student import HashHead, LCDHStudent, LCDHStudentConfig, TextTower
 from derefl.hashing.teacher import LCDHTeacher, similarity
-from derefl.hashing.tokenizer import padded, tokenize, unknown_words, word_pieces
+from derefl.hashing.tokenizer import by_length, padded, tokenize, unknown_words, word_pieces
 from derefl.reflection.model import DeRefl, DeReflConfig
 from tests.hashing.tiny import STUDENT, TEACHER, tiny_hasher, tiny_teacher
 
@@ -269,6 +269,10 @@ class TestTokenizer:
     def test_padding(self):
         np.testing.assert_array_equal(padded([[3], [], [4, 5]]), [[3, 0], [0, 0], [4, 5]])
         assert padded([[]]).shape == (1, 1)
+
+    def test_texts_of_similar_length_go_together(self):
+        parts = by_length([[1, 2, 3], [], [4], [5, 6, 7], [8]], 2)
+        assert [part.tolist() for part in parts] == [[1, 2], [0, 4], [3]]
 
     def test_the_list_of_pieces(self):
         pieces = word_pieces()

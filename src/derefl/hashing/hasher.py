@@ -18,7 +18,7 @@ from derefl.hashing.fuse_batchnorm import Folded
 from derefl.hashing.index.hash_index import HashIndex
 from derefl.hashing.pictures import Picture, batches, listed, squares, tensor
 from derefl.hashing.student import HashHead, ImageTower, LCDHStudent, LCDHStudentConfig
-from derefl.hashing.tokenizer import padded, strings, tokenize
+from derefl.hashing.tokenizer import by_length, padded, strings, tokenize
 from derefl.imaging.checks import check_tensor
 from derefl.zoo import check_device, file_sha256, load_checkpoint, locate, parse_dtype
 
@@ -154,19 +154,13 @@ class Hasher(LCDHStudent):
     ) -> np.ndarray:
         """The features of texts, before the hash head: float32 unit vectors ``[n d]``."""
         tokens = tokenize(strings(texts), self.config.vocabulary, self.config.max_tokens)
-        # Texts of equal length go together, which needs little padding.
-        order = sorted(range(len(tokens)), key=lambda i: len(tokens[i]))
+        parts = by_length(tokens, batch_size)
         features = [
             self.text(torch.from_numpy(padded([tokens[i] for i in part])).to(self._device))
-            for part in tqdm(
-                batches(order, batch_size),
-                total=-(-len(order) // batch_size),
-                unit="batch",
-                disable=not progress,
-            )
+            for part in tqdm(parts, unit="batch", disable=not progress)
         ]
         out = self._array(features)
-        out[order] = out.copy()
+        out[[i for part in parts for i in part]] = out.copy()
         return out
 
     def _pixels(self, part: list[Image.Image] | Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from tokenizers.normalizers import BertNormalizer
 from tokenizers.pre_tokenizers import BertPreTokenizer
 
 from derefl.errors import ConfigError
-from derefl.hashing.pictures import listed
+from derefl.hashing.pictures import batches, listed
 
 PAD, UNKNOWN = "[PAD]", "[UNK]"
 
@@ -91,3 +91,15 @@ def padded(tokens: Sequence[Sequence[int]]) -> np.ndarray:
     for row, pieces in zip(out, tokens, strict=True):
         row[: len(pieces)] = pieces
     return out
+
+
+def by_length(tokens: Sequence[Sequence[int]], size: int) -> list[np.ndarray]:
+    """The numbers of the texts in parts of ``size``, shortest texts first: little padding.
+
+    Each part is in ascending order.
+
+    Raises:
+        ConfigError: ``size`` is below 1.
+    """
+    order = np.argsort([len(pieces) for pieces in tokens], kind="stable")
+    return [np.sort(part) for part in batches(order, size)]

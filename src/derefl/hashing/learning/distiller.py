@@ -22,9 +22,12 @@ from derefl.hashing.learning.mixing import mixed
 from derefl.hashing.pictures import square, tensor
 from derefl.hashing.student import ImageTower, LCDHStudent
 from derefl.hashing.teacher import LCDHTeacher
-from derefl.hashing.tokenizer import padded, tokenize
+from derefl.hashing.tokenizer import by_length, padded, tokenize
 from derefl.training.precision import autocast
 from derefl.training.step import make_optimiser
+
+TEXTS = 96
+"""Texts per part of a step."""
 
 
 @dataclass(frozen=True)
@@ -137,11 +140,18 @@ class Distiller:
             lower = (shares @ lower.flatten(1)).view_as(lower)
         with autocast(device):
             image = student.image.upper(lower.permute(0, 3, 1, 2), self.fixed)
-            text = student.text(torch.from_numpy(padded(tokens)).to(device))
+            text = self.read(tokens)
         image, text = F.normalize(image.float(), dim=-1), F.normalize(text.float(), dim=-1)
         if shares is not None:
             text = mixed(shares, text)
         return StudentView(image, text, student.image_hash(image), student.text_hash(text))
+
+    def read(self, tokens: Sequence[Sequence[int]]) -> Tensor:
+        """Features of texts; parts of similar length have little padding."""
+        parts, device = by_length(tokens, TEXTS), self.student.image.project.weight.device
+        rows = [torch.from_numpy(padded([tokens[i] for i in part])).to(device) for part in parts]
+        features = torch.cat([self.student.text(part) for part in rows])
+        return features[np.argsort(np.concatenate(parts))]
 
     def loss(
         self, batch: Items, positives: Tensor, shares: Tensor | None = None
