@@ -104,8 +104,9 @@ def corpus(sources, small_world):
 def train(sources):
     """Run ``derefl train`` and return its exit status."""
 
-    def run(kind, out, settings, *more):
+    def run(kind, out, settings, *more, **other):
         given = {name: value for name, value in asdict(sources).items() if isinstance(value, str)}
+        given |= other
         options = [part for name, value in given.items() for part in (f"--{name}", value)]
         return main(["train", kind, *options, "--out", str(out), *more, "--set", *settings])
 
@@ -215,7 +216,7 @@ def test_features_of_other_data_are_refused(train, tmp_path, capsys):
     capsys.readouterr()
     assert train("teacher", tmp_path, [*settings, "run.views=3"]) == 1
     assert "holds images 2×74, texts" in capsys.readouterr().err
-    assert train("teacher", tmp_path, settings, "--split", str(tmp_path / "split.txt")) == 1
+    assert train("teacher", tmp_path, settings, split=str(tmp_path / "split.txt")) == 1
     assert "delete the file or choose another --out" in capsys.readouterr().err
 
 
