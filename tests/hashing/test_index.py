@@ -151,7 +151,10 @@ def test_texts_and_pictures_as_queries(tmp_path):
     blue, black = index.search(["blue", "black"], k=1)
     assert (blue[0].id, black[0].id) == ("blue", "black")
     assert index.search([red, red], k=1) == [[Hit("red", 0)]] * 2
+    assert index.search(colour for colour in ["red", "red"])[1][0] == Hit("red", 0)
     assert index.search([]) == []
+    with pytest.raises(DereflError, match="expected a text, a picture"):
+        index.search(None)
     hasher.sha256 = "of the weights after training"
     with pytest.raises(HashIndexError, match="whose codes do not compare"):
         index.search("red")

@@ -490,10 +490,11 @@ def test_several_indexes_are_one(indexed, capsys, monkeypatch):
     assert "photos/dee has no photos of the index" in error_lines(capsys)[0]
     HashIndex(64, "lcdh-student", "0" * 64).save("foreign.lcdh")
     assert main([*search, "foreign.lcdh", "red"]) == 1
-    assert "foreign.lcdh has codes of the model 'lcdh-student'" in error_lines(capsys)[0]
-    with pytest.raises(SystemExit):
-        main(["search", "photos.lcdh"])
-    assert "required: WORDS or --image" in capsys.readouterr().err
+    assert "foreign.lcdh has codes of 64 bits of the model" in error_lines(capsys)[0]
+    for args in (["photos.lcdh"], ["photos.lcdh", "other/more.lcdh"]):
+        with pytest.raises(SystemExit):
+            main(["search", *args])
+        assert "required: WORDS or --image" in capsys.readouterr().err
 
 
 def test_escape_codes_in_names_do_not_reach_a_terminal(photos, capsys, monkeypatch):
@@ -592,7 +593,7 @@ def test_contact_sheet(indexed, capsys):
             "missing.lcdh: there is no such file; make it with: derefl index",
         ),
         (["photos/red.png", "red"], "photos/red.png is not an index of derefl"),
-        (["photos.lcdh", "red", "-k", "0"], "got -k 0, expected at least 1"),
+        (["photos.lcdh", "red", "wall"], "red: there is no such index; put all WORDS in one pair"),
         (["photos.lcdh", "red", "--contact-sheet", "a.txt"], "a.txt has the suffix .txt"),
     ],
 )

@@ -2,9 +2,10 @@
 
 import argparse
 import json
+import os
 from operator import itemgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from derefl.commands.options import (
     MODEL_HELP,
@@ -12,6 +13,7 @@ from derefl.commands.options import (
     add_device,
     add_json,
     add_overwrite,
+    whole_number,
     words,
 )
 from derefl.commands.output import print_error
@@ -20,9 +22,6 @@ from derefl.hashing.codes import Codes
 from derefl.hashing.index.base import MODEL
 from derefl.hashing.index.folder import UNFINISHED, absolute, inside, photo_path
 from derefl.hashing.index.hash_index import HashIndex
-
-if TYPE_CHECKING:
-    from derefl.hashing.hasher import Hasher  # importing torch takes seconds
 
 DESCRIPTION = """Find the photos of an index that match some words or look like a photo.
 
@@ -54,7 +53,9 @@ def add_parser(subparsers: Any) -> None:
         help="files of 'derefl index', then WORDS: what the photos show, in quotes",
     )
     parser.add_argument("--image", metavar="PHOTO", type=Path, help="what the photos look like")
-    parser.add_argument("-k", type=int, default=10, help="number of photos (default: %(default)s)")
+    parser.add_argument(
+        "-k", type=whole_number(1), default=10, help="number of photos (default: %(default)s)"
+    )
     parser.add_argument("--below", metavar="FOLDER", type=Path, help="only photos in this folder")
     add_contact_sheet(parser)
     add_overwrite(parser)
@@ -77,18 +78,27 @@ def run(args: argparse.Namespace) -> int:
     """Do all checks first, then load the model, search, and print."""
     from derefl.hashing.index.sheet import check_sheet, write_sheet
 
-    if not args.image and len(args.inputs) == 1:
+    if not args.image and (len(args.inputs) == 1 or args.inputs[-1].endswith(".lcdh")):
         args.refuse("the following arguments are required: WORDS or --image")
-    if args.k < 1:
-        raise HashIndexError(f"got -k {args.k}, expected at least 1")
     if args.contact_sheet:
         check_sheet(args.contact_sheet, args.overwrite)
     text = "" if args.image else words(args.inputs.pop())
+    for name in args.inputs[1:]:
+        if not os.path.lexists(name):
+            raise HashIndexError(
+                f"{name}: there is no such index; put all WORDS in one pair of quotes"
+            )
     indexes = [(name, HashIndex.load(name)) for name in args.inputs]
+    first = indexes[0][1]
     for name, index in indexes:
         if UNFINISHED in index.extra:
             print_error(f"{name} is not finished; run the same derefl index command again")
-    first = indexes[0][1]
+        if (index.bits, index.sha256) != (first.bits, first.sha256):
+            raise HashIndexError(
+                f"{name} has codes of {index.bits} bits of the model {index.model!r}, "
+                f"{args.inputs[0]} of {first.bits} bits of {first.model!r}, and their distances do "
+                "not compare; search one index after the other"
+            )
     first.load_hasher(args.model, args.device)  # after the checks: torch takes seconds
     from derefl.hashing.tokenizer import unknown_words
 
@@ -99,7 +109,7 @@ def run(args: argparse.Namespace) -> int:
         )
     hasher = first.hasher
     (code,) = hasher.encode_image([args.image]) if args.image else hasher.encode_text([text])
-    hits = nearest(indexes, hasher, code, args)
+    hits = nearest(indexes, code, args)
     if args.contact_sheet:
         photos = [
             (f"{hit['distance']}  {Path(hit['path']).name}", Path(hit["path"])) for hit in hits
@@ -124,12 +134,11 @@ def run(args: argparse.Namespace) -> int:
 
 
 def nearest(
-    indexes: list[tuple[str, HashIndex]], hasher: "Hasher", code: Codes, args: argparse.Namespace
+    indexes: list[tuple[str, HashIndex]], code: Codes, args: argparse.Namespace
 ) -> list[dict[str, Any]]:
     """The hits of all indexes together."""
     found = []
     for name, index in indexes:
-        index.require(hasher)
         home = absolute(Path(name)).parent
         where = inside(args.below, home) if args.below else None
         found += [

@@ -103,9 +103,10 @@ def check_codes(codes: Any, bits: int, what: Literal["codes", "query codes"] = "
     """
     array = np.asarray(codes)
     if array.dtype != np.uint8 or array.ndim not in (1, 2):
+        words = "" if what == "codes" else "a text, a picture (PIL, Path or bytes), or codes "
         raise HashIndexError(
-            f"got {what} of type {array.dtype} and shape {list(array.shape)}, expected uint8 "
-            f"[n, {bits // 8}]; pack(values) makes codes of real values or signs"
+            f"got {what} of type {array.dtype} and shape {list(array.shape)}, expected {words}"
+            f"uint8 [n, {bits // 8}]; pack(values) makes codes of real values or signs"
         )
     if array.shape[-1] != bits // 8:
         raise HashIndexError(

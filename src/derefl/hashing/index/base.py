@@ -149,8 +149,9 @@ class Index(ABC):
         """The k nearest codes of a query, or of each of several queries.
 
         Args:
-            query: one query: a text, a picture (PIL or ``Path``), or a code uint8 ``[bits/8]``; or
-                several: a list of texts or of pictures, or codes ``[q bits/8]``.
+            query: one query: a text, a picture (PIL, ``Path`` or bytes), or a code uint8
+                ``[bits/8]``; or several: an iterable of texts or of pictures, or codes
+                ``[q bits/8]``.
             k: maximum number of hits per query.
             where: search only these ids. A HashIndex also takes a function of the id. It asks a
                 function, or a container without iteration, about every id, which takes a second
@@ -204,11 +205,13 @@ class Index(ABC):
 
     def _queries(self, query: Any) -> tuple[Codes, bool]:
         """The codes ``[q bits/8]`` of a query, and whether it is a single one."""
-        single = isinstance(query, str | os.PathLike | Image.Image | SixteenBitPicture)
+        single = isinstance(query, str | bytes | os.PathLike | Image.Image | SixteenBitPicture)
         items = [query] if single else query
-        if isinstance(items, list | tuple) and not isinstance(next(iter(items), None), np.ndarray):
-            texts = all(isinstance(item, str) for item in items)
-            query = self.hasher.encode_text(items) if texts else self.hasher.encode_image(items)
+        if isinstance(items, Iterable) and not hasattr(items, "__array__"):
+            items = query = list(items)
+            if not isinstance(next(iter(items), None), np.ndarray):
+                texts = any(isinstance(item, str) for item in items)
+                query = self.hasher.encode_text(items) if texts else self.hasher.encode_image(items)
         return check_codes(query, self.bits, "query codes"), single or np.ndim(query) == 1
 
     def _checked(self, codes: Codes, ids: Iterable[Any]) -> tuple[Codes, Column]:
