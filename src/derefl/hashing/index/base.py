@@ -36,6 +36,13 @@ class Hit(NamedTuple):
     distance: int
 
 
+def require_least(least: int, **values: int) -> None:
+    """Refuse values that are too small."""
+    for name, value in values.items():
+        if value < least:
+            raise HashIndexError(f"got {name}={value}, expected at least {least}")
+
+
 class Index(ABC):
     """Codes of one length, each with an id, and search by Hamming distance.
 
@@ -190,16 +197,14 @@ class Index(ABC):
 
         Arguments, result and errors are as in :meth:`search`; a radius below 0 is an error.
         """
-        if radius < 0:
-            raise HashIndexError(f"got radius={radius}, expected at least 0")
+        require_least(0, radius=radius)
         queries, single = self._queries(query)
         hits = self._within(queries, radius, None if where is None else self._chosen(where))
         return hits[0] if single else hits
 
     def _nearest(self, query: Any, k: int, where: Where | None) -> tuple[list[list[Hit]], bool]:
         """The hits of each query, and whether there is only a single one."""
-        if k < 1:
-            raise HashIndexError(f"got k={k}, expected at least 1")
+        require_least(1, k=k)
         queries, single = self._queries(query)
         return self._search(queries, k, None if where is None else self._chosen(where)), single
 

@@ -1,12 +1,13 @@
 """Encode files of pictures into an index."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL.Image import Image
 from tqdm import tqdm
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 BATCH = 16
 """Pictures per batch of encoding and saving."""
 
+Stamps = NDArray[np.int64]
 Pictures = Mapping[str, Path] | Iterable[str | Path] | str | Path
 Progress = bool | Callable[[int, int], object]
 
@@ -40,14 +42,19 @@ class Added(NamedTuple):
 
 
 def add_pictures(
-    index: "HashIndex", pictures: Pictures, save_to: str | Path | None, progress: Progress
+    index: "HashIndex",
+    pictures: Pictures,
+    exclude: str | Sequence[str],
+    save_to: str | Path | None,
+    progress: Progress,
 ) -> Added:
     """See :meth:`~derefl.HashIndex.add_pictures`."""
     if isinstance(pictures, Mapping):
         paths = pictures
     else:
         given = [pictures] if isinstance(pictures, str | Path) else pictures
-        paths = {str(path): path for path, _ in find_pictures(map(Path, given))}
+        found = find_pictures(map(Path, given), exclude=exclude)
+        paths = {str(path): path for path, _ in found}
     before = dict(zip(index.ids, map(tuple, index.stamps.tolist()), strict=True))
     stamps = {id: stamp(path) for id, path in paths.items()}
     due = [id for id in paths if stamps[id] != before.get(id)]
@@ -66,8 +73,8 @@ def add_pictures(
                 else:
                     codes[id] = result
             if codes:
-                found = np.array([stamps[id] or (-1, -1) for id in codes], np.int64)
-                index.upsert(np.stack(list(codes.values())), codes, found)
+                files = np.array([stamps[id] or (-1, -1) for id in codes], np.int64)
+                index.upsert(np.stack(list(codes.values())), codes, files)
             if save_to:
                 index.save(save_to)
             done += len(results)
@@ -92,6 +99,11 @@ def result_or_error(future: Future[Image]) -> Image | DereflError:
         return future.result()
     except DereflError as error:
         return error
+
+
+def no_stamps(n: int) -> Stamps:
+    """The stamps of codes without files."""
+    return np.full((n, 2), -1, np.int64)
 
 
 def stamp(path: Path) -> tuple[int, ...]:

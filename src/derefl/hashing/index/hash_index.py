@@ -1,7 +1,7 @@
 """The index: codes with ids, and exact search."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,12 +12,10 @@ from numpy.typing import NDArray
 from derefl.errors import HashIndexError
 from derefl.hashing.codes import Codes, check_bits, hamming
 from derefl.hashing.index import database, encoding, scan
-from derefl.hashing.index.base import Hit, Index, Where
-from derefl.hashing.index.encoding import Added, Pictures, Progress
+from derefl.hashing.index.base import Hit, Index, Where, require_least
+from derefl.hashing.index.encoding import Added, Pictures, Progress, Stamps, no_stamps
 from derefl.hashing.index.ids import Column, Id, Ids, as_column, to_file
 from derefl.hashing.index.scan import Rows
-
-Stamps = NDArray[np.int64]
 
 __all__ = ["HashIndex", "Hit"]
 
@@ -85,8 +83,6 @@ class HashIndex(Index):
         """
         return no_stamps(len(self)) if self._stamps is None else self._stamps
 
-    # changes
-
     def upsert(self, codes: Codes, ids: Iterable[Any], stamps: Stamps | None = None) -> None:
         """Add codes, and replace the codes of known ids. Replaced codes keep their places.
 
@@ -100,10 +96,9 @@ class HashIndex(Index):
         self._upsert(*self._checked(codes, ids), stamps)
 
     def _upsert(self, codes: Codes, new: Column, stamps: Stamps | None = None) -> None:
-        if stamps is None:
-            if self._stamps is not None:
-                stamps = no_stamps(len(new))
-        elif np.shape(stamps) != (len(new), 2):
+        if stamps is None and self._stamps is not None:
+            stamps = no_stamps(len(new))
+        if stamps is not None and np.shape(stamps) != (len(new), 2):
             raise HashIndexError(
                 f"got stamps of shape {list(np.shape(stamps))}, expected [{len(new)}, 2]: size and "
                 "time of change of each file"
@@ -151,6 +146,7 @@ class HashIndex(Index):
         self,
         pictures: Pictures,
         *,
+        exclude: str | Sequence[str] = (),
         save_to: str | Path | None = None,
         progress: Progress = False,
     ) -> Added:
@@ -158,6 +154,8 @@ class HashIndex(Index):
 
         Args:
             pictures: files, folders and patterns, and the paths become ids; or id to file.
+                ``derefl search`` reads a relative path from the folder of the index file.
+            exclude: patterns to skip, as in :func:`~derefl.imaging.folders.find_pictures`.
             save_to: save the index to this file after each batch. After an interruption, load the
                 file and repeat the call.
             progress: show a bar on stderr; or a function that gets the numbers of finished and of
@@ -168,9 +166,7 @@ class HashIndex(Index):
                 read is in ``failures`` of the result.
             HashIndexError: see :attr:`hasher`.
         """
-        return encoding.add_pictures(self, pictures, save_to, progress)
-
-    # search
+        return encoding.add_pictures(self, pictures, exclude, save_to, progress)
 
     def duplicates(self, radius: int) -> list[list[Hit]]:
         """Groups of nearly equal codes.
@@ -185,8 +181,7 @@ class HashIndex(Index):
         Raises:
             HashIndexError: a radius below 0.
         """
-        if radius < 0:
-            raise HashIndexError(f"got radius={radius}, expected at least 0")
+        require_least(0, radius=radius)
         groups = scan.groups(self.codes, radius)
         distances = [hamming(self.codes[rows[:1]], self.codes[rows])[0] for rows in groups]
         return self._hits(list(zip(groups, distances, strict=True)))
@@ -214,8 +209,6 @@ class HashIndex(Index):
             list(map(make, zip(self._ids.take(rows), distances.tolist(), strict=True)))
             for rows, distances in found
         ]
-
-    # files
 
     def save(self, path: str | Path) -> None:
         """Write the index to a file, atomically.
@@ -273,12 +266,13 @@ class HashIndex(Index):
     def _blocks(self, saved: database.Saved) -> tuple[dict[int, database.Block], Stamps]:
         """The changed and new blocks by number, and the bounds of all blocks."""
         numbers, bounds = saved.layout(len(self))
-        ids = self._ids.column() if numbers else None
-        return {n: self._block(ids, *bounds[n : n + 2]) for n in numbers}, bounds
-
-    def _block(self, ids: Any, start: int, end: int) -> database.Block:
-        stamps = None if self._stamps is None else self._stamps[start:end].astype("<i8").tobytes()
-        return self.codes[start:end].tobytes(), to_file(ids[start:end]), stamps
+        ids = self._ids.column() if numbers else np.empty(0)
+        blocks: dict[int, database.Block] = {}
+        for n in numbers:
+            rows = slice(*bounds[n : n + 2])
+            stamps = None if self._stamps is None else self._stamps[rows].astype("<i8").tobytes()
+            blocks[n] = self.codes[rows].tobytes(), to_file(ids[rows]), stamps
+        return blocks, bounds
 
     @classmethod
     def load(cls, path: str | Path, *, verify: bool = False) -> "HashIndex":
@@ -304,8 +298,3 @@ class HashIndex(Index):
         index._ids = Ids(contents.ids, contents.bounds)
         index._saved = database.Saved(path, about, contents.bounds)
         return index
-
-
-def no_stamps(n: int) -> Stamps:
-    """The stamps of codes without files."""
-    return np.full((n, 2), -1, np.int64)
