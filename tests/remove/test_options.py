@@ -225,9 +225,11 @@ def test_inputs_can_be_excluded(remove, capsys):
     assert written("cleaned") == ["a.png"]
     capsys.readouterr()
     assert remove("photos/old", "-o", "cleaned", "--exclude", "old") == 1
-    assert "--exclude leaves no input; leave it out" in error_lines(capsys)[0]
+    assert "all inputs are excluded; remove a pattern" in error_lines(capsys)[0]
     assert remove("photos/old", "-o", "cleaned", "--exclude", "*.png") == 1
-    assert "photos/old has no pictures after --exclude, expected" in error_lines(capsys)[0]
+    assert (
+        "photos/old has no pictures left after the exclusions, expected" in error_lines(capsys)[0]
+    )
 
 
 def test_thumbnails_and_trash_are_excluded_unless_named(remove, capsys):

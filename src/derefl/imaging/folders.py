@@ -89,7 +89,7 @@ def find_pictures(
                 passed_over(path)
         yield from ((path, path.relative_to(base)) for path in found)
     if nothing and unwanted:
-        raise ImageError("--exclude leaves no input; leave it out, or name another INPUT")
+        raise ImageError("all inputs are excluded; remove a pattern, or name another input")
 
 
 def kinds(paths: Iterable[Path]) -> dict[str, int]:
@@ -112,7 +112,7 @@ def nothing_found(entry: Path, base: Path, others: list[Path], exclude: bool) ->
     """The error for a folder or a pattern without pictures."""
     if not os.access(base, os.R_OK | os.X_OK):
         return ImageError(f"{entry} cannot be searched: no permission to read it")
-    what = f"{entry} has no pictures{' after --exclude' if exclude else ''}"
+    what = f"{entry} has no pictures{' left after the exclusions' if exclude else ''}"
     return ImageError(
         f"{what}, expected files ending in {', '.join(FORMATS)}; "
         f"name another folder{passed_over_note(others)}"
