@@ -15,7 +15,7 @@ from derefl.cli import main
 from derefl.hashing.index.hash_index import HashIndex
 from derefl.imaging.compare import panel
 from derefl.imaging.files import open_picture
-from derefl.reflection.remover import Separation
+from derefl.reflection.amount import Separation
 from derefl.web.remove_tab import OneLook
 from tests.conftest import REPOSITORY
 from tests.pictures import exif_block, icc_profile

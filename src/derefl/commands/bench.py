@@ -77,8 +77,8 @@ def kind_of(name: str) -> str:
         ModelNotFoundError: the model does not exist.
         ConfigError: the model is a teacher.
     """
-    from derefl.reflection.remover import sources
     from derefl.zoo import list_models, locate, read_header
+    from derefl.zoo.locate import sources
 
     first = sources(name)[0]
     kind = next((entry.kind for entry in list_models() if entry.name == first), None)

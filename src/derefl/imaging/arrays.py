@@ -10,10 +10,14 @@ from PIL import Image
 from derefl.errors import ImageError
 from derefl.imaging.checks import not_a_picture
 from derefl.imaging.files import open_picture
+from derefl.imaging.formats import OPAQUE, on_background
 from derefl.imaging.metadata import upright
 from derefl.imaging.sixteen_bit import Picture, SixteenBitPicture
 
+StrPath = str | os.PathLike[str]
+Bytes = bytes | bytearray | memoryview
 Array = NDArray[np.uint8] | NDArray[np.uint16]
+Mask = Picture | Array | NDArray[np.bool_] | StrPath | Bytes | None
 
 
 def as_picture(
@@ -29,14 +33,26 @@ def as_picture(
     Raises:
         ImageError: another type or array, or the file cannot be read.
     """
-    if isinstance(image, bytes | str | os.PathLike):
-        file = image if isinstance(image, bytes) else os.fsdecode(image)
+    if isinstance(image, Bytes | str | os.PathLike):
+        file = bytes(image) if isinstance(image, Bytes) else os.fsdecode(image)
         return open_picture(file, first_frame=first_frame)
     if isinstance(image, np.ndarray):
         return from_array(image)
     if not isinstance(image, Image.Image | SixteenBitPicture):
         raise not_a_picture(image, tensors)
     return upright(image)
+
+
+def as_mask(mask: Any) -> Picture:
+    """A mask as an upright picture; its transparent parts become black.
+
+    Args:
+        mask: as for :func:`as_picture`, or a boolean array.
+    """
+    boolean = isinstance(mask, np.ndarray) and mask.dtype == bool
+    picture = as_picture(mask * np.uint8(255) if boolean else mask)
+    clear = picture.mode in OPAQUE and picture.has_transparency_data
+    return on_background(picture, "black") if clear else picture
 
 
 def from_array(array: NDArray[Any]) -> Picture:

@@ -1,7 +1,33 @@
-"""How much reflection the network saw in a photo."""
+"""The two layers of a photo, and how much reflection the network saw."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Separation:
+    """A photo separated into two pictures, or arrays if the photo is an array.
+
+    Unpacking gives both layers: ``transmission, reflection = model.separate(photo)``.
+
+    Attributes:
+        transmission: the scene behind the glass, the result of ``dereflect``.
+        reflection: the removed reflection, clip(I − T̂, 0, 1). Where the network brightens a pixel,
+            the reflection is 0.
+        amount: how much reflection the network saw, before ``strength`` and ``mask``: the standard
+            deviation of the removed brightness over the photo, from 0 to 0.5.
+    """
+
+    transmission: Any
+    reflection: Any
+    amount: float
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter((self.transmission, self.reflection))
 
 
 def amount(image: Tensor, clean: Tensor) -> float:

@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,8 @@ from derefl.imaging.sixteen_bit import Picture
 from derefl.reflection.plan import Result, plan_folder, same_format
 
 if TYPE_CHECKING:
-    from derefl.reflection.remover import ReflectionRemover, Separation
+    from derefl.reflection.amount import Separation
+    from derefl.reflection.remover import ReflectionRemover
 
 
 def dereflect_folder(
@@ -141,7 +143,7 @@ def dereflect_planned(
                 separation = model.separate(image, detail=detail, strength=strength, mask=mask)
                 result.amount = separation.amount
                 if separation.amount < only_if:
-                    separation = separation._replace(transmission=image)
+                    separation = replace(separation, transmission=image)
                     result.status = "copied"
                 # The pictures may wait in memory: keep the input only for the sheet.
                 before = image if "compare" in result.due else None

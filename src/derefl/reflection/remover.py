@@ -1,11 +1,10 @@
 """The Python interface: remove reflections from pictures."""
 
 import io
-import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar, cast, overload
+from typing import Any, TypeVar, cast, overload
 
 import numpy as np
 import torch
@@ -14,40 +13,22 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from derefl.errors import ConfigError, ImageError, ModelNotFoundError
-from derefl.imaging.arrays import Array, as_picture, to_array
+from derefl.errors import ConfigError, ImageError
+from derefl.imaging.arrays import Bytes, Mask, StrPath, as_mask, as_picture, to_array
 from derefl.imaging.checks import check_tensor
 from derefl.imaging.sixteen_bit import Picture, SixteenBitPicture
 from derefl.imaging.strips import cut, joined
 from derefl.imaging.tensors import from_tensor
-from derefl.reflection.amount import from_moments, moments
+from derefl.reflection.amount import Separation, from_moments, moments
 from derefl.reflection.model import SMALLEST, DeRefl, DeReflConfig, Ensemble, Layers
 from derefl.reflection.tiling.any_size import changes
 from derefl.reflection.tiling.row_reader import RowReader
 from derefl.reflection.tiling.tile_size import tile_side, within_memory
 from derefl.zoo import load_model, save_checkpoint
-from derefl.zoo.locate import REPO_ID, expanded, found, looks_local
+from derefl.zoo.locate import sources
 
-StrPath = str | os.PathLike[str]
-Mask = Picture | Array | StrPath | bytes | None
 P = TypeVar("P", Image.Image, SixteenBitPicture, NDArray[np.uint8], NDArray[np.uint16])
 R = TypeVar("R")
-
-
-class Separation(NamedTuple):
-    """A photo separated into two pictures, or arrays if the photo is an array.
-
-    Attributes:
-        transmission: the scene behind the glass, the result of ``dereflect``.
-        reflection: the removed reflection, clip(I − T̂, 0, 1). Where the network brightens a pixel,
-            the reflection is 0.
-        amount: how much reflection the network saw, before ``strength`` and ``mask``: the standard
-            deviation of the removed brightness over the photo, from 0 to 0.5.
-    """
-
-    transmission: Any
-    reflection: Any
-    amount: float
 
 
 class ReflectionRemover:
@@ -112,7 +93,7 @@ class ReflectionRemover:
     ) -> P: ...
     @overload
     def dereflect(
-        self, images: StrPath | bytes, *, detail: str = ..., strength: float = ..., mask: Mask = ...
+        self, images: StrPath | Bytes, *, detail: str = ..., strength: float = ..., mask: Mask = ...
     ) -> Picture: ...
     @overload
     def dereflect(
@@ -134,17 +115,18 @@ class ReflectionRemover:
         """Remove the reflections from a photo, or from several photos.
 
         Args:
-            images: a photo of any size from 1×1: a PIL picture of mode 1, L, LA, P, RGB, RGBA,
-                CMYK, I;16 or I; a :class:`~derefl.imaging.sixteen_bit.SixteenBitPicture`; a path;
-                the bytes of a file; or an array ``[h w]``, ``[h w 3]`` or ``[h w 4]``, uint8 or
-                uint16. Or an iterable of photos.
+            images: a photo of any size from 1×1, or an iterable of photos. A photo is a PIL picture
+                of mode 1, L, LA, P, RGB, RGBA, CMYK, I;16 or I; a
+                :class:`~derefl.imaging.sixteen_bit.SixteenBitPicture`; a path; the bytes of a file;
+                or an array ``[h w]``, ``[h w 3]`` or ``[h w 4]``, uint8 or uint16.
             detail: mode for photos of more than half a megapixel. ``auto``: the network sees the
                 photo at about this size, and a guided filter transfers the change to full size.
                 ``full``: the network also sees the photo at full size, in tiles; the time grows
                 with the size.
             strength: how much of the reflection is removed, from 0 (nothing) to 1.
             mask: a picture of the size of the upright photo: white where the photo may change,
-                black where it keeps its colours, grey for soft edges.
+                black or transparent where it keeps its colours, grey for soft edges. Or a boolean
+                array.
 
         Returns:
             A picture with the size, mode, alpha, ICC profile, EXIF and other ``info`` of the input;
@@ -160,7 +142,7 @@ class ReflectionRemover:
                 has another size; the network overflowed; or memory ran out.
             ConfigError: ``detail`` or ``strength`` is invalid.
         """
-        return each(images, lambda image: self._parts(image, detail, strength, mask)[0])
+        return self._each(images, detail, strength, mask, separate=False)
 
     def separate(
         self,
@@ -171,38 +153,56 @@ class ReflectionRemover:
         mask: Mask = None,
     ) -> Any:
         """Like :meth:`dereflect`, but return a :class:`Separation` for each photo."""
-        return each(
-            images, lambda image: Separation(*self._parts(image, detail, strength, mask, True))
-        )
+        return self._each(images, detail, strength, mask, separate=True)
 
-    def _parts(
-        self, image: Any, detail: str, strength: float, mask: Any, separate: bool = False
-    ) -> list[Any]:
-        """T̂; or the parts of a :class:`Separation`."""
+    def _each(
+        self, images: Any, detail: str, strength: float, mask: Mask, *, separate: bool
+    ) -> Any:
+        """The result for a photo, a list of results, or for other iterables an iterator."""
         if not 0 <= strength <= 1:  # also true for NaN
             raise ConfigError(f"got strength={strength}, expected a number from 0 to 1")
+        share = None if mask is None else RowReader.of_picture(as_mask(mask))
+
+        def work(image: Any) -> Any:
+            return self._one(image, detail, strength, share, separate)
+
+        if isinstance(images, list | tuple):
+            return [work(image) for image in images]
+        alone = isinstance(images, str | Bytes | np.ndarray | Tensor | io.IOBase)
+        return work(images) if alone or not isinstance(images, Iterable) else map(work, images)
+
+    def _one(
+        self, image: Any, detail: str, strength: float, share: RowReader | None, separate: bool
+    ) -> Any:
+        """T̂, or the separation, of one photo."""
         is_array = isinstance(image, np.ndarray)
         image = as_picture(image)
         rows = RowReader.of_picture(image)
-        share = None if mask is None else mask_rows(mask, image.size)
+        if share and (share.width, share.height) != image.size:
+            raise ImageError(
+                f"got a mask of {share.width}×{share.height} pixels, expected {rows.width}×"
+                f"{rows.height}, the size of the upright photo; resize the mask"
+            )
 
-        def work(side: int) -> list[Any]:
+        def work(side: int) -> Any:
             strips, seen = [], []
             for top, pixels, change in changes(self.look, rows, detail, side):
+                bottom = top + pixels.shape[2]
                 if separate:
                     seen.append(moments(pixels, (pixels + change).clamp(0, 1)))
-                like = cut(image, top, top + pixels.shape[2])
                 if strength < 1:
                     change = change * strength
-                if share is not None:
-                    change = change * share.read(top, top + pixels.shape[2]).mean(1, keepdim=True)
+                if share:
+                    change = change * share.read(top, bottom).mean(1, keepdim=True)
                 clean = (pixels + change).clamp(0, 1)
                 parts = (clean, pixels - clean) if separate else (clean,)
-                strips.append([from_tensor(part, like) for part in parts])
+                strips.append([from_tensor(part, cut(image, top, bottom)) for part in parts])
             whole: list[Any] = [joined(pieces) for pieces in zip(*strips, strict=True)]
             if is_array:
                 whole = [to_array(picture) for picture in whole]
-            return [*whole, from_moments(torch.stack(seen).sum(0))] if separate else whole
+            if separate:
+                return Separation(whole[0], whole[1], from_moments(torch.stack(seen).sum(0)))
+            return whole[0]
 
         return self._within_memory(work, rows)
 
@@ -245,25 +245,6 @@ class ReflectionRemover:
                 "the model with dtype=torch.float32"
             )
         return change
-
-
-def each(images: Any, work: Callable[[Any], Any]) -> Any:
-    """The result for a photo, a list of results, or for other iterables an iterator."""
-    if isinstance(images, list | tuple):
-        return [work(image) for image in images]
-    alone = isinstance(images, str | bytes | np.ndarray | Tensor | io.IOBase)
-    return work(images) if alone or not isinstance(images, Iterable) else map(work, images)
-
-
-def mask_rows(mask: Any, size: tuple[int, int]) -> RowReader:
-    """The rows of a mask for a photo of ``size``."""
-    mask = as_picture(mask)
-    if mask.size != size:
-        raise ImageError(
-            f"got a mask of {mask.width}×{mask.height} pixels, expected the size of the upright "
-            f"photo, {size[0]}×{size[1]}; try mask.resize({size})"
-        )
-    return RowReader.of_picture(mask)
 
 
 def load_derefl(
@@ -314,24 +295,3 @@ def load_derefl(
     ]
     several = cast(list[DeRefl], networks)
     return ReflectionRemover(several[0] if len(several) == 1 else Ensemble(several).eval())
-
-
-def sources(source: str | Path) -> list[str | Path]:
-    """Split a source at ``+`` into the sources of the models.
-
-    A path with ``+`` that does not exist is one source, unless a part of it is found.
-
-    Raises:
-        ModelNotFoundError: a part before, after or between ``+`` is empty.
-    """
-    if isinstance(source, Path) or "+" not in source or expanded(source).exists():
-        return [source]
-    names = [name.strip() for name in source.split("+")]
-    if looks_local(source) and not (any(map(found, names)) or all(map(REPO_ID.fullmatch, names))):
-        return [source]
-    if "" in names:
-        raise ModelNotFoundError(
-            f"got {source!r}, expected a model on both sides of each '+', as in "
-            "'derefl-small+derefl-base'"
-        )
-    return [*names]

@@ -15,7 +15,8 @@ from derefl.errors import ImageError
 from derefl.imaging.files import check_picture, open_picture, save_picture
 from derefl.imaging.formats import FORMATS
 from derefl.imaging.sixteen_bit import Picture
-from derefl.reflection.remover import ReflectionRemover, Separation
+from derefl.reflection.amount import Separation
+from derefl.reflection.remover import ReflectionRemover
 from derefl.web.painter import mask_of, painter
 from derefl.web.shown import rgb, save, sentences
 

@@ -172,3 +172,24 @@ def refuse_revision(revision: str | None, reason: str) -> None:
             f"got revision={revision!r}, but {reason}: leave revision out, or give a Hub repo id "
             "'org/name'"
         )
+
+
+def sources(source: str | Path) -> list[str | Path]:
+    """Split a source at ``+`` into the sources of the models.
+
+    A path with ``+`` that does not exist is one source, unless a part of it is found.
+
+    Raises:
+        ModelNotFoundError: a part before, after or between ``+`` is empty.
+    """
+    if isinstance(source, Path) or "+" not in source or expanded(source).exists():
+        return [source]
+    names = [name.strip() for name in source.split("+")]
+    if looks_local(source) and not (any(map(found, names)) or all(map(REPO_ID.fullmatch, names))):
+        return [source]
+    if "" in names:
+        raise ModelNotFoundError(
+            f"got {source!r}, expected a model on both sides of each '+', as in "
+            "'derefl-small+derefl-base'"
+        )
+    return [*names]
