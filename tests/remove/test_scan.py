@@ -43,6 +43,29 @@ def test_most_reflection_comes_first(scan, checkpoint, capsys):
     assert open_picture("sheet.png").size == contact_sheet([("", None)] * 2, "").size
 
 
+def test_a_photo_in_two_inputs_is_listed_once(scan, checkpoint, capsys):
+    assert main(["scan", "photos/a.png", "photos/a.png", "--model", str(checkpoint)]) == 0
+    assert capsys.readouterr().out.endswith(" photos/a.png\n1 of 1 photos scanned\n")
+
+
+def test_the_sheet_has_names_and_is_not_written_without_photos(scan, monkeypatch):
+    labels = []
+
+    def sheet(tiles, title):
+        labels.extend(label for label, _ in tiles)
+        return contact_sheet(tiles, title)
+
+    monkeypatch.setattr("derefl.commands.sheet.contact_sheet", sheet)
+    assert scan("--contact-sheet", "sheet.png", "--exclude", "deep") == 0
+    assert sorted(label[8:] for label in labels) == ["a.png", "b.jpg"]
+    save("sheet.png")
+    before = Path("sheet.png").read_bytes()
+    for photo in ("a.png", "b.jpg"):
+        Path("photos", photo).write_bytes(b"?")
+    assert scan("--contact-sheet", "sheet.png", "--overwrite", "--exclude", "deep") == 1
+    assert Path("sheet.png").read_bytes() == before
+
+
 def test_a_sheet_that_exists_is_refused_before_any_work(scan, monkeypatch, capsys):
     save("sheet.png")
     monkeypatch.setattr("derefl.reflection.remover.load_derefl", None)

@@ -62,14 +62,15 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Do all checks first, then measure all photos, and print."""
-    from derefl.hashing.index.sheet import check_sheet, write_sheet
+    from derefl.commands.sheet import check_sheet, write_sheet
     from derefl.reflection.remover import load_derefl
 
     if args.contact_sheet:
         check_sheet(args.contact_sheet, args.overwrite)
     passed_over: set[Path] = set()
     found, closed = find_photos(args.inputs, exclude=args.exclude, passed_over=passed_over.add)
-    results = [*(Result(path) for path, _ in found), *closed]
+    paths = dict.fromkeys(path for path, _ in found)  # a photo may be in several inputs
+    results = [*map(Result, paths), *closed]
     model = load_derefl(args.model, device=args.device)
     options = {name: getattr(args, name) for name in ("max_megapixels", "workers")}
     interrupted = finish(dereflect_planned(model, results, **options), len(results), args.json)
@@ -84,13 +85,13 @@ def run(args: argparse.Namespace) -> int:
         print("amount  photo")
         for photo in photos:
             print("{amount:.4f}  {path}".format(**photo))
-        print(f"{len(amounts)} of {len(found)} photos scanned{passed_over_note(passed_over)}")
+        print(f"{len(amounts)} of {len(paths)} photos scanned{passed_over_note(passed_over)}")
     for failure in failed:
         print_error(failure["error"])
-    if args.contact_sheet:
+    if args.contact_sheet and photos:
         tiles = [
-            (f"{rank}.  amount {photo['amount']:.4f}", Path(photo["path"]))
-            for rank, photo in enumerate(photos[:SHEET], 1)
+            (f"{photo['amount']:.4f}  {Path(photo['path']).name}", Path(photo["path"]))
+            for photo in photos[:SHEET]
         ]
         write_sheet(args.contact_sheet, "amount of reflection", tiles, args.overwrite)
     if interrupted:

@@ -76,7 +76,7 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Do all checks first, then load the model, search, and print."""
-    from derefl.hashing.index.sheet import check_sheet, write_sheet
+    from derefl.commands.sheet import check_sheet, write_sheet
 
     if not args.image and (len(args.inputs) == 1 or args.inputs[-1].endswith(".lcdh")):
         args.refuse("the following arguments are required: WORDS or --image")
@@ -115,8 +115,7 @@ def run(args: argparse.Namespace) -> int:
             (f"{hit['distance']}  {Path(hit['path']).name}", Path(hit["path"])) for hit in hits
         ]
         title = f"like {args.image.name}" if args.image else text
-        if missing := write_sheet(args.contact_sheet, title, photos, args.overwrite):
-            print_error(f"warning: no font on this computer has {missing}; install a Noto font")
+        write_sheet(args.contact_sheet, title, photos, args.overwrite)
     if args.json:
         query = {"image": str(args.image)} if args.image else {"text": text}
         about = {"model": args.model or first.model or MODEL, "bits": first.bits}

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from derefl.commands.output import print_error
 from derefl.errors import ImageError
 from derefl.files import check_output
 from derefl.imaging.compare import TILE, contact_sheet, missing_letters, tile
@@ -23,12 +24,10 @@ def check_sheet(path: Path, overwrite: bool = False) -> None:
     check_output(path, overwrite)
 
 
-def write_sheet(path: Path, title: str, photos: Iterable[tuple[str, Path]], overwrite: bool) -> str:
-    """Write a sheet of photos: each a label and a file. An unreadable file becomes a grey tile.
-
-    Returns:
-        The letters that no font of this computer has.
-    """
+def write_sheet(
+    path: Path, title: str, photos: Iterable[tuple[str, Path]], overwrite: bool
+) -> None:
+    """Write a sheet of photos: each a label and a file. An unreadable file becomes a grey tile."""
 
     def small(photo: Path) -> Image.Image | None:
         try:
@@ -38,4 +37,5 @@ def write_sheet(path: Path, title: str, photos: Iterable[tuple[str, Path]], over
 
     tiles = [(label, small(photo)) for label, photo in photos]
     save_picture(contact_sheet(tiles, title), path, overwrite=overwrite)
-    return missing_letters("".join([title, *(label for label, _ in tiles)]))
+    if missing := missing_letters("".join([title, *(label for label, _ in tiles)])):
+        print_error(f"warning: no font on this computer has {missing}; install a Noto font")
