@@ -50,6 +50,7 @@ def folder(tmp_path, monkeypatch):
         Path(name).parent.mkdir(parents=True, exist_ok=True)
         with Image.open(photos[number % len(photos)]) as photo:
             photo.resize((96, 64)).save(name)
+    Image.new("L", (96, 64), 255).save("glass.png")
     for run, model in (("mine", "derefl-small"), ("student", "lcdh-student")):
         Path("runs", run).mkdir(parents=True)
         Path("runs", run, "model.safetensors").symlink_to(bundled_file(find_model(model)))
