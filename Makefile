@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint docs clean
+.PHONY: demo test lint pytest docs clean
 
 # One environment. Each stamp adds what its targets need, again when the dependencies change.
 $(VENV)/.installed: pyproject.toml
@@ -20,7 +20,10 @@ demo: $(VENV)/.installed  ## remove reflections from the example pictures, and s
 	$(BIN)/derefl search outputs/photos.lcdh "a cup of coffee" -k 3 --contact-sheet outputs/search.jpg --overwrite
 	@echo "Look at the before/after pictures and at search.jpg in outputs/"
 
-test: lint  ## everything that has to pass
+test:  ## everything that has to pass
+	$(MAKE) --jobs 2 lint pytest
+
+pytest: $(VENV)/.dev
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 lint: $(VENV)/.dev

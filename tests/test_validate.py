@@ -46,7 +46,7 @@ def test_kinds_of_pictures(pictures):
     }
     assert edges["clean"] > 2 * edges["blurred_2"] > 3 * edges["blurred_5"]  # softer and softer
     names = [sample.kind for sample in pictures(2)]
-    assert (names.count("pairs"), names.count("plain")) == (2, 25)
+    assert (names.count("pairs"), names.count("plain")) == (2, 21)
 
 
 def test_reflections_show_another_photograph(tmp_path):

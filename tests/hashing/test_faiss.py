@@ -121,7 +121,7 @@ def test_files_of_others_need_no_side_file(tmp_path):
         assert (index.model, index.sha256, index.extra) == ("", "", {})
     assert index.ids == sorted(ids.tolist())  # the lists do not store the order of insertion
     named = from_faiss(flat, [f"{i}.jpg" for i in range(300)], "net")
-    assert named.search(codes[5], 1) == [[Hit("5.jpg", 0)]]
+    assert named.search(codes[5], 1) == [Hit("5.jpg", 0)]
     assert named.model == "net"
 
 
