@@ -25,12 +25,7 @@ def add_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser(
         "bench", help="measure the models on this machine", description=DESCRIPTION
     )
-    parser.add_argument(
-        "--model",
-        metavar="NAME",
-        nargs="+",
-        help="default: all shipped models",
-    )
+    parser.add_argument("--model", metavar="NAME", nargs="+", help="default: all shipped models")
     add_device(parser)
     parser.add_argument(
         "--threads",

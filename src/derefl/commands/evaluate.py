@@ -73,18 +73,10 @@ def add_parser(subparsers: Any) -> None:
     )
     validation = add("validation", "the scores that choose checkpoints", VALIDATION, run_validation)
     validation.add_argument(
-        "--val",
-        metavar="NAME=DIR",
-        nargs="+",
-        default=[],
-        help="validation sets by name",
+        "--val", metavar="NAME=DIR", nargs="+", default=[], help="validation sets by name"
     )
     validation.add_argument(
-        "--photos",
-        metavar="DIR",
-        nargs="+",
-        default=[],
-        help="folders of photos, as in training",
+        "--photos", metavar="DIR", nargs="+", default=[], help="folders of photos, as in training"
     )
     validation.add_argument("--model", metavar="NAME", nargs="+", default=["derefl-small"])
     big = add("big", "large photos: detail=auto against detail=full", BIG, run_big)
