@@ -8,7 +8,14 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from derefl.errors import CheckpointError, ConfigError, ModelNotFoundError
-from derefl.zoo import file_sha256, load_checkpoint, load_model, read_header, save_checkpoint
+from derefl.zoo import (
+    file_sha256,
+    list_models,
+    load_checkpoint,
+    load_model,
+    read_header,
+    save_checkpoint,
+)
 from tests.zoo.net import KIND, Net, NetConfig, build, make_net, same, save_net
 
 
@@ -48,6 +55,20 @@ def test_round_trip(tmp_path, dtype):
     assert loaded.config == NetConfig()  # the tuple is loaded as a tuple
     assert same(load(path, dtype=dtype), make_net().to(dtype))
     assert same(net, make_net())  # saving changed nothing
+
+
+def test_only_a_network_of_an_unlisted_size_is_built_for_a_check_first(tmp_path):
+    path, devices = tmp_path / "net.safetensors", []
+
+    def count(config):
+        devices.append(torch.empty(0).device.type)
+        return torch.nn.Linear(2, 2)
+
+    for change in ({"mean": [0, 0, 0]}, {"head_dim": 8}):
+        config = {**list_models("derefl")[0].config, **change}
+        save_checkpoint(torch.nn.Linear(2, 2), path, kind=KIND, config=config)
+        load_checkpoint(path, kind=KIND, build=count)
+    assert devices == ["cpu", "meta", "cpu"]
 
 
 def test_float16_is_the_default_and_too_large_values_are_refused(tmp_path):

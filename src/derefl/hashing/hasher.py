@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Iterable, Sized
 from pathlib import Path
-from typing import TypeAlias, cast
+from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -234,7 +234,7 @@ def load_lcdh_student(
     # A known sha256 is compared when the file is loaded.
     sha256 = found.sha256 or file_sha256(found.weights)
     name = found.entry.name if found.entry else str(source)
-    model = load_checkpoint(
+    return load_checkpoint(
         found.weights,
         kind=KIND,
         build=lambda config: Hasher(
@@ -245,4 +245,3 @@ def load_lcdh_student(
         device=device,
         dtype=dtype,
     )
-    return cast(Hasher, model)

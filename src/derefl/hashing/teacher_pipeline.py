@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -146,8 +146,9 @@ def load_teacher_network(source: str | Path = "lcdh-teacher", **options: Any) ->
         source: as in :func:`load_lcdh_teacher`.
         options: those of :func:`load_lcdh_teacher` except ``bits``, with the same errors.
     """
-
-    def build(config: dict[str, Any]) -> LCDHTeacher:
-        return LCDHTeacher(LCDHTeacherConfig(**config))
-
-    return cast(LCDHTeacher, load_model(source, kind=KIND, build=build, **options))
+    return load_model(
+        source,
+        kind=KIND,
+        build=lambda config: LCDHTeacher(LCDHTeacherConfig(**config)),
+        **options,
+    )

@@ -5,10 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from derefl.errors import ConfigError
-from derefl.zoo.checkpoint import file_sha256, load_checkpoint, save_checkpoint
+from derefl.zoo.checkpoint import Module, file_sha256, load_checkpoint, save_checkpoint
 from derefl.zoo.header import FORMAT_VERSION, checkpoint_header, read_header
 from derefl.zoo.locate import Located, locate
 from derefl.zoo.manifest import ModelEntry, find_model, list_models
@@ -35,23 +34,20 @@ def load_model(
     source: str | Path,
     *,
     kind: str,
-    build: Callable[[dict[str, Any]], nn.Module],
-    revision: str | None = None,
-    cache_dir: str | Path | None = None,
-    token: str | bool | None = None,
-    local_files_only: bool = False,
-    force_download: bool = False,
+    build: Callable[[dict[str, Any]], Module],
     device: str | torch.device | None = None,
     dtype: str | torch.dtype | None = None,
-) -> nn.Module:
+    **download: Any,
+) -> Module:
     """Load a checkpoint strictly and return the module in ``eval()`` mode.
 
     Args:
-        source: see :func:`locate`, also for ``revision`` to ``force_download``.
+        source: see :func:`locate`.
         kind: the expected kind of the checkpoint.
         build: makes a module with any weights from a config (JSON values, lists as tuples).
         device: device of the module; None means the device that ``build`` chose.
         dtype: ``float32``, ``float16`` or ``bfloat16``; None means float32.
+        download: the options of :func:`locate`: ``revision``, ``cache_dir``, …
 
     Raises:
         ModelNotFoundError: no such name, file, folder, repository or revision.
@@ -63,15 +59,7 @@ def load_model(
     # Check before the download, so that a typo does not cost a download.
     dtype = parse_dtype(dtype)
     check_device(device)
-    found = locate(
-        source,
-        kind=kind,
-        revision=revision,
-        cache_dir=cache_dir,
-        token=token,
-        local_files_only=local_files_only,
-        force_download=force_download,
-    )
+    found = locate(source, kind=kind, **download)
     return load_checkpoint(
         found.weights,
         kind=kind,

@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError
@@ -22,6 +22,9 @@ from derefl.zoo.header import (
     refuse_pickle,
     some,
 )
+from derefl.zoo.manifest import list_models
+
+Module = TypeVar("Module", bound=nn.Module)
 
 
 def save_checkpoint(
@@ -65,12 +68,12 @@ def load_checkpoint(
     path: str | Path,
     *,
     kind: str,
-    build: Callable[[dict[str, Any]], nn.Module],
+    build: Callable[[dict[str, Any]], Module],
     config_file: str | Path | None = None,
     sha256: str | None = None,
     device: str | torch.device | None = None,
     dtype: torch.dtype | None = None,
-) -> nn.Module:
+) -> Module:
     """Build the module that a file describes and load the file's weights strictly.
 
     Args:
@@ -104,21 +107,28 @@ def load_checkpoint(
             f"{path} holds a model of kind {header['kind'][:40]!r}, expected {kind!r}: "
             "choose another model; `derefl models` lists them with their kinds"
         )
-    module = built(header["config"], build, read_tensors(path), path, trusted=sha256 is not None)
+    config = header["config"]
+    trusted = any(sizes(entry.config) == sizes(config) for entry in list_models())
+    module = built(config, build, read_tensors(path), path, trusted=trusted)
     return module.to(device=device, dtype=dtype or torch.float32).eval()
+
+
+def sizes(config: dict[str, Any]) -> dict[str, Any]:
+    """The fields of a config that the sizes of its network depend on."""
+    return {name: value for name, value in config.items() if name not in ("mean", "std")}
 
 
 def built(
     config: dict[str, Any],
-    build: Callable[[dict[str, Any]], nn.Module],
+    build: Callable[[dict[str, Any]], Module],
     tensors: dict[str, Tensor],
     path: Path,
     *,
     trusted: bool,
-) -> nn.Module:
+) -> Module:
     """Build the module of a config and load the whole state dict; ``path`` is for messages.
 
-    ``trusted`` means that the sha256 of the file is known.
+    ``trusted`` means that a listed model has the same sizes.
     """
     try:
         # Only the CPU generator, because initial weights are drawn on the CPU.

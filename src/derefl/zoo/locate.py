@@ -40,7 +40,7 @@ class Located:
 def locate(
     source: str | Path,
     *,
-    kind: str,
+    kind: str | None = None,
     revision: str | None = None,
     cache_dir: str | Path | None = None,
     token: str | bool | None = None,
@@ -58,7 +58,7 @@ def locate(
     Args:
         source: a name, path or repo id. Folders and Hub repos contain ``model.safetensors`` and
             ``config.json``.
-        kind: the expected kind of a model name.
+        kind: the expected kind of a model name; None allows all kinds.
         revision: branch, tag or commit on the Hub. With a revision, a model that has a Hub repo is
             loaded from the repo even if the model is bundled. Only the listed commit has a known
             sha256.

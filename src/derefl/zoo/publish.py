@@ -24,14 +24,7 @@ from derefl.zoo.checkpoint import file_sha256
 from derefl.zoo.header import read_header
 from derefl.zoo.hub import CONFIG_FILE, download, upload
 from derefl.zoo.locate import WEIGHTS_FILE, Located, locate
-from derefl.zoo.manifest import (
-    HubCommit,
-    Manifest,
-    find_model,
-    list_models,
-    read_manifest,
-    write_manifest,
-)
+from derefl.zoo.manifest import HubCommit, Manifest, list_models, read_manifest, write_manifest
 
 CARD_FILE = "README.md"
 FILES = (WEIGHTS_FILE, CONFIG_FILE, CARD_FILE)
@@ -75,9 +68,7 @@ def prepare_release(source: str, repo: str) -> Release:
         ) from error
     is_name = source in {entry.name for entry in list_models()}
     # Use a Path, because a string could mean a repo id, which is published already.
-    found = (
-        locate(source, kind=find_model(source).kind) if is_name else locate(Path(source), kind="")
-    )
+    found = locate(source if is_name else Path(source))
     header = read_header(found.weights, found.config_file)
     sha256 = file_sha256(found.weights)
     if found.sha256 not in (None, sha256):
