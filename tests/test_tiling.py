@@ -189,13 +189,13 @@ def shipped():
 def test_tiles_agree_with_the_whole(shipped, monkeypatch):
     with Image.open(REPOSITORY / "examples/pictures/through_glass/friends.jpg") as file:
         x = to_tensor(file.convert("RGB").resize((96, 1056)))
-    whole, rows = shipped.look(x), RowReader.of_tensor(x)
-    tiled = together(any_size.tiled(shipped.look, rows, side=768))
+    whole, rows = shipped._one_pass(x), RowReader.of_tensor(x)
+    tiled = together(any_size.tiled(shipped._one_pass, rows, side=768))
     assert whole.abs().mean() * 255 > 2
     assert (tiled - whole).abs().mean() * 255 < 0.5
     monkeypatch.setattr(any_size, "picture_means", lambda *_: [])
     monkeypatch.setattr(any_size, "replaying", lambda _: nullcontext())  # means of each tile
-    apart = together(any_size.tiled(shipped.look, rows, side=768))
+    apart = together(any_size.tiled(shipped._one_pass, rows, side=768))
     assert (apart - whole).abs().mean() > 2 * (tiled - whole).abs().mean()
 
 
@@ -225,8 +225,8 @@ def test_picture_means_are_those_of_the_whole(tiny, monkeypatch):
     x = photo(600, 300)
     with torch.inference_mode():
         with recording(torch.ones(32, 32)) as means:
-            tiny.look(x)
-        got = picture_means(tiny.look, RowReader.of_tensor(x), side=512)
+            tiny._one_pass(x)
+        got = picture_means(tiny._one_pass, RowReader.of_tensor(x), side=512)
     for mean, expected in zip(got, means, strict=True):
         torch.testing.assert_close(mean, expected, atol=0.01, rtol=0.01)
 

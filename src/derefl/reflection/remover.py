@@ -4,7 +4,7 @@ import io
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, TypeVar, cast, overload
+from typing import Any, TypeVar, overload
 
 import numpy as np
 import torch
@@ -105,12 +105,7 @@ class ReflectionRemover:
     ) -> Any: ...
 
     def dereflect(
-        self,
-        images: Any,
-        *,
-        detail: str = "auto",
-        strength: float = 1.0,
-        mask: Mask = None,
+        self, images: Any, *, detail: str = "auto", strength: float = 1.0, mask: Mask = None
     ) -> Any:
         """Remove the reflections from a photo, or from several photos.
 
@@ -145,12 +140,7 @@ class ReflectionRemover:
         return self._each(images, detail, strength, mask, separate=False)
 
     def separate(
-        self,
-        images: Any,
-        *,
-        detail: str = "auto",
-        strength: float = 1.0,
-        mask: Mask = None,
+        self, images: Any, *, detail: str = "auto", strength: float = 1.0, mask: Mask = None
     ) -> Any:
         """Like :meth:`dereflect`, but return a :class:`Separation` for each photo."""
         return self._each(images, detail, strength, mask, separate=True)
@@ -186,7 +176,7 @@ class ReflectionRemover:
 
         def work(side: int) -> Any:
             strips, seen = [], []
-            for top, pixels, change in changes(self.look, rows, detail, side):
+            for top, pixels, change in changes(self._one_pass, rows, detail, side):
                 bottom = top + pixels.shape[2]
                 if separate:
                     seen.append(moments(pixels, (pixels + change).clamp(0, 1)))
@@ -219,7 +209,9 @@ class ReflectionRemover:
         rows = RowReader.of_tensor(pixels)
 
         def work(side: int) -> Tensor:
-            return torch.cat([i + d for _, i, d in changes(self.look, rows, detail, side)], dim=2)
+            return torch.cat(
+                [i + d for _, i, d in changes(self._one_pass, rows, detail, side)], dim=2
+            )
 
         return self._within_memory(work, rows)
 
@@ -228,7 +220,7 @@ class ReflectionRemover:
         with torch.inference_mode():
             return within_memory(work, side, rows.width, rows.height)
 
-    def look(self, pixels: Tensor) -> Tensor:
+    def _one_pass(self, pixels: Tensor) -> Tensor:
         """One pass of the network: T̂ − I for pictures of any size, float32 ``[b 3 h w]``.
 
         Raises:
@@ -293,5 +285,4 @@ def load_derefl(
         )
         for name in sources(source)
     ]
-    several = cast(list[DeRefl], networks)
-    return ReflectionRemover(several[0] if len(several) == 1 else Ensemble(several).eval())
+    return ReflectionRemover(networks[0] if len(networks) == 1 else Ensemble(networks).eval())

@@ -34,10 +34,7 @@ pages."""
 
 
 def build(
-    model: ReflectionRemover,
-    hasher: Hasher,
-    folder: Path,
-    max_megapixels: float = MAX_MEGAPIXELS,
+    model: ReflectionRemover, hasher: Hasher, folder: Path, max_megapixels: float = MAX_MEGAPIXELS
 ) -> gr.Blocks:
     """Build the page, without a server.
 

@@ -41,11 +41,11 @@ class OneLook(ReflectionRemover):
         super().__init__(model.network)
         self._seen: dict[bytes, Tensor] = {}
 
-    def look(self, pixels: Tensor) -> Tensor:
+    def _one_pass(self, pixels: Tensor) -> Tensor:
         """Like the method of the parent class, but run the network once per input."""
         key = sha256(repr(pixels.shape).encode() + pixels.numpy().tobytes()).digest()
         if key not in self._seen:
-            self._seen[key] = super().look(pixels)
+            self._seen[key] = super()._one_pass(pixels)
         return self._seen[key]
 
 

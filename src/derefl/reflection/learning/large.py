@@ -102,7 +102,7 @@ def seams(model: ReflectionRemover, pair: LargePair, out: Path | None = None) ->
     """
     rows = RowReader.of_tensor(pair.image)
     tiled, whole = (
-        torch.cat([change for _, _, change in changes(model.look, rows, "full", side)], dim=2)
+        torch.cat([change for _, _, change in changes(model._one_pass, rows, "full", side)], dim=2)
         for side in (1024, 2**20)
     )
     difference = tiled - whole

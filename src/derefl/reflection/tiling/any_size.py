@@ -1,7 +1,7 @@
 """Apply the network to a picture of any size.
 
-A *look* is one pass of the network: from pictures ``[b 3 h w]`` in [0, 1] to their change T̂ − I,
-with the same shape. No state is kept between pictures.
+``one_pass`` is a function that runs the network once: from pictures ``[b 3 h w]`` in [0, 1] to
+their change T̂ − I, with the same shape. No state is kept between pictures.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -17,7 +17,7 @@ from derefl.reflection.tiling.guided_filter import gain_and_offset
 from derefl.reflection.tiling.row_reader import RowReader, enlarged
 from derefl.reflection.tiling.spans import Span, spans
 
-Look = Callable[[Tensor], Tensor]
+OnePass = Callable[[Tensor], Tensor]
 
 DETAILS = ("auto", "full")
 
@@ -37,12 +37,12 @@ RADIUS, EPS = 2, 1e-4
 
 
 def changes(
-    look: Look, rows: RowReader, detail: str, side: int
+    one_pass: OnePass, rows: RowReader, detail: str, side: int
 ) -> Iterator[tuple[int, Tensor, Tensor]]:
     """Compute the change of a picture in strips from top to bottom.
 
     Args:
-        look: one pass of the network.
+        one_pass: runs the network once.
         rows: the picture.
         detail: mode for a large picture. ``auto``: scale the picture down, and transfer the change
             to full size. ``full``: also process the picture at full size, and average both changes.
@@ -57,15 +57,15 @@ def changes(
     if detail not in DETAILS:
         raise ConfigError(f"got detail={detail!r}, expected one of {', '.join(DETAILS)}")
     if area(rows.height, rows.width) <= WHOLE:
-        yield from in_strips(rows, [(0, look_twice(look, rows.read(0, rows.height)))])
+        yield from in_strips(rows, [(0, two_passes(one_pass, rows.read(0, rows.height)))])
         return
-    guided = guided_change(look, rows)
+    guided = guided_change(one_pass, rows)
     if detail == "auto":
         for top, bottom in rows.strips():
             pixels = rows.read(top, bottom)
             yield top, pixels, guided(pixels, top)
     else:
-        for top, pixels, change in in_strips(rows, in_full(look, rows, side)):
+        for top, pixels, change in in_strips(rows, in_full(one_pass, rows, side)):
             yield top, pixels, change.add_(guided(pixels, top)).div_(2)
 
 
@@ -83,21 +83,21 @@ def area(h: int, w: int) -> int:
     return max(h, SMALLEST) * max(w, SMALLEST)
 
 
-def look_twice(look: Look, pixels: Tensor) -> Tensor:
+def two_passes(one_pass: OnePass, pixels: Tensor) -> Tensor:
     """The mean of the changes at full and at half size, ``[b 3 h w]`` in and out.
 
     At half size, the network sees more of a large reflection at once.
     """
     h, w = pixels.shape[2:]
-    change = look(pixels)
+    change = one_pass(pixels)
     if min(h, w) < HALVED_FROM:
         return change
     half = F.interpolate(pixels, (h // 2, w // 2), mode="bilinear", antialias=True)
-    small = F.interpolate(look(half), (h, w), mode="bicubic")
+    small = F.interpolate(one_pass(half), (h, w), mode="bicubic")
     return (change + small) / 2
 
 
-def guided_change(look: Look, rows: RowReader) -> Callable[[Tensor, int], Tensor]:
+def guided_change(one_pass: OnePass, rows: RowReader) -> Callable[[Tensor, int], Tensor]:
     """The change of the scaled-down picture, transferred to full size by the guided filter.
 
     Returns:
@@ -106,7 +106,7 @@ def guided_change(look: Look, rows: RowReader) -> Callable[[Tensor, int], Tensor
     h, w = rows.height, rows.width
     scale = (WHOLE / area(h, w)) ** 0.5
     small = rows.shrunk(max(1, int(h * scale)), max(1, int(w * scale)))
-    gain, offset = gain_and_offset(small, look_twice(look, small), radius=RADIUS, eps=EPS)
+    gain, offset = gain_and_offset(small, two_passes(one_pass, small), radius=RADIUS, eps=EPS)
 
     def change(pixels: Tensor, top: int) -> Tensor:
         bottom = top + pixels.shape[2]
@@ -116,24 +116,24 @@ def guided_change(look: Look, rows: RowReader) -> Callable[[Tensor, int], Tensor
     return change
 
 
-def in_full(look: Look, rows: RowReader, side: int) -> Iterator[tuple[int, Tensor]]:
-    """One look at a picture at full size, in tiles if the picture is larger than a tile."""
+def in_full(one_pass: OnePass, rows: RowReader, side: int) -> Iterator[tuple[int, Tensor]]:
+    """One pass over a picture at full size, in tiles if the picture is larger than a tile."""
     if area(rows.height, rows.width) <= side**2:
-        yield 0, look(rows.read(0, rows.height))
+        yield 0, one_pass(rows.read(0, rows.height))
     else:
-        yield from tiled(look, rows, side)
+        yield from tiled(one_pass, rows, side)
 
 
-def tiled(look: Look, rows: RowReader, side: int) -> Iterator[tuple[int, Tensor]]:
-    """One look at a picture in blended tiles that share the channel means of the picture."""
-    means = picture_means(look, rows, side)
+def tiled(one_pass: OnePass, rows: RowReader, side: int) -> Iterator[tuple[int, Tensor]]:
+    """One pass over a picture in blended tiles that share the channel means of the picture."""
+    means = picture_means(one_pass, rows, side)
     up, left = -rows.height % MULTIPLE // 2, -rows.width % MULTIPLE // 2
     shared: Tensor | None = None
     for y, pixels in tile_rows(rows, side):
         change = torch.zeros_like(pixels)
         for x in spans(pixels.shape[3], side=side, overlap=OVERLAP):
             with replaying(means):
-                seen = look(pixels[:, :, :, x.start : x.stop])
+                seen = one_pass(pixels[:, :, :, x.start : x.stop])
             change[:, :, :, x.start : x.stop] += seen * weight(y, x)
         if shared is not None:
             change[:, :, :OVERLAP] += shared
@@ -144,7 +144,7 @@ def tiled(look: Look, rows: RowReader, side: int) -> Iterator[tuple[int, Tensor]
         yield top, change[:, :, inside, left : left + rows.width]
 
 
-def picture_means(look: Look, rows: RowReader, side: int) -> list[Tensor]:
+def picture_means(one_pass: OnePass, rows: RowReader, side: int) -> list[Tensor]:
     """Estimate the network's channel means over a picture that is larger than a tile.
 
     First compute the means of the scaled-down picture. Then process the tiles with these means, and
@@ -153,12 +153,12 @@ def picture_means(look: Look, rows: RowReader, side: int) -> list[Tensor]:
     scale = (side**2 / area(rows.height, rows.width)) ** 0.5
     small = rows.shrunk(*(max(1, int(n * scale)) for n in (rows.height, rows.width)))
     with recording(torch.ones(MULTIPLE, MULTIPLE)) as start:
-        look(small)
+        one_pass(small)
     total = [torch.zeros_like(mean) for mean in start]
     for y, pixels in tile_rows(rows, side):
         for x in spans(pixels.shape[3], side=side, overlap=OVERLAP):
             with recording(weight(y, x), start) as seen:
-                look(pixels[:, :, :, x.start : x.stop])
+                one_pass(pixels[:, :, :, x.start : x.stop])
             share = (y.stop - y.start) * (x.stop - x.start)
             total = [sum_ + share * mean for sum_, mean in zip(total, seen, strict=True)]
     height, width = rows.height + -rows.height % MULTIPLE, rows.width + -rows.width % MULTIPLE

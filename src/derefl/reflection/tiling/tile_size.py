@@ -14,7 +14,7 @@ LARGEST_SIDE, SMALLEST_SIDE = 1280, 768
 """Sides of a square tile in pixels, multiples of 256. The large tile needs 0.9 GB."""
 
 BYTES = 22
-"""Memory for one look at a picture, in bytes per pixel and per channel of the finest stream;
+"""Memory for one pass over a picture, in bytes per pixel and per channel of the finest stream;
 measured with ``derefl-small`` in float32."""
 
 R = TypeVar("R")
