@@ -3,6 +3,9 @@
 Every message states the given value, the expected value and the next step.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class DereflError(Exception):
     """Base class of all errors that derefl raises on purpose."""
@@ -67,6 +70,15 @@ class MissingExtraError(DereflError):
         super().__init__(
             f'{purpose} needs the package {package}; install it with: pip install "derefl[{extra}]"'
         )
+
+
+@contextmanager
+def needs(package: str, extra: str, purpose: str) -> Iterator[None]:
+    """Turn an ImportError in the block into a MissingExtraError."""
+    try:
+        yield
+    except ImportError as error:
+        raise MissingExtraError(package, extra, purpose) from error
 
 
 EXHAUSTED = ("out of memory", "allocate memory", "not enough memory", "could not create a")

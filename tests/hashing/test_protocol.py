@@ -79,7 +79,7 @@ def test_rounds_without_a_question_have_no_score():
     first, second = run_stream(FakeLearner(), early)
     assert (first.queries, first.hashed["text_to_image"]) == (0, None)
     assert (second.queries, second.learned["image_to_text"]) == (1, 1.0)
-    assert first.as_json()["learned"] == {"text_to_image": None, "image_to_text": None}
+    assert first.learned == {"text_to_image": None, "image_to_text": None}
 
 
 def test_seconds_and_memory_are_measured(monkeypatch):

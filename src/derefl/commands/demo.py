@@ -6,13 +6,14 @@ import socket
 import webbrowser
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 from derefl.commands.options import add_device, add_max_megapixels
-from derefl.errors import MissingExtraError
+from derefl.errors import needs
 from derefl.hashing.index.base import MODEL
 from derefl.hashing.index.folder import LENGTH
 from derefl.web.local import address, listen, visitors_folder
+
+HELP = "serve a web page for photos and search (needs derefl[demo])"
 
 DESCRIPTION = """Serve a web page that removes the reflection from a photo and searches a folder.
 
@@ -27,14 +28,8 @@ EXAMPLES = """examples:
 PORT = 7860
 
 
-def add_parser(subparsers: Any) -> None:
-    """Add ``demo`` and its options."""
-    parser = subparsers.add_parser(
-        "demo",
-        help="serve a web page for photos and search (needs derefl[demo])",
-        description=DESCRIPTION,
-        epilog=EXAMPLES,
-    )
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of ``demo``."""
     parser.add_argument(
         "--port", type=int, default=PORT, help="0 means any free port (default: %(default)s)"
     )
@@ -53,7 +48,6 @@ def add_parser(subparsers: Any) -> None:
     )
     add_max_megapixels(parser)
     add_device(parser)
-    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -65,10 +59,8 @@ def run(args: argparse.Namespace) -> int:
 
 def serve(args: argparse.Namespace, bound: socket.socket, folder: Path) -> None:
     """Load the models and serve the page."""
-    try:
+    with needs("gradio", "demo", "the web page"):
         import gradio  # noqa: F401 (the page needs it)
-    except ImportError as error:
-        raise MissingExtraError("gradio", "demo", "the web page") from error
     from derefl.hashing.hasher import load_lcdh_student
     from derefl.reflection.remover import load_derefl
     from derefl.web.page import PageServer, build

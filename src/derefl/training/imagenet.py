@@ -8,7 +8,7 @@ import timm
 import torch
 from torch import nn
 
-from derefl.errors import MissingExtraError
+from derefl.errors import needs
 
 PACKAGES = {
     f"tf_efficientnet_lite{n}": (
@@ -38,12 +38,8 @@ def load_imagenet_weights(backbone: nn.Module, name: str, **made: Any) -> None:
         backbone.load_state_dict(pretrained.state_dict(), strict=True)
         return
     module, holder = PACKAGES[name]
-    try:
+    with needs(module.replace("_", "-"), "train", "starting from ImageNet weights"):
         file = getattr(import_module(module), holder).get_model_file_path()
-    except ImportError as error:
-        raise MissingExtraError(
-            module.replace("_", "-"), "train", "starting from ImageNet weights"
-        ) from error
     load_by_order(backbone, Path(file))
 
 

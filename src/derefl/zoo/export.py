@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from derefl.errors import CheckpointError, MissingExtraError
+from derefl.errors import CheckpointError, needs
 from derefl.zoo.header import brief
 
 OPSET = 18
@@ -66,11 +66,9 @@ def to_onnx(graph: Graph, metadata: Mapping[str, str]) -> tuple[bytes, float]:
         MissingExtraError: onnx or onnxruntime is not installed.
         CheckpointError: the difference is more than :data:`TOLERANCE`, or the graph does not run.
     """
-    try:
+    with needs("onnx and onnxruntime", "onnx", "the export"):
         import onnx
         import onnxruntime  # noqa: F401
-    except ImportError as error:
-        raise MissingExtraError("onnx and onnxruntime", "onnx", "the export") from error
     model = onnx.load_from_string(traced(graph))
     onnx.helper.set_model_props(model, {**metadata, "sizes": graph.sizes})
     onnx.checker.check_model(model)
@@ -91,11 +89,7 @@ def traced(graph: Graph) -> bytes:
     This uses tracing, torch's legacy exporter. The new exporter (``dynamo=True``) fails on windows
     with a padding that depends on the picture size (tried with torch 2.14).
     """
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        warnings.catch_warnings(),
-        torch.inference_mode(),
-    ):
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings(), torch.inference_mode():
         warnings.simplefilter("ignore")  # tracer warnings; the samples check the traced branches
         path = Path(folder, "it.onnx")
         torch.onnx.export(

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from derefl.errors import MissingExtraError
+from derefl.errors import needs
 from derefl.hashing.codes import Codes
 from derefl.hashing.index.base import Hit
 from derefl.hashing.index.ids import Column, Id
@@ -49,10 +49,8 @@ class Embedded:
     """
 
     def __init__(self, folder: str | Path) -> None:
-        try:
+        with needs("chdb", "clickhouse", "an index in ClickHouse"):
             from chdb.session import Session
-        except ImportError as error:
-            raise MissingExtraError("chdb", "clickhouse", "an index in ClickHouse") from error
         self._session: Any = Session(str(folder))
 
     def query(self, sql: str) -> str:

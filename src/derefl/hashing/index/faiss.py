@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from derefl.errors import ConfigError, HashIndexError, MissingExtraError
+from derefl.errors import ConfigError, HashIndexError, needs
 from derefl.files import atomic_file, write_file
 from derefl.hashing.codes import Codes
 from derefl.hashing.index.hash_index import HashIndex
@@ -223,8 +223,6 @@ def side_file(path: str | Path) -> Path:
 
 def import_faiss() -> Any:
     """Import faiss; a MissingExtraError if it is not installed."""
-    try:
+    with needs("faiss-cpu", "faiss", "a FAISS index"):
         import faiss
-    except ModuleNotFoundError as error:
-        raise MissingExtraError("faiss-cpu", "faiss", "a FAISS index") from error
     return faiss

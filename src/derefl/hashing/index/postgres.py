@@ -3,7 +3,7 @@
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
-from derefl.errors import HashIndexError, MissingExtraError
+from derefl.errors import HashIndexError, needs
 from derefl.hashing.codes import Codes
 from derefl.hashing.index.base import Hit
 from derefl.hashing.index.ids import Column, Id
@@ -57,10 +57,8 @@ class PostgresIndex(DatabaseIndex):
         ids: IdType | None = None,
         ef_search: int | None = 100,
     ) -> None:
-        try:
+        with needs("psycopg", "pgvector", "an index in PostgreSQL"):
             import psycopg
-        except ImportError as error:
-            raise MissingExtraError("psycopg", "pgvector", "an index in PostgreSQL") from error
         if len(table.encode(errors="replace")) > LONGEST_NAME:
             raise HashIndexError(
                 f"got the table name {table!r}, expected at most {LONGEST_NAME} bytes; choose a "

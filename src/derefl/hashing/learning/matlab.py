@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from derefl.errors import ConfigError, DataError, MissingExtraError
+from derefl.errors import ConfigError, DataError, needs
 
 if TYPE_CHECKING:
     from derefl.hashing.hasher import Hasher
@@ -158,12 +158,10 @@ def read_variables(source: Path) -> dict[str, np.ndarray]:
 
 def read_mat_file(path: Path, names: set[str]) -> dict[str, np.ndarray]:
     """The named numeric variables of one file, with axes in MATLAB's order."""
-    try:
+    with needs("h5py", "train", "reading .mat files"):
         import h5py
+    with needs("scipy", "train", "reading .mat files"):
         from scipy import io, sparse
-    except ImportError as error:
-        package = "h5py" if error.name == "h5py" else "scipy"
-        raise MissingExtraError(package, "train", "reading .mat files") from error
 
     def dense(value: Any) -> np.ndarray:
         array = np.asarray(value.toarray() if sparse.issparse(value) else value)

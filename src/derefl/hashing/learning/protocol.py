@@ -15,13 +15,13 @@ has not come yet) does not count in the round's mean.
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
-from derefl.errors import ConfigError, MissingExtraError
+from derefl.errors import ConfigError, needs
 from derefl.files import atomic_file, check_output
 from derefl.hashing.learning.ranking import average_precisions
 from derefl.hashing.learning.streams import Stream
@@ -77,10 +77,6 @@ class Round:
     peak_memory_mb: float | None
     losses: dict[str, float]
 
-    def as_json(self) -> dict[str, Any]:
-        """Plain types, ready for ``json.dumps``."""
-        return asdict(self)
-
 
 def run_stream(learner: Learner, stream: Stream) -> Iterator[Round]:
     """Feed the chunks to the learner, and yield a report after each."""
@@ -127,10 +123,8 @@ def mean(precision: np.ndarray) -> float | None:
 
 def check_plot(path: str | Path, overwrite: bool = False) -> None:
     """Refuse a plot that cannot be written: MissingExtraError, ConfigError or OutputError."""
-    try:
+    with needs("matplotlib", "train", "plotting"):
         from matplotlib.figure import Figure
-    except ImportError as error:
-        raise MissingExtraError("matplotlib", "train", "plotting") from error
     known = Figure().canvas.get_supported_filetypes()
     if Path(path).suffix[1:].lower() not in known:
         raise ConfigError(

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from derefl.errors import ConfigError, DataError, MissingExtraError
+from derefl.errors import ConfigError, DataError, needs
 from derefl.files import check_output
 from derefl.reflection.learning.folders import Pair, list_pairs, read_pair, read_rgb, write_png
 from derefl.reflection.learning.validate import float_pixels, psnr
@@ -128,8 +128,6 @@ def native8_scores(output: np.ndarray, truth: np.ndarray) -> tuple[float, float]
 
 def metrics() -> tuple[Callable[..., float], Callable[..., float]]:
     """scikit-image's PSNR and SSIM."""
-    try:
+    with needs("scikit-image", "train", "evaluation"):
         from skimage.metrics import peak_signal_noise_ratio, structural_similarity
-    except ImportError as error:
-        raise MissingExtraError("scikit-image", "train", "evaluation") from error
     return peak_signal_noise_ratio, structural_similarity
