@@ -76,7 +76,7 @@ def main(arguments=None):
         print(json.dumps({"threads": args.threads, "per_second": rows}))
         return
     print(f"items per second, {args.threads} threads")
-    print(table(rows))
+    print(*table(rows), sep="\n")
 
 
 if __name__ == "__main__":

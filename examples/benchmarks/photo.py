@@ -60,7 +60,7 @@ def main(arguments=None):
         "MB after the first": memory[1],
         "MB after the last": memory[-1],
     }
-    print(json.dumps(report) if args.json else table([report]))
+    print(*([json.dumps(report)] if args.json else table([report])), sep="\n")
 
 
 if __name__ == "__main__":

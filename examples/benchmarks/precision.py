@@ -76,7 +76,7 @@ def main(arguments=None):
         print(json.dumps({"model": args.model, "threads": args.threads, "variants": rows}))
         return
     print(f"{args.model}, {height}×{width} on {args.device}, {args.threads} threads")
-    print(table(rows))
+    print(*table(rows), sep="\n")
 
 
 if __name__ == "__main__":

@@ -140,7 +140,7 @@ def main(arguments=None):
     if args.json:
         print(json.dumps({**vars(args), "files": files, "searches": rows}))
     else:
-        print(table(rows), table(files), sep="\n\n")
+        print(*table(rows), "", *table(files), sep="\n")
 
 
 if __name__ == "__main__":

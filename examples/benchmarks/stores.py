@@ -103,7 +103,7 @@ def main(arguments=None):
     if args.json:
         print(json.dumps({**vars(args), "rows": rows}))
     else:
-        print(table(rows))
+        print(*table(rows), sep="\n")
     if found != expected:
         sys.exit("the exact hits are not the hits of HashIndex")
 

@@ -25,7 +25,7 @@ from derefl.commands import (
     search,
     train,
 )
-from derefl.commands.options import Parser
+from derefl.commands.options import Parser, add_command
 from derefl.commands.output import Harmless, print_error
 from derefl.errors import is_out_of_memory
 
@@ -35,8 +35,9 @@ COMMANDS = (
     publish, export, faiss,
 )
 # fmt: on
-"""Modules with ``add_parser(subparsers)``, which sets the module's ``run(args) -> int`` as a
-default. They import torch and other slow packages only when they run, so ``--help`` is fast."""
+"""Modules with ``HELP``, ``add_options(parser)`` and ``run(args) -> int``; most also have
+``DESCRIPTION`` and ``EXAMPLES``. They import torch and other slow packages only when they run, so
+``--help`` is fast."""
 
 EXAMPLES = """examples:
   derefl remove window.jpg -o clean.jpg        one photo
@@ -57,7 +58,7 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("--version", action="version", version=f"derefl {__version__}")
     subparsers = result.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for command in COMMANDS:
-        command.add_parser(subparsers)
+        add_command(subparsers, command)
     return result
 
 

@@ -499,17 +499,18 @@ def test_several_indexes_are_one(indexed, capsys, monkeypatch):
 
 
 def test_escape_codes_in_names_do_not_reach_a_terminal(photos, capsys, monkeypatch):
-    name = "photos/\x1b[31m\x9b\u202egpj.png"
+    name = "photos/\x1b[31m\x9b\u202e\tg\npj.png"
     paint(name, "white")
     Path("photos/\x1b]0;.jpg").write_text("no picture")
-    shown = "photos/\\x1b[31m\\x9b\\u202egpj.png"
+    shown = "photos/\\x1b[31m\\x9b\\u202e\\tg\\npj.png"
     for terminal, expected in ((False, name), (True, shown)):
         for stream in (sys.stdout, sys.stderr):
             monkeypatch.setattr(stream, "isatty", lambda terminal=terminal: terminal)
         assert main(["index", "photos", "-o", "photos.lcdh", "--overwrite"]) == 1
         assert ("\x1b" in error_lines(capsys)[-1]) == (not terminal)
-        assert main(["search", "photos.lcdh", "white", "-k", "1", "--paths"]) == 0
-        assert capsys.readouterr().out == f"{expected}\n"
+        assert main(["search", "photos.lcdh", "white", "-k", "1"]) == 0
+        head, row = capsys.readouterr().out.split("\n", 1)
+        assert (head, row[16:]) == ("rank  distance  photo", f"{expected}\n")
 
 
 def test_words_in_another_language_get_a_warning(indexed, capsys):

@@ -1,1 +1,1 @@
-"""One module for each subcommand of ``derefl``."""
+"""One module for each subcommand of ``derefl``; ``cli.COMMANDS`` lists them."""

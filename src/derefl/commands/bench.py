@@ -12,6 +12,8 @@ from typing import Any
 from derefl.commands.options import add_device, add_json, whole_number
 from derefl.errors import ConfigError
 
+HELP = "measure the models on this machine"
+
 DESCRIPTION = """Measure models in float32 on noise and on a caption of 14 words: the median time of
 one picture or text, the parameters, and the multiply-adds of convolutions and matrix products. Each
 model runs in a separate process. Peak memory is the memory of this process with Python and torch.
@@ -20,11 +22,8 @@ Teachers are not measured, because most of their time is spent in a separate enc
 TEXT = "a brown dog runs along the beach with a red ball in its mouth"
 
 
-def add_parser(subparsers: Any) -> None:
-    """Add ``bench`` and its options."""
-    parser = subparsers.add_parser(
-        "bench", help="measure the models on this machine", description=DESCRIPTION
-    )
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of ``bench``."""
     parser.add_argument("--model", metavar="NAME", nargs="+", help="default: all shipped models")
     add_device(parser)
     parser.add_argument(
@@ -43,7 +42,6 @@ def add_parser(subparsers: Any) -> None:
     )
     parser.add_argument("--runs", type=whole_number(1), default=5, help="default: %(default)s")
     add_json(parser)
-    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -61,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
         print(json.dumps({**settings, "models": rows}))
     else:
         print("{size[0]}×{size[1]} pixels, {device}, {threads} threads, float32".format(**settings))
-        print(table(rows))
+        print(*table(rows), sep="\n")
     return 0
 
 
@@ -72,14 +70,11 @@ def kind_of(name: str) -> str:
         ModelNotFoundError: the model does not exist.
         ConfigError: the model is a teacher.
     """
-    from derefl.zoo import list_models, locate, read_header
+    from derefl.zoo import locate, read_header
     from derefl.zoo.locate import sources
 
-    first = sources(name)[0]
-    kind = next((entry.kind for entry in list_models() if entry.name == first), None)
-    if kind is None:
-        found = locate(first, kind="derefl")
-        kind = read_header(found.weights, found.config_file)["kind"]
+    found = locate(sources(name)[0])
+    kind: str = read_header(found.weights, found.config_file)["kind"]
     if kind == "lcdh-teacher":
         raise ConfigError(f"{name} is a teacher, expected a remover or a student; try its student")
     return kind
@@ -138,8 +133,8 @@ def median_seconds(work: Callable[[], Any], runs: int) -> float:
     return sorted(seconds[1:])[runs // 2]
 
 
-def table(rows: Sequence[dict[str, Any]]) -> str:
-    """Rows with equal keys as aligned columns below the keys; numbers have four digits."""
+def table(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """Lines: rows with equal keys as aligned columns below the keys; numbers have four digits."""
 
     def cell(value: Any) -> str:
         if isinstance(value, float):
@@ -148,7 +143,7 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
 
     lines = [[*rows[0]], *([cell(value) for value in row.values()] for row in rows)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return "\n".join(
+    return [
         "  ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])])
         for line in lines
-    )
+    ]

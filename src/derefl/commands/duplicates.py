@@ -3,11 +3,12 @@
 import argparse
 import json
 from pathlib import Path
-from typing import Any
 
 from derefl.commands.options import add_json, whole_number
 from derefl.hashing.index.folder import absolute, photo_path
 from derefl.hashing.index.hash_index import HashIndex
+
+HELP = "list groups of photos that look nearly the same"
 
 DESCRIPTION = """List groups of photos that look nearly the same: copies, other sizes, bursts.
 
@@ -21,14 +22,8 @@ EXAMPLES = """examples:
 """
 
 
-def add_parser(subparsers: Any) -> None:
-    """Add ``duplicates`` and its options."""
-    parser = subparsers.add_parser(
-        "duplicates",
-        help="list groups of photos that look nearly the same",
-        description=DESCRIPTION,
-        epilog=EXAMPLES,
-    )
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of ``duplicates``."""
     parser.add_argument("index", metavar="INDEX", type=Path, help="a file of 'derefl index'")
     parser.add_argument(
         "--within",
@@ -38,13 +33,12 @@ def add_parser(subparsers: Any) -> None:
         "128)",
     )
     add_json(parser)
-    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Load the index, find the groups, and print them."""
     index, home = HashIndex.load(args.index), absolute(args.index).parent
-    within = index.bits // 32 if args.within is None else args.within
+    within = index.duplicate_radius if args.within is None else args.within
     groups = [
         [{"distance": n, "id": id, "path": str(photo_path(id, home))} for id, n in group]
         for group in index.duplicates(within)

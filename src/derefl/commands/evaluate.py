@@ -6,11 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from derefl.commands import evaluate_hashing, evaluate_names, evaluate_online
-from derefl.commands.options import add_device, add_json, add_model
+from derefl.commands.options import add_command, add_device, add_json, add_model
 from derefl.errors import ConfigError
 from derefl.files import check_output
 
-EXAMPLES = """examples:
+HELP = "measure a model on test data"
+
+REFLECTION_EXAMPLES = """examples:
   derefl evaluate reflection --data real20/
   derefl evaluate reflection --data real20/ --protocol native8 --json > scores.json
   derefl evaluate clean --data photos/ --held-back
@@ -43,14 +45,13 @@ every second reflection is out of focus. Columns: PSNR in dB of the input, of au
 against the scene, and of auto against full."""
 
 
-def add_parser(subparsers: Any) -> None:
-    """Add ``evaluate`` and its subcommands."""
-    parser = subparsers.add_parser("evaluate", help="measure a model on test data")
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the subcommands of ``evaluate``."""
     wings = parser.add_subparsers(title="what to measure", metavar="WHAT", required=True)
 
     def add(name: str, help: str, description: str, run: Any) -> argparse.ArgumentParser:
         command: argparse.ArgumentParser = wings.add_parser(
-            name, help=help, description=description, epilog=EXAMPLES
+            name, help=help, description=description, epilog=REFLECTION_EXAMPLES
         )
         add_device(command)
         add_json(command)
@@ -102,9 +103,8 @@ def add_parser(subparsers: Any) -> None:
     for command in (reflection, clean, big):
         add_model(command, "derefl-small")
 
-    evaluate_hashing.add_parser(wings)
-    evaluate_names.add_parser(wings)
-    evaluate_online.add_parser(wings)
+    for module in (evaluate_hashing, evaluate_names, evaluate_online):
+        add_command(wings, module)
 
 
 def run_reflection(args: argparse.Namespace) -> int:
@@ -135,13 +135,14 @@ def run_clean(args: argparse.Namespace) -> int:
     """Print the change of photos without reflections."""
     from derefl.reflection.learning.evaluate import evaluate_clean
     from derefl.reflection.learning.folders import list_pictures
-    from derefl.reflection.learning.pairs import PairsConfig, held_back
+    from derefl.reflection.learning.pairs import PairsConfig, held_back_photos
     from derefl.reflection.remover import load_derefl
 
-    paths = list_pictures(args.data)
     if args.held_back:
         # Every second photo: the others are layers of synthetic validation pairs.
-        paths = held_back(paths, PairsConfig().hold_back)[1::2]
+        paths = held_back_photos([args.data], PairsConfig().hold_back)[1::2]
+    else:
+        paths = list_pictures(args.data)
     report = evaluate_clean(load_derefl(args.model, device=args.device), paths)
     if args.json:
         print(json.dumps(report))
@@ -180,9 +181,7 @@ def run_validation(args: argparse.Namespace) -> int:
         table, curve = scores(results), roc(results, folders)
         tables[name] = table | ({"amount": curve} if curve else {})
         if not args.json:
-            print(f"{name}\n{format_table(table)}")
-            if curve:
-                print(format_roc(curve))
+            print(name, *format_table(table), *(format_roc(curve) if curve else []), sep="\n")
     if args.json:
         print(json.dumps(tables))
     return 0

@@ -11,6 +11,8 @@ from derefl.commands.options import add_device, add_json, add_model, whole_numbe
 from derefl.errors import ConfigError
 from derefl.hashing.codes import BITS
 
+HELP = "search between pictures and texts"
+
 DESCRIPTION = """Search pictures by texts and texts by pictures, and score the results.
 
 With --captions: R@1, R@5, R@10 in percent and the median rank, in both directions, for codes of
@@ -30,30 +32,23 @@ EXAMPLES = """examples:
 """
 
 
-def add_parser(wings: Any) -> None:
-    """Add ``hashing`` to the subcommands."""
-    hashing = wings.add_parser(
-        "hashing",
-        help="search between pictures and texts",
-        description=DESCRIPTION,
-        epilog=EXAMPLES,
-    )
-    add_data_options(hashing, required=True)
-    add_bits(hashing)
-    hashing.add_argument(
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of ``hashing``."""
+    add_data_options(parser, required=True)
+    add_bits(parser)
+    parser.add_argument(
         "--teacher",
         action="store_true",
         help="--model is a teacher: score its unimodal codes and features (needs derefl[train])",
     )
-    hashing.add_argument("--baselines", action="store_true", help="also LSH, ITQ and CCA + ITQ")
-    hashing.add_argument(
+    parser.add_argument("--baselines", action="store_true", help="also LSH, ITQ and CCA + ITQ")
+    parser.add_argument(
         "--train-split",
         metavar="FILE",
         type=Path,
         help="pictures to fit the baselines on (default: the evaluated pictures, an advantage for "
         "the baselines)",
     )
-    hashing.set_defaults(run=run_hashing)
 
 
 def add_data_options(command: Any, *, required: bool) -> Any:
@@ -104,7 +99,7 @@ def add_bits(command: argparse.ArgumentParser) -> None:
     )
 
 
-def run_hashing(args: argparse.Namespace) -> int:
+def run(args: argparse.Namespace) -> int:
     """Read the data, load the model, measure and print."""
     from derefl.hashing.hasher import load_lcdh_student
     from derefl.hashing.learning.captions import read_captions
@@ -139,16 +134,17 @@ def run_hashing(args: argparse.Namespace) -> int:
     if args.labels:
         report = {"model": args.model, **report}
     # The JSON report of captions has only the agreed keys, so its conventions go to stderr.
-    print(conventions(args, report), file=sys.stderr if args.json else sys.stdout)
+    stream = sys.stderr if args.json else sys.stdout
+    print(*conventions(args, report), sep="\n", file=stream)
     if args.json:
         print(json.dumps(report))
     else:
-        print(score_table(report))
+        print(*score_table(report), sep="\n")
     return 0
 
 
-def conventions(args: argparse.Namespace, report: dict[str, Any]) -> str:
-    """The conventions, which readers need for a comparison with other numbers."""
+def conventions(args: argparse.Namespace, report: dict[str, Any]) -> list[str]:
+    """Lines with the conventions, which readers need for a comparison with other numbers."""
     from derefl.hashing.learning.evaluate import DATABASE
     from derefl.hashing.learning.recall import TIE_RULE
 
@@ -163,10 +159,10 @@ def conventions(args: argparse.Namespace, report: dict[str, Any]) -> str:
     if args.baselines:
         on = args.train_split or "the evaluated pictures, an advantage for the baselines"
         lines.append(f"baselines fitted on {on}")
-    return "\n".join(lines)
+    return lines
 
 
-def score_table(report: dict[str, Any]) -> str:
+def score_table(report: dict[str, Any]) -> list[str]:
     """The scores of a report, one line per code length and direction."""
     results = [(f"{bits} bits", result) for bits, result in report["codes"].items()]
     results.append(("float", report["float"]))

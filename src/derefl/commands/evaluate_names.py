@@ -4,11 +4,12 @@ import argparse
 import json
 import sys
 from pathlib import Path
-from typing import Any
 
 from derefl.commands.evaluate_hashing import add_bits, add_model_options, score_table
 from derefl.commands.options import whole_number, words
 from derefl.errors import ConfigError
+
+HELP = "search by the names of ImageNet's classes"
 
 DESCRIPTION = """Search pictures by the names of their objects, and names by pictures, and score the
 results: R@1, R@5, R@10 in percent and the median rank of the first right answer.
@@ -22,36 +23,29 @@ EXAMPLES = """examples:
 """
 
 
-def add_parser(wings: Any) -> None:
-    """Add ``names`` to the subcommands."""
-    names = wings.add_parser(
-        "names",
-        help="search by the names of ImageNet's classes",
-        description=DESCRIPTION,
-        epilog=EXAMPLES,
-    )
-    names.add_argument("--data", metavar="DIR", type=Path, required=True)
-    names.add_argument(
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of ``names``."""
+    parser.add_argument("--data", metavar="DIR", type=Path, required=True)
+    parser.add_argument(
         "--held-back",
         action="store_true",
         help="only the pictures of DIR that are not used in training",
     )
-    names.add_argument(
+    parser.add_argument(
         "--template",
         metavar="TEXT",
         type=words,
         default="a {}",
         help="the queries, with {} for the name (default: %(default)s)",
     )
-    add_bits(names)
-    names.add_argument(
+    add_bits(parser)
+    parser.add_argument(
         "--seed", type=whole_number(0), default=0, help="for random codes (default: %(default)s)"
     )
-    add_model_options(names)
-    names.set_defaults(run=run_names)
+    add_model_options(parser)
 
 
-def run_names(args: argparse.Namespace) -> int:
+def run(args: argparse.Namespace) -> int:
     """Measure and print."""
     from derefl.hashing.hasher import load_lcdh_student
     from derefl.hashing.learning.corpus import EVERY_NAMED, named_pictures
@@ -71,5 +65,5 @@ def run_names(args: argparse.Namespace) -> int:
         f"{args.template!r}; ties: {TIE_RULE}",
         file=sys.stderr if args.json else sys.stdout,
     )
-    print(json.dumps(report) if args.json else score_table(report))
+    print(*([json.dumps(report)] if args.json else score_table(report)), sep="\n")
     return 0

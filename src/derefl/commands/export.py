@@ -3,7 +3,7 @@
 import argparse
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from derefl.commands.options import MODEL_HELP, add_overwrite
 from derefl.errors import ConfigError
@@ -11,6 +11,8 @@ from derefl.files import check_output, write_file
 
 if TYPE_CHECKING:
     from derefl.zoo.export import Export
+
+HELP = "write a model as ONNX (needs derefl[onnx])"
 
 DESCRIPTION = """Write a model as ONNX, for any batch size and, for reflections, any picture size.
 
@@ -24,18 +26,11 @@ EXAMPLES = """examples:
 """
 
 
-def add_parser(subparsers: Any) -> None:
-    """Add ``export`` and its options."""
-    parser = subparsers.add_parser(
-        "export",
-        help="write a model as ONNX (needs derefl[onnx])",
-        description=DESCRIPTION,
-        epilog=EXAMPLES,
-    )
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of ``export``."""
     parser.add_argument("model", metavar="NAME", help=MODEL_HELP)
     parser.add_argument("-o", "--output", metavar="FILE.onnx", type=Path, required=True)
     add_overwrite(parser)
-    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -75,12 +70,9 @@ def exported(source: str) -> "tuple[Export, dict[str, str]]":
     from derefl import __version__, load_derefl, load_lcdh_student
     from derefl.hashing import export as hashing
     from derefl.reflection import export as reflection
-    from derefl.zoo import file_sha256, find_model, list_models, locate, read_header
+    from derefl.zoo import file_sha256, locate, read_header
 
-    kinds = {entry.name: entry.kind for entry in list_models()}
-    if source not in kinds and "/" not in source and not Path(source).exists():
-        find_model(source)  # raises, and lists the known models
-    found = locate(source, kind=kinds.get(source, ""))
+    found = locate(source)
     header = read_header(found.weights, found.config_file)
     if header["kind"] == "derefl":
         export = reflection.graphs(load_derefl(source).network)

@@ -2,10 +2,13 @@
 
 import argparse
 from pathlib import Path
-from typing import Any
 
 from derefl.commands.options import add_overwrite
 from derefl.files import check_output
+from derefl.hashing.index.faiss import KINDS, export_faiss, import_faiss_file, side_file
+from derefl.hashing.index.hash_index import HashIndex
+
+HELP = "convert an index to a FAISS file, or back"
 
 DESCRIPTION = """Convert an index to a binary index of FAISS, or back.
 
@@ -18,21 +21,15 @@ EXAMPLES = """examples:
 """
 
 
-def add_parser(subparsers: Any) -> None:
-    """Add ``faiss`` with ``export`` and ``import``."""
-    parser = subparsers.add_parser(
-        "faiss",
-        help="convert an index to a FAISS file, or back",
-        description=DESCRIPTION,
-        epilog=EXAMPLES,
-    )
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of ``faiss``."""
     ways = parser.add_subparsers(title="ways", metavar="WAY", required=True)
     export = ways.add_parser("export", help="from an index to FAISS")
     export.add_argument("input", metavar="INDEX", type=Path, help="a file of 'derefl index'")
     export.add_argument("output", metavar="OUT", type=Path, help="the FAISS file to write")
     export.add_argument(
         "--kind",
-        choices=("flat", "ivf", "hnsw"),
+        choices=KINDS,
         default="flat",
         help="flat is exact; ivf and hnsw are faster and miss some photos (default: %(default)s)",
     )
@@ -55,9 +52,6 @@ def add_parser(subparsers: Any) -> None:
 
 def run_export(args: argparse.Namespace) -> int:
     """Load the index and write the FAISS file."""
-    from derefl.hashing.index.faiss import export_faiss, side_file
-    from derefl.hashing.index.hash_index import HashIndex
-
     for path in (args.output, side_file(args.output)):
         check_output(path, args.overwrite)
     index = HashIndex.load(args.input)
@@ -70,8 +64,6 @@ def run_export(args: argparse.Namespace) -> int:
 
 def run_import(args: argparse.Namespace) -> int:
     """Read the FAISS file and write the index."""
-    from derefl.hashing.index.faiss import import_faiss_file
-
     check_output(args.output, args.overwrite)
     index = import_faiss_file(args.input)
     index.save(args.output)

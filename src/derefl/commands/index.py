@@ -2,7 +2,6 @@
 
 import argparse
 from pathlib import Path
-from typing import Any
 
 from derefl.commands.options import add_device, add_exclude, add_model, add_overwrite
 from derefl.commands.output import print_error
@@ -11,6 +10,8 @@ from derefl.hashing.index.base import MODEL
 from derefl.hashing.index.folder import LENGTH, FolderIndex
 from derefl.imaging.folders import passed_over_note
 from derefl.imaging.formats import FORMATS
+
+HELP = "make photos or folders of photos searchable"
 
 DESCRIPTION = f"""Make photos searchable by words and by pictures.
 
@@ -30,14 +31,8 @@ EXAMPLES = """examples:
 """
 
 
-def add_parser(subparsers: Any) -> None:
-    """Add ``index`` and its options."""
-    parser = subparsers.add_parser(
-        "index",
-        help="make photos or folders of photos searchable",
-        description=DESCRIPTION,
-        epilog=EXAMPLES,
-    )
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of ``index``."""
     parser.add_argument("inputs", metavar="PHOTOS", nargs="+", type=Path, help="photo or folder")
     add_exclude(parser)
     parser.add_argument(
@@ -65,7 +60,6 @@ def add_parser(subparsers: Any) -> None:
         "change, and drop deleted photos; photos outside PHOTOS stay in INDEX",
     )
     add_overwrite(how)
-    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -6,18 +6,16 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from derefl.zoo import ModelEntry
 
+HELP = "list the models"
+
+DESCRIPTION = """List the models with their kind, size, place of the weights (bundled: works
+offline), licence and scores."""
+
 HEADER = ("name", "kind", "parameters", "size", "where", "licence")
 
 
-def add_parser(subparsers: Any) -> None:
-    """Add ``models``."""
-    parser = subparsers.add_parser(
-        "models",
-        help="list the models",
-        description="List the models with their kind, size, place of the weights (bundled: works "
-        "offline), licence and scores.",
-    )
-    parser.set_defaults(run=run)
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add no options."""
 
 
 def run(args: argparse.Namespace) -> int:

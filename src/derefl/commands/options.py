@@ -5,6 +5,7 @@ import re
 import textwrap
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any, NoReturn
 
 from derefl.errors import ConfigError
@@ -50,6 +51,18 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Print the usage and a one-line message, and exit with status 2."""
         super().error(" ".join(message.splitlines()))
+
+
+def add_command(subparsers: Any, command: ModuleType) -> None:
+    """Add a module of this folder as a command; ``evaluate_names`` is called ``names``."""
+    parser = subparsers.add_parser(
+        command.__name__.rpartition(".")[2].rpartition("_")[2],
+        help=command.HELP,
+        description=getattr(command, "DESCRIPTION", None),
+        epilog=getattr(command, "EXAMPLES", None),
+    )
+    parser.set_defaults(run=getattr(command, "run", None), refuse=parser.error)
+    command.add_options(parser)
 
 
 def device(text: str) -> str:

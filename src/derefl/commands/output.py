@@ -5,19 +5,23 @@ import sys
 from contextlib import suppress
 from typing import Any
 
-CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
-"""Control characters except tab and newline, and marks that change the direction of writing."""
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+"""Control characters, and marks that change the direction of writing."""
 
 
 class Harmless:
-    """An output stream that shows control characters like ``\\x1b`` if it is a terminal."""
+    """An output stream that shows control characters like ``\\x1b`` if it is a terminal.
+
+    A newline inside a text is part of a file name. Print several lines with ``sep="\\n"``.
+    """
 
     def __init__(self, stream: Any) -> None:
         self._stream = stream
 
     def write(self, text: str) -> int:
-        """Write a text."""
-        return self._stream.write(escaped(text) if self._stream.isatty() else text)
+        """Write a part of a line, or the newline at its end."""
+        raw = text == "\n" or not self._stream.isatty()
+        return self._stream.write(text if raw else escaped(text))
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)

@@ -4,6 +4,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+HELP = "upload a model with its card to the Hugging Face Hub"
+
 DESCRIPTION = """Upload a checkpoint with its config and model card to the Hugging Face Hub, load it
 back, and write the commit into weights_manifest.json.
 
@@ -21,14 +23,8 @@ EXAMPLES = """examples:
 """
 
 
-def add_parser(subparsers: Any) -> None:
-    """Add ``publish`` and its options."""
-    parser = subparsers.add_parser(
-        "publish",
-        help="upload a model with its card to the Hugging Face Hub",
-        description=DESCRIPTION,
-        epilog=EXAMPLES,
-    )
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of ``publish``."""
     parser.add_argument("model", metavar="MODEL", help="a name, a .safetensors file or a folder")
     parser.add_argument("--repo", metavar="ORG/NAME", required=True, help="repository on the Hub")
     parser.add_argument(
@@ -50,7 +46,6 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         "--token", help="token for the Hub; other users of this machine may see it here"
     )
-    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Generator
 from contextlib import closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from tqdm import tqdm
 
@@ -33,6 +33,8 @@ from derefl.imaging.folders import passed_over_note
 from derefl.imaging.formats import FORMATS, is_picture_name
 from derefl.reflection.folder import dereflect_planned
 from derefl.reflection.plan import Result, plan_folder
+
+HELP = "remove reflections from photos or folders of photos"
 
 DESCRIPTION = f"""Remove the reflections from photos taken through glass.
 
@@ -67,14 +69,8 @@ WORKING = (
 ENDINGS = ("jpg", "png", "webp", "tif", "avif", "heic")
 
 
-def add_parser(subparsers: Any) -> None:
-    """Add ``remove`` and its options."""
-    parser = subparsers.add_parser(
-        "remove",
-        help="remove reflections from photos or folders of photos",
-        description=DESCRIPTION,
-        epilog=EXAMPLES,
-    )
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of ``remove``."""
     add = parser.add_argument
     add("inputs", metavar="INPUT", nargs="+", help="photo, folder, pattern, or - for stdin")
     add_exclude(parser)
@@ -169,7 +165,6 @@ def add_parser(subparsers: Any) -> None:
         "is slow (default: %(default)s)",
     )
     add_max_megapixels(group)
-    parser.set_defaults(run=run, refuse=parser.error)
 
 
 def name_part(text: str) -> str:
@@ -245,9 +240,11 @@ def remove(
     failures = [result.error for result in results if result.error]
     where = "next to their inputs" if output is None else f"to {output}"
     if args.json:
-        print(json.dumps(as_json(results, passed_over, seconds), indent=2).replace(hide, ""))
+        report = json.dumps(as_json(results, passed_over, seconds), indent=2)
+        print(*report.replace(hide, "").splitlines(), sep="\n")
     elif args.dry_run:
-        print("\n".join(outline(pictures, where)) + passed_over_note(passed_over))
+        *lines, total = outline(pictures, where)
+        print(*lines, total + passed_over_note(passed_over), sep="\n")
     elif not (hide or interrupted) and (len(pictures) > 1 or not failures):
         print(summary(pictures, where) + passed_over_note(passed_over))
     warnings = [

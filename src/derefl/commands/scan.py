@@ -22,6 +22,8 @@ from derefl.imaging.folders import kinds, passed_over_note
 from derefl.reflection.folder import dereflect_planned
 from derefl.reflection.plan import Result, find_photos
 
+HELP = "list photos by how much reflection they show"
+
 DESCRIPTION = """List photos by how much reflection the network sees in them, most first.
 
 PHOTOS are photos, folders with subfolders, and patterns in quotes. The amount goes from 0 (no
@@ -38,14 +40,8 @@ SHEET = 100
 """Largest number of photos on a contact sheet."""
 
 
-def add_parser(subparsers: Any) -> None:
-    """Add ``scan`` and its options."""
-    parser = subparsers.add_parser(
-        "scan",
-        help="list photos by how much reflection they show",
-        description=DESCRIPTION,
-        epilog=EXAMPLES,
-    )
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of ``scan``."""
     add = parser.add_argument
     add("inputs", metavar="PHOTOS", nargs="+", type=Path, help="photo, folder or pattern")
     add("-k", metavar="N", type=whole_number(1), help="only the first N photos (default: all)")
@@ -57,7 +53,6 @@ def add_parser(subparsers: Any) -> None:
     add_model(parser, "derefl-small")
     add_device(parser)
     add_max_megapixels(parser)
-    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -80,7 +75,7 @@ def run(args: argparse.Namespace) -> int:
     failed = [{"path": str(r.source), "error": r.error} for r in results if r.error]
     if args.json:
         report = {"photos": photos, "failed": failed, "passed_over": kinds(passed_over)}
-        print(json.dumps(report, indent=2))
+        print(*json.dumps(report, indent=2).splitlines(), sep="\n")
     else:
         print("amount  photo")
         for photo in photos:

@@ -23,6 +23,8 @@ from derefl.hashing.index.base import MODEL
 from derefl.hashing.index.folder import UNFINISHED, absolute, inside, photo_path
 from derefl.hashing.index.hash_index import HashIndex
 
+HELP = "find photos by words or by a photo"
+
 DESCRIPTION = """Find the photos of an index that match some words or look like a photo.
 
 The command prints rank, distance (the number of different bits; 0 is nearest) and path of each
@@ -37,15 +39,9 @@ EXAMPLES = """examples:
 """
 
 
-def add_parser(subparsers: Any) -> None:
-    """Add ``search`` and its options."""
-    parser = subparsers.add_parser(
-        "search",
-        help="find photos by words or by a photo",
-        usage="%(prog)s [options] INDEX [INDEX ...] (WORDS | --image PHOTO)",
-        description=DESCRIPTION,
-        epilog=EXAMPLES,
-    )
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of ``search``."""
+    parser.usage = "%(prog)s [options] INDEX [INDEX ...] (WORDS | --image PHOTO)"
     parser.add_argument(
         "inputs",
         metavar="INDEX",
@@ -71,7 +67,6 @@ def add_parser(subparsers: Any) -> None:
         help=f"the model of the index, needed if it does not come with derefl: {MODEL_HELP}",
     )
     add_device(parser)
-    parser.set_defaults(run=run, refuse=parser.error)
 
 
 def run(args: argparse.Namespace) -> int:

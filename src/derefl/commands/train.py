@@ -8,6 +8,8 @@ from typing import Any
 
 from derefl.commands.options import MODEL_HELP, add_device
 
+HELP = "train a model on your own data"
+
 REFLECTION_EXAMPLES = """examples:
   derefl train reflection --config configs/derefl-base.toml --photos photos/ --real pairs/train \\
       --val real_val=pairs/val --out runs/base
@@ -38,11 +40,10 @@ CORPUS_OPTIONS = (
 )
 
 
-def add_parser(subparsers: Any) -> None:
-    """Add ``train`` and its subcommands."""
-    parser = subparsers.add_parser("train", help="train a model on your own data")
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the subcommands of ``train``."""
     models = parser.add_subparsers(title="what to train", metavar="MODEL", required=True)
-    reflection = add_command(
+    reflection = add_training(
         models, "reflection", "the network that removes reflections", run_reflection
     )
     # A destination with a dot is the name of a setting.
@@ -68,9 +69,9 @@ def add_parser(subparsers: Any) -> None:
         nargs="+",
         help="validation sets: folders of pairs, or of photos without a reflection",
     )
-    teacher = add_command(models, "teacher", "the hashing teacher, offline", run_teacher)
-    student = add_command(models, "student", "the hashing student, from a teacher", run_student)
-    heads = add_command(
+    teacher = add_training(models, "teacher", "the hashing teacher, offline", run_teacher)
+    student = add_training(models, "student", "the hashing student, from a teacher", run_student)
+    heads = add_training(
         models, "heads", "only a student's hash heads, from its own features", run_heads
     )
     for command in (teacher, student, heads):
@@ -91,7 +92,7 @@ def add_parser(subparsers: Any) -> None:
     )
 
 
-def add_command(
+def add_training(
     models: Any, name: str, what: str, run: Callable[[argparse.Namespace], int]
 ) -> argparse.ArgumentParser:
     """Add a command with the options that all of them have."""
@@ -123,14 +124,14 @@ def run_reflection(args: argparse.Namespace) -> int:
     def start(config: TrainConfig, out: Path, device: Any) -> None:
         train(config, out, device, load_derefl(args.start).network if args.start else None)
 
-    return run(args, TrainConfig, start)
+    return start_training(args, TrainConfig, start)
 
 
 def run_teacher(args: argparse.Namespace) -> int:
     """Train a teacher."""
     from derefl.hashing.learning.train_teacher import TeacherTrainConfig, train_teacher
 
-    return run(args, TeacherTrainConfig, train_teacher)
+    return start_training(args, TeacherTrainConfig, train_teacher)
 
 
 def run_student(args: argparse.Namespace) -> int:
@@ -144,7 +145,7 @@ def run_student(args: argparse.Namespace) -> int:
         first = load_lcdh_student(args.start) if args.start else None
         train_student(config, out, device, teachers, first)
 
-    return run(args, StudentTrainConfig, start)
+    return start_training(args, StudentTrainConfig, start)
 
 
 def run_heads(args: argparse.Namespace) -> int:
@@ -155,10 +156,10 @@ def run_heads(args: argparse.Namespace) -> int:
     def start(config: HeadsTrainConfig, out: Path, device: Any) -> None:
         train_heads(config, out, device, load_lcdh_student(args.start))
 
-    return run(args, HeadsTrainConfig, start)
+    return start_training(args, HeadsTrainConfig, start)
 
 
-def run(args: argparse.Namespace, kind: type[Any], train: Callable[..., object]) -> int:
+def start_training(args: argparse.Namespace, kind: type[Any], train: Callable[..., object]) -> int:
     """Read the settings and call ``train(config, out, device)``."""
     import torch
 

@@ -190,18 +190,13 @@ class Pairs(Dataset[Batch]):
         return Batch(torch.stack(images), torch.stack(truths), torch.tensor(kinds))
 
 
-def held_back(photos: Sequence[Path], every: int) -> list[Path]:
-    """The photographs of a folder that training does not use: number 0, ``every``, 2 ``every`` …"""
-    return list(photos[::every]) if every else []
-
-
 def held_back_photos(folders: Iterable[str | Path], every: int) -> list[Path]:
-    """:func:`held_back` for all folders.
+    """The photographs that training does not use: number 0, ``every``, … of each folder.
 
     Raises:
         DataError: a folder is missing or has no pictures.
     """
-    return [photo for folder in folders for photo in held_back(list_pictures(folder), every)]
+    return [photo for d in folders for photo in list_pictures(d)[::every]] if every else []
 
 
 def by_scene(pairs: Iterable[Pair]) -> dict[str, list[Pair]]:

@@ -17,7 +17,6 @@ from derefl.reflection.learning.pairs import Batch, Pairs, PairsConfig, batches,
 from derefl.reflection.learning.synthesis import SynthesisConfig
 from derefl.reflection.learning.validate import (
     choice,
-    estimator,
     format_table,
     has_pairs,
     measured,
@@ -26,6 +25,7 @@ from derefl.reflection.learning.validate import (
     sheet,
 )
 from derefl.reflection.model import DeRefl, DeReflConfig, Layers
+from derefl.reflection.remover import ReflectionRemover
 from derefl.training.allocator import keep_freed_memory
 from derefl.training.config import Count, Rate, Share, Weight, Whole
 from derefl.training.imagenet import load_imagenet_weights
@@ -55,7 +55,6 @@ class RunConfig(LoopConfig):
             subtracted from the checkpoint's score.
         save_every: seconds between resumable states.
         workers: processes that make pairs for an accelerator; unused on the CPU.
-        keep_memory: see :func:`~derefl.training.allocator.keep_freed_memory`.
     """
 
     steps: Count = 20_000
@@ -77,7 +76,6 @@ class RunConfig(LoopConfig):
     clean_floor: Weight = 40.0
     save_every: Weight = 180.0
     workers: Whole = 12
-    keep_memory: bool = True
 
 
 @dataclass(frozen=True)
@@ -114,7 +112,7 @@ def train(
     """
     check_output(out / "state.safetensors", overwrite=True)
     run = config.run
-    if run.keep_memory and device.type == "cpu":
+    if device.type == "cpu":
         keep_freed_memory()
     torch.manual_seed(run.seed)
     pairs = Pairs(config.pairs, config.synthesis, run.seed)
@@ -145,9 +143,10 @@ def train(
 
     def validate(average: DeRefl, step: int) -> tuple[float, dict[str, Any]]:
         pictures = samples(folders, photos, run.validate_share)
-        table = scores(measured(estimator(average), pictures))
+        table = scores(measured(ReflectionRemover(average).transmission, pictures))
         number = choice(table, kinds, run.clean_floor)
-        tqdm.write(f"step {step}, choice {number:.3f}\n{format_table(table)}")
+        for line in (f"step {step}, choice {number:.3f}", *format_table(table)):
+            tqdm.write(line)
         sheet(average, samples(folders, photos), out / f"validation-{step:06d}.png")
         return number, {"choice": round(number, 3), "kinds": table}
 

@@ -22,7 +22,6 @@ from derefl.reflection.learning.folders import (
 from derefl.reflection.learning.pairs import by_scene
 from derefl.reflection.learning.synthesis import clipped, gaussian, linear_light, screen
 from derefl.reflection.model import DeRefl
-from derefl.reflection.remover import ReflectionRemover
 
 BLOCK = 16
 """Side in pixels of the blocks whose means are the low band of an error."""
@@ -227,24 +226,18 @@ def choice(table: Mapping[str, Mapping[str, float]], kinds: Sequence[str], floor
     return float(np.mean(gains)) - harm
 
 
-def format_table(table: Mapping[str, Mapping[str, float]]) -> str:
-    """One line per kind."""
+def format_table(table: Mapping[str, Mapping[str, float]]) -> list[str]:
+    """A header and one line per kind."""
     columns = ("n", "input", "psnr", "gain", "error", "strong", "low", "high", "worst", "amount")
-    lines = [f"{'':12}" + "".join(f"{c:>8}" for c in columns)]
-    lines += [f"{k:12}" + "".join(f"{row[c]:8.4g}" for c in columns) for k, row in table.items()]
-    return "\n".join(lines)
+    lines = [f"{k:12}" + "".join(f"{row[c]:8.4g}" for c in columns) for k, row in table.items()]
+    return [f"{'':12}" + "".join(f"{c:>8}" for c in columns), *lines]
 
 
-def format_roc(roc: Mapping[str, Any]) -> str:
+def format_roc(roc: Mapping[str, Any]) -> list[str]:
     """The result of :func:`roc` in lines."""
     head = "amount: AUC {auc:.3f}, {with} photos with a reflection, {without} without".format(**roc)
     line = "  at {amount:.4f}: {with:.0%} of the photos with, {without:.0%} of the photos without"
-    return "\n".join([head, *(line.format(**row) for row in roc["at"])])
-
-
-def estimator(model: DeRefl) -> Callable[[Tensor], Tensor]:
-    """T̂ of I for :func:`scores`, as a user of the network gets T̂."""
-    return ReflectionRemover(model).transmission
+    return [head, *(line.format(**row) for row in roc["at"])]
 
 
 @torch.inference_mode()
