@@ -11,7 +11,7 @@ from torch import nn
 from derefl.errors import ConfigError
 from derefl.hashing.attention import AttentionBlock, pooled
 from derefl.hashing.student import HashHead, LCDHStudent, LCDHStudentConfig, TextTower
-from derefl.hashing.teacher import LCDHTeacher, similarity
+from derefl.hashing.teacher import LCDHTeacher
 from derefl.hashing.tokenizer import by_length, padded, tokenize, unknown_words, word_pieces
 from derefl.reflection.model import DeRefl, DeReflConfig
 from tests.hashing.tiny import STUDENT, TEACHER, tiny_hasher, tiny_teacher
@@ -148,16 +148,6 @@ class TestTeacher:
     def test_neither_is_refused(self):
         with pytest.raises(ValueError, match="neither image nor text"):
             tiny_teacher()()
-
-    def test_similarity_is_the_cosine(self):
-        a, b = torch.randn(3, 4), torch.randn(2, 4)
-        expected = np.array(
-            [
-                [np.dot(x, y) / np.linalg.norm(x) / np.linalg.norm(y) for y in b.numpy()]
-                for x in a.numpy()
-            ]
-        )
-        np.testing.assert_allclose(similarity(a, b).numpy(), expected, atol=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -107,8 +107,3 @@ class LCDHTeacher(nn.Module):
         both = x.new_zeros(len(x), 2, x.shape[2])
         both[:, places] = x
         return torch.tanh(self.project(both.flatten(1)))
-
-
-def similarity(a: Tensor, b: Tensor) -> Tensor:
-    """Cosine similarities of all pairs: ``[n d]``, ``[m d]`` → ``[n m]`` in [−1, 1]."""
-    return F.normalize(a, dim=-1) @ F.normalize(b, dim=-1).T

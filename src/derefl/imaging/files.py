@@ -10,15 +10,7 @@ from PIL.ImageFile import ImageFile
 
 from derefl.errors import DereflError, ImageError
 from derefl.files import atomic_file, check_output
-from derefl.imaging.formats import (
-    HEIF,
-    JPEG,
-    PNG,
-    TIFF,
-    WEBP,
-    Format,
-    prepared,
-)
+from derefl.imaging.formats import HEIF, JPEG, PNG, TIFF, WEBP, Format, prepared
 from derefl.imaging.metadata import jpeg_segments, left_out, texts, tiff_block, upright, xmp_of
 from derefl.imaging.opening import (
     MAX_MEGAPIXELS,

@@ -35,8 +35,8 @@ def find_pictures(
 ) -> Iterator[tuple[Path, Path]]:
     """Yield each picture, and its path relative to its input.
 
-    Folders are searched with their subfolders, and so are folders that match a pattern. What
-    matches :data:`EXCLUDED` is skipped inside of inputs; a folder that is an input is searched.
+    Folders are searched with their subfolders, and so are folders that match a pattern. Files and
+    folders that match :data:`EXCLUDED` are skipped, unless they are inputs themselves.
     Paths are relative to the folder, or to the part of a pattern before its first wildcard.
 
     Args:

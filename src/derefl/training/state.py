@@ -46,8 +46,9 @@ def save_state(
     """Write weights, average, optimiser moments, torch's RNG and the progress, atomically."""
     tensors = {f"model/{k}": v for k, v in model.state_dict().items()}
     tensors |= {f"ema/{k}": v for k, v in average.state_dict().items()}
-    for name, moments in moments_by_name(model, optimiser).items():
-        tensors |= {f"adam/{name}/{key}": value for key, value in moments.items()}
+    names = parameter_names(model, optimiser)
+    for index, moments in optimiser.state_dict()["state"].items():
+        tensors |= {f"adam/{names[index]}/{key}": value for key, value in moments.items()}
     tensors["rng"] = torch.get_rng_state()
     tensors = {k: v.detach().cpu().clone().contiguous() for k, v in tensors.items()}
     write_file(path, save(tensors, {"progress": json.dumps(asdict(progress))}))
@@ -89,9 +90,3 @@ def parameter_names(model: nn.Module, optimiser: AdamW) -> list[str]:
     """Names of the optimised parameters, in the optimiser's order."""
     names = {id(p): name for name, p in model.named_parameters()}
     return [names[id(p)] for group in optimiser.param_groups for p in group["params"]]
-
-
-def moments_by_name(model: nn.Module, optimiser: AdamW) -> dict[str, dict[str, Tensor]]:
-    """Adam's step and moments by parameter name."""
-    names = parameter_names(model, optimiser)
-    return {names[index]: moments for index, moments in optimiser.state_dict()["state"].items()}

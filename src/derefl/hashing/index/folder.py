@@ -70,10 +70,7 @@ class FolderIndex:
         closed: list[OSError] = []
         self.passed_over: set[Path] = set()
         found = find_pictures(
-            inputs,
-            exclude=exclude,
-            unreadable=closed.append,
-            passed_over=self.passed_over.add,
+            inputs, exclude=exclude, unreadable=closed.append, passed_over=self.passed_over.add
         )
         self.paths = {photo_id(path, home): path for path, _ in found}
 
@@ -148,15 +145,15 @@ def missing(
         index: the index to update.
         paths: ids of all pictures that were found.
         inputs: files and folders that were searched.
-        home: the folder that ids are relative to.
+        home: the folder that ids are relative to, absolute.
         closed: folders in the inputs that cannot be searched; they give no further errors.
     """
-    base, places = absolute(home), [absolute(path) for path in inputs]
+    places = [absolute(path) for path in inputs]
     unknown = {absolute(path) for path in closed}
     dropped: list[str] = []
     errors: list[DereflError] = []
     for id in index.ids:
-        path = base / str(id)
+        path = home / str(id)
         if isinstance(id, int) or id in paths or not any(map(path.is_relative_to, places)):
             continue
         try:
@@ -205,19 +202,22 @@ def absolute(path: Path) -> Path:
 
 
 def photo_id(path: Path, home: Path) -> str:
-    """A picture's id: its path relative to ``home`` if the picture is inside, else absolute."""
-    full, base = absolute(path), absolute(home)
-    return (full.relative_to(base) if full.is_relative_to(base) else full).as_posix()
+    """A picture's id: its path relative to ``home`` if the picture is inside, else absolute.
+
+    ``home`` is absolute, also in the next two functions.
+    """
+    full = absolute(path)
+    return (full.relative_to(home) if full.is_relative_to(home) else full).as_posix()
 
 
 def photo_path(id: int | str, home: Path) -> Path:
     """The path of an id: relative to the working folder if the picture is inside, else absolute."""
-    path, here = absolute(home) / str(id), Path.cwd()
+    path, here = home / str(id), Path.cwd()
     return path.relative_to(here) if path.is_relative_to(here) else path
 
 
 def inside(folder: Path, home: Path) -> Callable[[int | str], bool]:
     """A function that tells whether the photo of an id is in a folder or its subfolders."""
     join = os.path.join  # Path takes seconds for a million photos
-    start, base = (join(absolute(path).as_posix(), "") for path in (folder, home))
+    start, base = (join(path.as_posix(), "") for path in (absolute(folder), home))
     return lambda id: join(base, str(id)).startswith(start)

@@ -42,12 +42,7 @@ def without_diagonal(similarity: Tensor) -> Tensor:
 
 
 def row_distillation(
-    student: Tensor,
-    teacher: Tensor,
-    scale: Tensor | float,
-    at: float,
-    *,
-    diagonal: bool = True,
+    student: Tensor, teacher: Tensor, scale: Tensor | float, at: float, *, diagonal: bool = True
 ) -> Tensor:
     """KL(softmax(t·S_T) ‖ softmax(s·S)), mean over rows: the teacher's neighbours for each item.
 
@@ -95,10 +90,7 @@ def decorrelation_loss(codes: Tensor) -> Tensor:
 
 
 def nested(
-    loss: Callable[[Tensor, Tensor], Tensor],
-    a: Tensor,
-    b: Tensor,
-    lengths: Sequence[int] = LENGTHS,
+    loss: Callable[[Tensor, Tensor], Tensor], a: Tensor, b: Tensor, lengths: Sequence[int] = LENGTHS
 ) -> Tensor:
     """Mean of ``loss(a_L, b_L)`` over code lengths L; a_L is the first L bits of a.
 

@@ -17,12 +17,7 @@ from derefl.errors import DataError
 from derefl.hashing.codes import pack
 from derefl.hashing.hasher import Hasher
 from derefl.hashing.learning.distil import DistilConfig, Temperatures
-from derefl.hashing.learning.distiller import (
-    Distiller,
-    Items,
-    lower_features,
-    tokens_of,
-)
+from derefl.hashing.learning.distiller import Distiller, Items, lower_features, tokens_of
 from derefl.hashing.learning.losses import LENGTHS, straight_through_sign
 from derefl.hashing.pictures import listed
 from derefl.hashing.teacher_pipeline import TeacherPipeline

@@ -25,12 +25,7 @@ from derefl.hashing.learning.corpus_loop import (
     run_on_corpus,
 )
 from derefl.hashing.learning.distil import DistilConfig
-from derefl.hashing.learning.distiller import (
-    Distiller,
-    Items,
-    lower_features,
-    tokens_of,
-)
+from derefl.hashing.learning.distiller import Distiller, Items, lower_features, tokens_of
 from derefl.hashing.learning.features import cached
 from derefl.hashing.learning.mixing import mixing
 from derefl.hashing.learning.train_teacher import cached_features
