@@ -156,8 +156,8 @@ class TestTeacher:
         (lambda: LCDHStudentConfig(backbone="resnet18"), "backbone='resnet18'.*'efficientnet'"),
         (lambda: LCDHStudentConfig(backbone="vit_tiny_patch16_224"), "module='efficientnet'"),
         (lambda: LCDHStudentConfig(backbone="hf-hub:a/b"), "backbone='hf-hub:a/b'"),
-        (lambda: LCDHStudentConfig(mean=(0.5, 0.5)), r"mean=\(0.5, 0.5\), expected three numbers"),
-        (lambda: LCDHStudentConfig(std=(0.5, 0.5, 0.0)), "std=.*expected three numbers from 0.01"),
+        (lambda: LCDHStudentConfig(mean=(0.5, 0.5)), r"mean=\(0.5, 0.5\), expected 3 numbers"),
+        (lambda: LCDHStudentConfig(std=(0.5, 0.5, 0.0)), "std=.*expected 3 numbers from 0.01"),
         (lambda: LCDHStudentConfig(bits=(64, 128)), r"bits=\(64, 128\), expected a whole number"),
         (
             lambda: LCDHStudent(replace(STUDENT, text_heads=3)),

@@ -1,6 +1,7 @@
 """The parser and the common options of the commands."""
 
 import argparse
+import math
 import re
 import textwrap
 from collections.abc import Callable
@@ -89,26 +90,23 @@ def whole_number(least: int, most: int | None = None) -> Callable[[str], int]:
     return read
 
 
-def positive(text: str) -> float:
-    """A number above zero."""
-    try:
-        number = float(text)
-    except ValueError:
-        number = 0
-    if not 0 < number < float("inf"):
-        raise argparse.ArgumentTypeError(f"got {text!r}, expected a number above 0")
-    return number
+def number(fits: Callable[[float], bool], expected: str) -> Callable[[str], float]:
+    """A function that reads numbers in a range."""
+
+    def read(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not fits(value):
+            raise argparse.ArgumentTypeError(f"got {text!r}, expected a number {expected}")
+        return value
+
+    return read
 
 
-def share(text: str) -> float:
-    """A number from 0 to 1."""
-    try:
-        number = float(text)
-    except ValueError:
-        number = -1
-    if not 0 <= number <= 1:
-        raise argparse.ArgumentTypeError(f"got {text!r}, expected a number from 0 to 1")
-    return number
+positive = number(lambda value: 0 < value < math.inf, "above 0")
+share = number(lambda value: 0 <= value <= 1, "from 0 to 1")
 
 
 def colour(text: str) -> str:

@@ -20,16 +20,12 @@ class Harmless:
 
     def write(self, text: str) -> int:
         """Write a part of a line, or the newline at its end."""
-        raw = text == "\n" or not self._stream.isatty()
-        return self._stream.write(text if raw else escaped(text))
+        if text != "\n" and self._stream.isatty():
+            text = CONTROL.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
+        return self._stream.write(text)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
-
-
-def escaped(text: str) -> str:
-    """The text with escapes instead of control characters."""
-    return CONTROL.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
 
 
 def print_error(message: str, status: int = 1) -> int:

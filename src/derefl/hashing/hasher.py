@@ -19,7 +19,7 @@ from derefl.hashing.index.hash_index import HashIndex
 from derefl.hashing.pictures import Picture, batches, listed, squares, tensor
 from derefl.hashing.student import HashHead, ImageTower, LCDHStudent, LCDHStudentConfig
 from derefl.hashing.tokenizer import by_length, padded, strings, tokenize
-from derefl.imaging.checks import check_tensor
+from derefl.imaging.tensors import check_tensor
 from derefl.zoo import check_device, file_sha256, load_checkpoint, locate, parse_dtype
 
 Pictures: TypeAlias = Iterable[Picture] | Picture | Tensor

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from derefl.hashing.attention import AttentionBlock, pooled
-from derefl.zoo.config_checks import check_backbone, check_normalisation, check_numbers
+from derefl.zoo.config_checks import NORMALISATION, check_backbone, check_numbers
 
 
 @dataclass(frozen=True)
@@ -49,10 +49,10 @@ class LCDHStudentConfig:
 
     def __post_init__(self) -> None:
         check_backbone(self.backbone, "efficientnet")
-        check_normalisation(self)
         check_numbers(
             self,
             {
+                **NORMALISATION,
                 "image_size": (32, 1024),
                 "vocabulary": (2, 24_000),
                 "token_dim": (1, 4096),

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from torch import Tensor
 
 from derefl.errors import ImageError
-from derefl.imaging.checks import not_a_picture
 from derefl.imaging.files import open_picture
 from derefl.imaging.formats import OPAQUE, on_background
 from derefl.imaging.metadata import upright
@@ -39,7 +39,11 @@ def as_picture(
     if isinstance(image, np.ndarray):
         return from_array(image)
     if not isinstance(image, Image.Image | SixteenBitPicture):
-        raise not_a_picture(image, tensors)
+        hint = 'pass a picture, for example Image.open("window.jpg"), or a list of them'
+        raise ImageError(
+            f"got a {type(image).__name__}, expected a picture, an array, a path or bytes; "
+            f"{tensors if isinstance(image, Tensor) else hint}"
+        )
     return upright(image)
 
 

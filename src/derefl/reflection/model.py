@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from derefl.errors import ConfigError
 from derefl.reflection.attention import REORGANISE, DualStreamBlock
 from derefl.reflection.frequency import HighFrequencyBlock, pixels_from_tokens
-from derefl.zoo.config_checks import check_backbone, check_normalisation, check_numbers
+from derefl.zoo.config_checks import NORMALISATION, check_backbone, check_numbers
 
 MULTIPLE = 32
 """Height and width are padded to a multiple of this number, the stride of the deepest feature."""
@@ -57,6 +57,7 @@ class DeReflConfig:
         check_numbers(
             self,
             {
+                **NORMALISATION,
                 "dims": (2, 4096),
                 "depths": (0, 64),
                 "windows": (0, 32),
@@ -73,7 +74,6 @@ class DeReflConfig:
             raise ConfigError(
                 f"got reorganise={self.reorganise!r:.60}, expected one of {', '.join(REORGANISE)}"
             )
-        check_normalisation(self)
 
 
 class Layers(NamedTuple):

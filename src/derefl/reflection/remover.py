@@ -15,10 +15,9 @@ from torch import Tensor
 
 from derefl.errors import ConfigError, ImageError
 from derefl.imaging.arrays import Bytes, Mask, StrPath, as_mask, as_picture, to_array
-from derefl.imaging.checks import check_tensor
 from derefl.imaging.sixteen_bit import Picture, SixteenBitPicture
 from derefl.imaging.strips import cut, joined
-from derefl.imaging.tensors import from_tensor
+from derefl.imaging.tensors import check_tensor, from_tensor
 from derefl.reflection.amount import Separation, from_moments, moments
 from derefl.reflection.model import SMALLEST, DeRefl, DeReflConfig, Ensemble, Layers
 from derefl.reflection.tiling.any_size import changes

@@ -10,12 +10,13 @@ from typing import Any
 from derefl.errors import ConfigError
 
 
-def check_numbers(config: Any, limits: Mapping[str, tuple[int, int]]) -> None:
-    """Check fields that are integers, or tuples of integers with the default's length.
+def check_numbers(config: Any, limits: Mapping[str, tuple[float, int]]) -> None:
+    """Check fields that are numbers, or tuples of numbers with the default's length.
 
     Args:
         config: a dataclass.
-        limits: field name to least and greatest value.
+        limits: field name to least and greatest value. If the least value is an integer, only
+            integers are allowed.
 
     Raises:
         ConfigError: a field has another type or length, or is out of range.
@@ -24,33 +25,19 @@ def check_numbers(config: Any, limits: Mapping[str, tuple[int, int]]) -> None:
         value, default = getattr(config, name), getattr(type(config), name)
         several = isinstance(default, tuple)
         numbers = value if several and isinstance(value, tuple) else (value,)
+        allowed, kind = ({int}, "whole number") if type(least) is int else ({int, float}, "number")
         if len(numbers) != (len(default) if several else 1) or any(
-            type(number) is not int or not least <= number <= greatest for number in numbers
+            type(number) not in allowed or not least <= number <= greatest for number in numbers
         ):
-            count = f"{len(default)} whole numbers" if several else "a whole number"
+            count = f"{len(default)} {kind}s" if several else f"a {kind}"
             raise ConfigError(
                 f"got {name}={repr(value)[:60]}, expected {count} from {least} to {greatest}, for "
                 f"example {default}"
             )
 
 
-def check_normalisation(config: Any) -> None:
-    """Check the fields ``mean`` and ``std``, three numbers each.
-
-    Raises:
-        ConfigError: a field has another type or length, or is out of range.
-    """
-    for name, least in (("mean", 0.0), ("std", 0.01)):
-        values = getattr(config, name)
-        if not (
-            isinstance(values, tuple)
-            and len(values) == 3
-            and all(type(value) in (int, float) and least <= value <= 1 for value in values)
-        ):
-            raise ConfigError(
-                f"got {name}={repr(values)[:60]}, expected three numbers from {least} to 1, for "
-                f"example {getattr(type(config), name)}"
-            )
+NORMALISATION: dict[str, tuple[float, int]] = {"mean": (0.0, 1), "std": (0.01, 1)}
+"""Limits of the mean and the standard deviation of a backbone's input."""
 
 
 def check_backbone(name: Any, family: str = "") -> None:

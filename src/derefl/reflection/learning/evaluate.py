@@ -54,7 +54,6 @@ def evaluate(
         raise ConfigError(f"got protocol {protocol!r}, expected one of {', '.join(PROTOCOLS)}")
     if pictures is not None:
         check_output(pictures / "NAME.png", overwrite=True)
-    score = resize32_scores if protocol == "resize32" else native8_scores
     rows: list[dict[str, Any]] = []
     for pair in progress(list_pairs(data)):
         image, truth = read_pair(pair)
@@ -64,7 +63,10 @@ def evaluate(
         if pictures is not None:
             write_png(output, pictures / f"{pair.name}.png")
         values = 255 * output[0].permute(1, 2, 0).numpy()
-        scores = (*score(values, truth), *score(image.astype(np.float64), truth))
+        scores = [
+            *psnr_and_ssim(values, truth, protocol),
+            *psnr_and_ssim(image.astype(np.float64), truth, protocol),
+        ]
         rows.append({"name": pair.name, **dict(zip(METRICS, scores, strict=True))})
     means = {metric: float(np.mean([row[metric] for row in rows])) for metric in METRICS}
     return {"n": len(rows), **means, "protocol": protocol, "per_image": rows}
@@ -109,25 +111,18 @@ def clean_pixels(model: ReflectionRemover, image: np.ndarray) -> Tensor:
     return model.transmission(float_pixels(image)).clamp(0, 1).double()
 
 
-def resize32_scores(output: np.ndarray, truth: np.ndarray) -> tuple[float, float]:
-    """PSNR and SSIM per channel, averaged; both ``[h w 3]`` in [0, 255]."""
-    psnr_of, ssim_of = metrics()
-    channels = [(truth[..., c].astype(np.float64), output[..., c]) for c in range(3)]
-    psnr = np.mean([psnr_of(t, o, data_range=255) for t, o in channels])
-    ssim = np.mean([ssim_of(t, o, data_range=255) for t, o in channels])
-    return float(psnr), float(ssim)
-
-
-def native8_scores(output: np.ndarray, truth: np.ndarray) -> tuple[float, float]:
-    """PSNR over RGB jointly and multichannel SSIM of the rounded output."""
-    psnr_of, ssim_of = metrics()
-    rounded = output.round().astype(np.uint8)
-    psnr = psnr_of(truth, rounded, data_range=255)
-    return float(psnr), float(ssim_of(truth, rounded, data_range=255, channel_axis=2))
-
-
-def metrics() -> tuple[Callable[..., float], Callable[..., float]]:
-    """scikit-image's PSNR and SSIM."""
+def psnr_and_ssim(output: np.ndarray, truth: np.ndarray, protocol: str) -> tuple[float, float]:
+    """The scores of an output by a protocol; both ``[h w 3]`` in [0, 255]."""
     with needs("scikit-image", "train", "evaluation"):
         from skimage.metrics import peak_signal_noise_ratio, structural_similarity
-    return peak_signal_noise_ratio, structural_similarity
+    if protocol == "native8":
+        pictures = truth, output.round().astype(np.uint8)
+        return (
+            float(peak_signal_noise_ratio(*pictures, data_range=255)),
+            float(structural_similarity(*pictures, data_range=255, channel_axis=2)),
+        )
+    channels = [(truth[..., c].astype(np.float64), output[..., c]) for c in range(3)]
+    return (
+        float(np.mean([peak_signal_noise_ratio(*pair, data_range=255) for pair in channels])),
+        float(np.mean([structural_similarity(*pair, data_range=255) for pair in channels])),
+    )
