@@ -5,14 +5,11 @@ that "red" finds red pictures. The codes are the signs of a fixed random project
 """
 
 import hashlib
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
-from PIL import Image
 
-from derefl.errors import ImageError
-from derefl.imaging.files import open_picture
+from derefl.hashing.pictures import read
 
 COLOURS = {
     "red": (1, 0, 0),
@@ -62,12 +59,8 @@ class FakeHasher:
 
 
 def mean_colour(image):
-    """[r g b] in [0, 1] of a PIL picture or a path."""
-    if isinstance(image, str | Path):
-        image = open_picture(image)
-    elif not isinstance(image, Image.Image):
-        raise ImageError(f"got a {type(image).__name__}, expected a picture or a path")
-    return np.asarray(image.convert("RGB"), np.float64).mean(axis=(0, 1)) / 255
+    """[r g b] in [0, 1] of a picture, a path or bytes."""
+    return np.asarray(read(image), np.float64).mean(axis=(0, 1)) / 255
 
 
 def named_colour(text):

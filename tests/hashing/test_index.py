@@ -145,7 +145,8 @@ def test_texts_and_pictures_as_queries(tmp_path):
     ):
         index.search("red")
     index.hasher = hasher
-    for query in ("red", red, tmp_path / "red.png"):
+    content = bytearray((tmp_path / "red.png").read_bytes())
+    for query in ("red", red, tmp_path / "red.png", bytes(content), content):
         assert index.search(query, k=2) == index.search([query], k=2)[0]
         assert index.search(query, k=1) == index.within(query, 0) == [Hit("red", 0)]
     blue, black = index.search(["blue", "black"], k=1)

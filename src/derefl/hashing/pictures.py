@@ -13,12 +13,12 @@ from PIL import Image
 from torch import Tensor
 
 from derefl.errors import ConfigError
-from derefl.imaging.arrays import Array, as_picture
+from derefl.imaging.arrays import Array, Bytes, StrPath, as_picture
 from derefl.imaging.files import open_picture
 from derefl.imaging.sixteen_bit import SixteenBitPicture
 from derefl.imaging.tensors import to_rgb
 
-Picture: TypeAlias = Image.Image | SixteenBitPicture | Array | str | os.PathLike[str] | bytes
+Picture: TypeAlias = Image.Image | SixteenBitPicture | Array | StrPath | Bytes
 
 GAP = 3
 """Pictures that are more than this times too large are first reduced by a fast method."""
@@ -87,7 +87,7 @@ def tensor(images: Sequence[Image.Image]) -> Tensor:
 def listed(given: Any) -> Iterable[Any]:
     """One picture, path, text or array of pixels as a list; an iterable unchanged."""
     pixels = isinstance(given, np.ndarray) and given.ndim > 1
-    alone = isinstance(given, str | bytes) or not isinstance(given, Iterable)
+    alone = isinstance(given, str | Bytes) or not isinstance(given, Iterable)
     return [given] if alone or pixels else given
 
 

@@ -210,7 +210,8 @@ class Index(ABC):
 
     def _queries(self, query: Any) -> tuple[Codes, bool]:
         """The codes ``[q bits/8]`` of a query, and whether it is a single one."""
-        single = isinstance(query, str | bytes | os.PathLike | Image.Image | SixteenBitPicture)
+        kinds = str | bytes | bytearray | memoryview | os.PathLike | Image.Image | SixteenBitPicture
+        single = isinstance(query, kinds)
         items = [query] if single else query
         if isinstance(items, Iterable) and not hasattr(items, "__array__"):
             items = query = list(items)
