@@ -1,7 +1,6 @@
 """``derefl demo``: a local web page for reflection removal and search."""
 
 import argparse
-import signal
 import socket
 import webbrowser
 from contextlib import suppress
@@ -51,7 +50,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Load the models and serve until Ctrl-C."""
+    """Load the models and serve until Ctrl-C, which uvicorn raises again at the end."""
     with suppress(KeyboardInterrupt), visitors_folder() as folder, listen(args.port) as bound:
         serve(args, bound, folder)
     return 0
@@ -71,6 +70,4 @@ def serve(args: argparse.Namespace, bound: socket.socket, folder: Path) -> None:
     print(f"the page is at {address(bound)} (press Ctrl-C to stop)", flush=True)
     if args.open:
         webbrowser.open(address(bound))
-    # uvicorn raises its signal again at the end; exit cleanly after this second signal too.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     PageServer(page).run(sockets=[bound])
