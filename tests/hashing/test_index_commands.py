@@ -352,7 +352,8 @@ def test_add_pictures_goes_on_where_it_stopped(photos, monkeypatch):
     assert "photos/red.png is not a picture" in str(failures[0])
     assert state(HashIndex.load("it.lcdh")) == state(index)
     assert index.ids == ALL[:3]
-    assert index.add_pictures("photos", exclude="*.png") == (0, 1, [])
+    assert index.add_pictures("photos", exclude="*.png", save_to="again.lcdh") == (0, 1, [])
+    assert state(HashIndex.load("again.lcdh")) == state(index)
     assert np.array_equal(index.codes, FakeHasher(64).encode_image(index.ids))
 
 

@@ -59,12 +59,15 @@ def add_pictures(
     stamps = {id: stamp(path) for id, path in paths.items()}
     due = [id for id in paths if stamps[id] != before.get(id)]
     failures: list[DereflError] = []
+    hasher = index.hasher  # an error before a file is written
+    if save_to:
+        index.save(save_to)  # a failure is reported before the work
     ids = iter(due)
     with tqdm(total=len(due), unit="picture", disable=progress is not True) as bar:
         report = progress if callable(progress) else lambda done, total: bar.update(done - bar.n)
         report(0, len(due))
         done = 0
-        for results in encode_files(index.hasher, (paths[id] for id in due)):
+        for results in encode_files(hasher, (paths[id] for id in due)):
             codes: dict[str, Codes] = {}
             for result in results:
                 id = next(ids)

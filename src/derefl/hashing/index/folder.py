@@ -94,7 +94,6 @@ class FolderIndex:
         """Encode, and save batch by batch; ``progress`` as in ``HashIndex.add_pictures``."""
         self.index.remove(self.drop)
         self.index.extra[UNFINISHED] = True
-        self.index.save(self.target)  # a failure is reported before the work
         result = self.index.add_pictures(self.paths, save_to=self.target, progress=progress)
         del self.index.extra[UNFINISHED]
         self.index.save(self.target)

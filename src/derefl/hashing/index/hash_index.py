@@ -156,8 +156,8 @@ class HashIndex(Index):
             pictures: files, folders and patterns, and the paths become ids; or id to file.
                 ``derefl search`` reads a relative path from the folder of the index file.
             exclude: patterns to skip, as in :func:`~derefl.imaging.folders.find_pictures`.
-            save_to: save the index to this file after each batch. After an interruption, load the
-                file and repeat the call.
+            save_to: save the index to this file at once and after each batch. After an
+                interruption, load the file and repeat the call.
             progress: show a bar on stderr; or a function that gets the numbers of finished and of
                 all new and changed pictures.
 
