@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from derefl import dereflect_folder, load_derefl, open_picture
-from derefl.errors import OutputExistsError
+from derefl.errors import ConfigError, OutputExistsError
 from derefl.reflection.remover import ReflectionRemover
 from tests.pictures import picture, same_pixels
 from tests.remove.tools import error_lines, report, save, written
@@ -162,6 +162,9 @@ def test_dereflect_folder(checkpoint, tmp_path, monkeypatch):
     save("photos/a.png", "photos/b.jpg")
     Path("photos/c.png").write_bytes(b"")
     model = load_derefl(checkpoint)
+    for wrong in ({"strength": 2}, {"detail": "fine"}):
+        with pytest.raises(ConfigError, match="expected"):
+            dereflect_folder(model, "photos", "cleaned", **wrong)
     results = dereflect_folder(model, "photos", "cleaned", compare=True, format="png", workers=2)
     assert not Path("cleaned").exists()  # the work starts with the iteration
     a, b, c = results

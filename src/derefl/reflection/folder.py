@@ -74,8 +74,12 @@ def dereflect_folder(
         failed one for each folder that cannot be searched.
 
     Raises:
-        ImageError, ConfigError, OutputError: an input or output is refused; nothing was written.
+        ImageError, ConfigError, OutputError: an input, output or option is refused; nothing was
+                written.
     """
+    if isinstance(mask, str | Path):
+        mask = open_picture(mask)
+    model.separate([], detail=detail, strength=strength, mask=mask)  # refuses wrong options now
     results = plan_folder(
         [Path(path) for path in ([inputs] if isinstance(inputs, str | Path) else inputs)],
         None if out is None else Path(out),
@@ -96,7 +100,7 @@ def dereflect_folder(
         overwrite=overwrite or resume,
         detail=detail,
         strength=strength,
-        mask=open_picture(mask) if isinstance(mask, str | Path) else mask,
+        mask=mask,
         only_if=only_if,
         max_megapixels=max_megapixels,
         workers=workers,

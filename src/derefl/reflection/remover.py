@@ -20,7 +20,7 @@ from derefl.imaging.strips import cut, joined
 from derefl.imaging.tensors import check_tensor, from_tensor
 from derefl.reflection.amount import Separation, from_moments, moments
 from derefl.reflection.model import SMALLEST, DeRefl, DeReflConfig, Ensemble, Layers
-from derefl.reflection.tiling.any_size import changes
+from derefl.reflection.tiling.any_size import changes, check_detail
 from derefl.reflection.tiling.row_reader import RowReader
 from derefl.reflection.tiling.tile_size import tile_side, within_memory
 from derefl.zoo import load_model, save_checkpoint
@@ -148,6 +148,7 @@ class ReflectionRemover:
         self, images: Any, detail: str, strength: float, mask: Mask, *, separate: bool
     ) -> Any:
         """The result for a photo, a list of results, or for other iterables an iterator."""
+        check_detail(detail)
         if not 0 <= strength <= 1:  # also true for NaN
             raise ConfigError(f"got strength={strength}, expected a number from 0 to 1")
         share = None if mask is None else RowReader.of_picture(as_mask(mask))
@@ -205,6 +206,7 @@ class ReflectionRemover:
             ImageError: the network overflowed or memory ran out.
             ConfigError: unknown ``detail``.
         """
+        check_detail(detail)
         rows = RowReader.of_tensor(pixels)
 
         def work(side: int) -> Tensor:

@@ -20,6 +20,7 @@ from derefl.reflection.tiling.spans import Span, spans
 OnePass = Callable[[Tensor], Tensor]
 
 DETAILS = ("auto", "full")
+"""Modes for a large picture, see :func:`changes`."""
 
 WHOLE = 2**19
 """Pixels of a photo above which the network sees the photo scaled down to this size. The network
@@ -50,12 +51,7 @@ def changes(
 
     Yields:
         ``(top, pixels, change)``; pixels and change are float32 ``[b 3 n w]``.
-
-    Raises:
-        ConfigError: unknown ``detail``.
     """
-    if detail not in DETAILS:
-        raise ConfigError(f"got detail={detail!r}, expected one of {', '.join(DETAILS)}")
     if area(rows.height, rows.width) <= WHOLE:
         yield from in_strips(rows, [(0, two_passes(one_pass, rows.read(0, rows.height)))])
         return
@@ -67,6 +63,12 @@ def changes(
     else:
         for top, pixels, change in in_strips(rows, in_full(one_pass, rows, side)):
             yield top, pixels, change.add_(guided(pixels, top)).div_(2)
+
+
+def check_detail(detail: str) -> None:
+    """ConfigError if there is no such mode."""
+    if detail not in DETAILS:
+        raise ConfigError(f"got detail={detail!r}, expected one of {', '.join(DETAILS)}")
 
 
 def in_strips(
