@@ -1,4 +1,8 @@
-"""Fixtures for several test files."""
+"""Fixtures for several test files.
+
+torch and derefl are imported in the fixtures: pytest-xdist also imports this file in its main
+process, which runs no tests.
+"""
 
 import copy
 import os
@@ -6,20 +10,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import HealthCheck, settings
 from PIL import Image
-
-import derefl.zoo.checkpoint
-from derefl.reflection.model import DeRefl, DeReflConfig
-from derefl.reflection.remover import ReflectionRemover
-from derefl.training import precision
-from derefl.zoo.manifest import package_folder
 
 REPOSITORY = Path(__file__).parents[1]
 
 # The tensors of the tests are small: threads make them slower, also in child processes.
-torch.set_num_threads(int(os.environ.setdefault("OMP_NUM_THREADS", "1")))
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 CASES = int(os.environ.get("DEREFL_FUZZ", "0"))
 """Random cases per Hypothesis test; 0: a few fixed cases."""
@@ -34,13 +31,14 @@ settings.register_profile(
 )
 settings.load_profile("derefl")
 
-TINY = DeReflConfig(dims=(8, 8, 8, 16, 16), depths=(1, 1, 2, 1, 1), head_dim=8)
 
-
-@pytest.fixture(params=[None, torch.bfloat16], ids=["float32", "bfloat16"])
+@pytest.fixture(params=["float32", "bfloat16"])
 def both_precisions(request, monkeypatch):
     """Training in float32, then in bfloat16, which some CPUs emulate."""
-    monkeypatch.setattr(precision, "autocast_dtype", lambda device: request.param)
+    import torch
+
+    dtype = {"float32": None, "bfloat16": torch.bfloat16}[request.param]
+    monkeypatch.setattr("derefl.training.precision.autocast_dtype", lambda device: dtype)
 
 
 @pytest.fixture
@@ -56,45 +54,33 @@ def no_waiting_for_the_disk(monkeypatch):
 
 
 @pytest.fixture
-def tiny(first_tiny) -> ReflectionRemover:
-    """A remover with a small network; its heads are far enough from zero to have an effect."""
-    torch.manual_seed(0)  # later random draws of a test do not depend on the order of tests
-    return copy.deepcopy(first_tiny)
+def tiny():
+    """A remover with a small network."""
+    from tests.tiny import tiny_remover
+
+    return tiny_remover()
 
 
 @pytest.fixture(scope="session")
-def first_tiny() -> ReflectionRemover:
-    """The remover that ``tiny`` copies."""
-    torch.manual_seed(0)
-    network = DeRefl(TINY).eval()
-    for name, parameter in network.named_parameters():
-        if ".project.weight" in name or ".to_high.weight" in name:
-            torch.nn.init.normal_(parameter, std=0.05)
-    return ReflectionRemover(network)
+def checkpoint(tmp_path_factory) -> str:
+    """The file of ``tiny``; read-only."""
+    from tests.tiny import tiny_remover
 
-
-@pytest.fixture(scope="session")
-def tiny_file(tmp_path_factory) -> Path:
-    """A file of a tiny reflection model with seeded weights; read-only."""
-    torch.manual_seed(0)
     path = tmp_path_factory.mktemp("model") / "tiny.safetensors"
-    ReflectionRemover(DeRefl(TINY)).save(path)
-    return path
-
-
-@pytest.fixture
-def checkpoint(tiny_file) -> Path:
-    """A copy of ``tiny_file`` for tests that need their own checkpoint."""
-    return tiny_file
+    tiny_remover().save(path)
+    return str(path)
 
 
 @pytest.fixture(scope="session", autouse=True)
-def built_once(tiny_file):
-    """Build each shipped network and the network of ``tiny_file`` once; every load gets a copy.
+def built_once(checkpoint):
+    """Build each shipped network and the network of ``checkpoint`` once; every load gets a copy.
 
     Building a network takes longer than most tests. The files are read and checked as usual.
     """
-    folders = {package_folder().resolve() / "weights", tiny_file.parent}
+    import derefl.zoo.checkpoint
+    from derefl.zoo.manifest import package_folder
+
+    folders = {package_folder().resolve() / "weights", Path(checkpoint).parent}
     build_again, made = derefl.zoo.checkpoint.built, {}
 
     def built(config, build, tensors, path, *, trusted):

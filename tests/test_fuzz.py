@@ -48,9 +48,10 @@ from derefl.zoo import (
     save_checkpoint,
 )
 from derefl.zoo.locate import locate_folder
-from tests.conftest import CASES, TINY
+from tests.conftest import CASES
 from tests.edits import EDITS, edited
 from tests.hashing.tiny import tiny_hasher, tiny_teacher
+from tests.tiny import TINY
 from tests.zoo.net import KIND, build, make_net, same, save_net
 from tests.zoo.net import entry as manifest_entry
 

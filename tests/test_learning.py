@@ -35,7 +35,8 @@ from derefl.reflection.model import DeReflConfig, Layers
 from derefl.training.config import read_config
 from derefl.training.step import make_optimiser, take_step
 from derefl.zoo.manifest import find_model
-from tests.conftest import REPOSITORY, TINY
+from tests.conftest import REPOSITORY
+from tests.tiny import TINY
 
 pytestmark = pytest.mark.usefixtures("small_validation")
 

@@ -13,7 +13,7 @@ from derefl.errors import ConfigError
 from derefl.reflection.attention import REORGANISE, WindowAttention, reorganise, restore
 from derefl.reflection.frequency import mean_filter, split_residual
 from derefl.reflection.model import DeRefl, DeReflConfig, Ensemble
-from tests.conftest import TINY
+from tests.tiny import TINY
 
 
 def picture(*shape: int, seed: int = 0) -> torch.Tensor:

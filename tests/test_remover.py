@@ -19,7 +19,6 @@ from derefl.imaging.tensors import from_tensor, to_tensor
 from derefl.reflection.model import DeRefl, Ensemble, Layers
 from derefl.reflection.remover import ReflectionRemover, load_derefl
 from derefl.zoo import save_checkpoint
-from tests.conftest import TINY
 from tests.pictures import (
     MAKE,
     ORIENTATION,
@@ -29,6 +28,7 @@ from tests.pictures import (
     picture,
     same_pixels,
 )
+from tests.tiny import TINY
 
 
 def pretend(monkeypatch, model, function):

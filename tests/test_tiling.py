@@ -269,7 +269,7 @@ from PIL import Image
 from derefl.errors import ImageError
 from derefl.reflection.model import DeRefl
 from derefl.reflection.remover import ReflectionRemover
-from tests.conftest import TINY
+from tests.tiny import TINY
 model = ReflectionRemover(DeRefl(TINY))
 model.dereflect(Image.new("RGB", (64, 64)))
 held = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()

@@ -11,9 +11,9 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import expect, sync_playwright
 
-from derefl.web import page as web_page
 from derefl.web.local import address, listen, visitors_folder
 from tests.hashing.tiny import tiny_hasher
+from tests.tiny import tiny_remover
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 
@@ -42,8 +42,8 @@ def pytest_terminal_summary(terminalreporter):
 
 
 @pytest.fixture(scope="package")
-def model(first_tiny):
-    return first_tiny
+def model():
+    return tiny_remover()
 
 
 @pytest.fixture(scope="package")
@@ -54,6 +54,8 @@ def hasher():
 @pytest.fixture(scope="package")
 def server(model, hasher, package_patch):
     """The server of the page; its ``url`` is the address of the page."""
+    from derefl.web import page as web_page  # gradio takes seconds to import
+
     package_patch.setattr(web_page, "LARGEST_UPLOAD", "1mb")
     with visitors_folder() as folder, listen(0) as socket:
         with strangers_refused():

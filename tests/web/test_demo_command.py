@@ -20,9 +20,9 @@ def get(url, **headers):
         return error.code, error.read().decode()
 
 
-def test_it_serves_until_it_is_told_to_end_and_leaves_nothing(tiny_file, tmp_path):
+def test_it_serves_until_it_is_told_to_end_and_leaves_nothing(checkpoint, tmp_path):
     process = subprocess.Popen(
-        [sys.executable, "-m", "derefl", "demo", "--port", "0", "--model", str(tiny_file)],
+        [sys.executable, "-m", "derefl", "demo", "--port", "0", "--model", checkpoint],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -16,7 +16,6 @@ from derefl.hashing.index.hash_index import HashIndex
 from derefl.imaging.compare import panel
 from derefl.imaging.files import open_picture
 from derefl.reflection.amount import Separation
-from derefl.web.remove_tab import OneLook
 from tests.conftest import REPOSITORY
 from tests.pictures import exif_block, icc_profile
 
@@ -189,7 +188,8 @@ def test_each_page_gets_its_last_photo_and_closed_pages_none(
 
 
 def test_a_photo_of_48_megapixels_is_shown_small_and_saved_in_full(page, monkeypatch, tmp_path):
-    monkeypatch.setattr(OneLook, "separate", lambda self, image, **_: Separation(image, image, 0.5))
+    separate = lambda self, image, **_: Separation(image, image, 0.5)  # noqa: E731
+    monkeypatch.setattr("derefl.web.remove_tab.OneLook.separate", separate)
     large = Image.linear_gradient("L").resize((8000, 6000))
     large.save(tmp_path / "large.jpg", quality=50, exif=exif_block())
     drop(page, "Photo", tmp_path / "large.jpg")

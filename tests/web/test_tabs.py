@@ -1,11 +1,14 @@
-"""The functions of the tabs, without a browser."""
+"""The functions of the tabs, without a browser.
+
+Each test imports its own functions: only one process of pytest-xdist has to import gradio, which
+takes seconds.
+"""
 
 import base64
 import io
 import os
 from pathlib import Path
 
-import gradio as gr
 import numpy as np
 import pytest
 from PIL import Image
@@ -15,10 +18,6 @@ from derefl.hashing.index.hash_index import HashIndex
 from derefl.imaging.compare import BLANK
 from derefl.imaging.files import open_picture
 from derefl.reflection.tiling import any_size
-from derefl.web.painter import mask_of
-from derefl.web.remove_tab import OneLook, downloads
-from derefl.web.search_tab import Searchable, hits, index_folder, index_report
-from derefl.web.shown import sentences
 from tests.pictures import picture, same_pixels
 
 
@@ -40,6 +39,8 @@ def gradios_folder(tmp_path, monkeypatch):
     ],
 )
 def test_downloads_lose_nothing(tiny, tmp_path, kind, name, written):
+    from derefl.web.remove_tab import downloads
+
     layers = tiny.separate(picture(kind))
     clean, layer = downloads(layers, picture(kind), name, tmp_path)
     assert Path(clean.value["path"]).name == written
@@ -52,6 +53,8 @@ def test_downloads_lose_nothing(tiny, tmp_path, kind, name, written):
 
 @pytest.mark.parametrize("size", [(160, 140), (240, 210)])
 def test_the_network_runs_once_per_photo(tiny, monkeypatch, size):
+    from derefl.web.remove_tab import OneLook
+
     monkeypatch.setattr(any_size, "WHOLE", 160 * 140)  # the larger photo is scaled down
     runs, model, photo = [], OneLook(tiny), picture("RGB", size)
     tiny.network.register_forward_pre_hook(lambda *_: runs.append(1))
@@ -62,6 +65,8 @@ def test_the_network_runs_once_per_photo(tiny, monkeypatch, size):
 
 
 def test_a_mask_has_soft_edges_and_any_size():
+    from derefl.web.painter import mask_of
+
     strokes = Image.new("RGBA", (400, 300))
     strokes.paste((255, 0, 0, 255), (0, 0, 200, 300))
     strokes.save(file := io.BytesIO(), "PNG")
@@ -78,6 +83,11 @@ def test_a_mask_has_soft_edges_and_any_size():
 
 
 def test_found_photos_open_at_full_size(tmp_path):
+    import gradio as gr
+
+    from derefl.web.search_tab import Searchable, hits
+    from derefl.web.shown import sentences
+
     Image.new("RGB", (900, 30), "red").save(tmp_path / "there.png")
     Image.new("RGB", (2000, 30), "red").save(tmp_path / "caf\udce9.tif")
     index = HashIndex(16)
@@ -103,6 +113,8 @@ def test_found_photos_open_at_full_size(tmp_path):
 
 
 def test_a_folder_with_broken_files_is_indexed(hasher, tmp_path):
+    from derefl.web.search_tab import index_folder, index_report
+
     (tmp_path / "deep").mkdir()
     picture("RGB").save(tmp_path / "deep" / "a.png")
     (tmp_path / "b.jpg").write_bytes(b"no picture")
@@ -133,6 +145,11 @@ def test_a_folder_with_broken_files_is_indexed(hasher, tmp_path):
     ],
 )
 def test_what_is_no_folder_is_said(hasher, text, words):
+    import gradio as gr
+
+    from derefl.web.search_tab import index_folder
+    from derefl.web.shown import sentences
+
     with pytest.raises(gr.Error) as error, sentences():
         index_folder(text, hasher, print)
     assert words in error.value.message
@@ -140,6 +157,10 @@ def test_what_is_no_folder_is_said(hasher, text, words):
 
 
 def test_sentences_hide_where_an_upload_lies_and_are_no_html(tmp_path):
+    import gradio as gr
+
+    from derefl.web.shown import sentences
+
     path = str(tmp_path / "<i>.jpg")
     with pytest.raises(gr.Error) as error, sentences(path):
         open_picture(path)
