@@ -154,7 +154,7 @@ class StandInEncoder:
 
     def word_embeddings(self, pieces: Sequence[str]) -> Tensor:
         """MiniLM's output for each single word piece: ``[n 384]``."""
-        transformer: nn.Module = self.language[0].auto_model  # type: ignore[assignment]
+        transformer: nn.Module = self.language[0].auto_model
         numbers: dict[str, int] = self.language.tokenizer.get_vocab()
         start, end, unknown = (numbers[t] for t in ("[CLS]", "[SEP]", "[UNK]"))
         rows = torch.tensor([[start, numbers.get(p, unknown), end] for p in pieces])
