@@ -32,13 +32,12 @@ settings.register_profile(
 settings.load_profile("derefl")
 
 
-@pytest.fixture(params=["float32", "bfloat16"])
-def both_precisions(request, monkeypatch):
-    """Training in float32, then in bfloat16, which some CPUs emulate."""
+@pytest.fixture
+def bfloat16(monkeypatch):
+    """Training in bfloat16, which some CPUs emulate."""
     import torch
 
-    dtype = {"float32": None, "bfloat16": torch.bfloat16}[request.param]
-    monkeypatch.setattr("derefl.training.precision.autocast_dtype", lambda device: dtype)
+    monkeypatch.setattr("derefl.training.precision.autocast_dtype", lambda device: torch.bfloat16)
 
 
 @pytest.fixture
@@ -120,4 +119,20 @@ def photo_folder(tmp_path):
     for index in range(42):
         array = np.kron(rng.integers(0, 256, (5, 6, 3)), np.ones((16, 16, 1))).astype(np.uint8)
         Image.fromarray(array).save(folder / f"{index:02d}.png")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def examples(tmp_path_factory) -> Path:
+    """The programs of examples/, beside small copies of its pictures."""
+    folder = tmp_path_factory.mktemp("examples")
+    original = REPOSITORY / "examples"
+    for path in original.glob("*.py"):
+        (folder / path.name).symlink_to(path)
+    for path in original.glob("pictures/*/*.jpg"):
+        small = folder / path.relative_to(original)
+        small.parent.mkdir(parents=True, exist_ok=True)
+        with Image.open(path) as picture:
+            picture.thumbnail((240, 240))
+            picture.save(small)
     return folder

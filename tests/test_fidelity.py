@@ -32,6 +32,7 @@ from tests.pictures import (
     same_pixels,
     wide_profile,
 )
+from tests.tiny import first_remover
 
 CARRIED = {"exif": exif_block(1), "icc_profile": icc_profile()}
 RE_ENCODING = {
@@ -42,13 +43,14 @@ RE_ENCODING = {
 
 
 @pytest.fixture
-def through(tiny, monkeypatch, tmp_path):
+def through(monkeypatch, tmp_path):
     """A file after ``derefl`` with a network that returns its input."""
-    monkeypatch.setattr(tiny.network, "forward", lambda x: Layers(x, x * 0, x * 0))
+    model = first_remover()
+    monkeypatch.setattr(model.network, "forward", lambda x: Layers(x, x * 0, x * 0))
 
     def go(path: Path) -> Path:
         result = tmp_path / "out" / path.name
-        save_picture(tiny.dereflect(open_picture(path)), result)
+        save_picture(model.dereflect(open_picture(path)), result)
         assert list(result.parent.iterdir()) == [result]
         return result
 

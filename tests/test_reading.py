@@ -95,6 +95,6 @@ def test_modes_that_are_not_supported_are_one_line(tmp_path, checkpoint, capsys,
     write(path := tmp_path / "a.tif")
     with pytest.raises(ImageError, match=f"a.tif: {words}, expected .*; convert"):
         open_picture(path)
-    assert main(["remove", str(path), "-o", f"{tmp_path}/o.tif", "--model", str(checkpoint)]) == 1
+    assert main(["remove", str(path), "-o", f"{tmp_path}/o.tif", "--model", checkpoint]) == 1
     assert f"a.tif: {words}" in capsys.readouterr().err
     assert not (tmp_path / "o.tif").exists()

@@ -8,7 +8,12 @@ import torch
 from derefl.reflection.model import DeRefl, DeReflConfig
 from derefl.reflection.remover import ReflectionRemover
 
-TINY = DeReflConfig(dims=(8, 8, 8, 16, 16), depths=(1, 1, 2, 1, 1), head_dim=8)
+TINY = DeReflConfig(
+    backbone="test_efficientnet",  # timm's smallest
+    dims=(8, 8, 8, 16, 16),
+    depths=(1, 1, 2, 1, 1),
+    head_dim=8,
+)
 
 
 def tiny_remover() -> ReflectionRemover:

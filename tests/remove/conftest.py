@@ -9,5 +9,5 @@ from derefl.cli import main
 def remove(checkpoint, tmp_path, monkeypatch):
     """Run ``derefl remove`` in an empty folder, by default with the tiny model."""
     monkeypatch.chdir(tmp_path)
-    tiny = ["--model", str(checkpoint)]
+    tiny = ["--model", checkpoint]
     return lambda *args: main(["remove", *([] if "--model" in args else tiny), *args])

@@ -3,7 +3,6 @@
 import io
 import os
 import pty
-import signal
 import subprocess
 import sys
 import time
@@ -12,13 +11,11 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from derefl.cli import main
 from derefl.imaging.files import open_picture
 from derefl.reflection.remover import ReflectionRemover, load_derefl
+from tests.forked import Forked
 from tests.pictures import MAKE, exif_block, icc_profile, picture, same_pixels
 from tests.remove.tools import save, written
-
-DEREFL = [sys.executable, "-m", "derefl", "remove"]
 
 
 def encoded(format, kind="RGB", **options):
@@ -46,20 +43,25 @@ def pipe(remove, monkeypatch, capfdbinary):
 # pipes
 
 
-def test_a_picture_through_a_pipe(checkpoint, tmp_path):
+def test_a_picture_through_a_pipe(remove, checkpoint):
     data = encoded("JPEG", exif=exif_block(6), icc_profile=icc_profile())
-    command = [*DEREFL, "-", "-o", "-", "--model", str(checkpoint)]
-    result = subprocess.run(command, input=data, capture_output=True, cwd=tmp_path)
-    assert (result.returncode, result.stderr) == (0, b"")
-    with Image.open(io.BytesIO(result.stdout)) as file:
+    stdin, source = os.pipe()
+    result, stdout = os.pipe()
+    os.write(source, data)
+    os.close(source)
+    command = ("remove", "-", "-o", "-", "--model", checkpoint)
+    assert Forked(*command, stdin=stdin, stdout=stdout).wait() == (0, "")
+    out = os.read(result, 1 << 20)
+    for end in (stdin, stdout, result):
+        os.close(end)
+    with Image.open(io.BytesIO(out)) as file:
         assert (file.format, file.size) == ("JPEG", (18, 24))
         assert file.getexif()[MAKE] == "Testcam"
         assert file.info["icc_profile"] == icc_profile()
-    (tmp_path / "in.jpg").write_bytes(data)
-    command = ["remove", str(tmp_path / "in.jpg"), "-o", str(tmp_path / "out.jpg")]
-    assert main([*command, "--model", str(checkpoint)]) == 0
-    assert result.stdout == (tmp_path / "out.jpg").read_bytes()
-    assert written(tmp_path) == ["in.jpg", "out.jpg"]
+    Path("in.jpg").write_bytes(data)
+    assert remove("in.jpg", "-o", "out.jpg") == 0
+    assert out == Path("out.jpg").read_bytes()
+    assert written() == ["in.jpg", "out.jpg"]
 
 
 @pytest.mark.parametrize("format", ["PNG", "WEBP", "TIFF"])
@@ -116,29 +118,27 @@ def test_a_file_called_minus(remove):
     assert written() == ["-", "out.png"]
 
 
-def test_a_reader_that_has_gone(checkpoint, tmp_path):
-    save(tmp_path / "in.png")
-    read_end, write_end = os.pipe()
-    os.close(read_end)
-    command = [*DEREFL, "in.png", "-o", "-", "--model", str(checkpoint)]
-    result = subprocess.run(command, stdout=write_end, stderr=subprocess.PIPE, cwd=tmp_path)
-    os.close(write_end)
-    assert (result.returncode, result.stderr) == (141, b"")
+def test_a_reader_that_has_gone(remove, checkpoint):
+    save("in.png")
+    gone, stdout = os.pipe()
+    os.close(gone)
+    command = ("remove", "in.png", "-o", "-", "--model", checkpoint)
+    assert Forked(*command, stdout=stdout).wait() == (141, "")
+    os.close(stdout)
 
 
 @pytest.mark.parametrize("name", ["stdin", "stdout"])
-def test_no_picture_from_or_to_a_terminal(tmp_path, name):
-    ours, theirs = pty.openpty()
-    streams = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, name: theirs}
-    process = subprocess.Popen(
-        [*DEREFL, "-", "-o", "-"], **streams, stderr=subprocess.PIPE, cwd=tmp_path
-    )
-    os.close(theirs)
-    _, err = process.communicate(None if name == "stdin" else encoded("PNG"))
+def test_no_picture_from_or_to_a_terminal(remove, name):
+    Path("in.png").write_bytes(encoded("PNG"))
+    ours, terminal = pty.openpty()
+    with Path("in.png").open() as stdin, Path("out").open("w") as stdout:
+        streams = {"stdin": stdin.fileno(), "stdout": stdout.fileno(), name: terminal}
+        status, err = Forked("remove", "-", "-o", "-", **streams).wait()
+    os.close(terminal)
     os.close(ours)
-    assert process.returncode == 1
+    assert status == 1
     words = {"stdin": "standard input is a terminal", "stdout": "standard output is a terminal"}
-    assert err.decode().startswith(f"derefl: {words[name]}")
+    assert err.startswith(f"derefl: {words[name]}")
 
 
 def test_checking_needs_no_torch(remove):
@@ -162,20 +162,15 @@ def test_a_stopped_run_leaves_whole_files_only(remove, checkpoint):
     save("photos/0.png", size=(160, 120))
     for number in range(1, total):
         Path(f"photos/{number}.png").write_bytes(Path("photos/0.png").read_bytes())
-    command = [*DEREFL, "photos", "-o", "cleaned", "--workers", "2", "--model", str(checkpoint)]
-    process = subprocess.Popen(
-        command,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    while len(list(Path().glob("cleaned/[0-9]*.png"))) < 5 and process.poll() is None:
+    command = ("remove", "photos", "-o", "cleaned", "--workers", "2", "--model", checkpoint)
+    with Path("out").open("w") as out:
+        derefl = Forked(*command, stdout=out.fileno())
+    while len(list(Path().glob("cleaned/[0-9]*.png"))) < 5 and derefl.process.is_alive():
         time.sleep(0.01)
-    process.send_signal(signal.SIGTERM)
-    out, err = process.communicate()
+    derefl.process.terminate()
+    status, err = derefl.wait()
     done = written("cleaned")
-    assert process.returncode == 130
-    assert out == ""
+    assert (status, Path("out").read_text()) == (130, "")
     assert err == (
         f"derefl: interrupted; {len(done)} of {total} pictures are finished. To continue, repeat "
         "the command with --resume\n"

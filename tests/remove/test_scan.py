@@ -18,7 +18,7 @@ def scan(checkpoint, tmp_path, monkeypatch):
     for seed, name in enumerate(("a.png", "b.jpg", "deep/c.png")):
         save(f"photos/{name}", seed=seed)
     Path("photos/notes.txt").write_text("not a picture")
-    return lambda *args: main(["scan", "photos", "--model", str(checkpoint), *args])
+    return lambda *args: main(["scan", "photos", "--model", checkpoint, *args])
 
 
 def test_most_reflection_comes_first(scan, checkpoint, capsys):
@@ -44,7 +44,7 @@ def test_most_reflection_comes_first(scan, checkpoint, capsys):
 
 
 def test_a_photo_in_two_inputs_is_listed_once(scan, checkpoint, capsys):
-    assert main(["scan", "photos/a.png", "photos/a.png", "--model", str(checkpoint)]) == 0
+    assert main(["scan", "photos/a.png", "photos/a.png", "--model", checkpoint]) == 0
     assert capsys.readouterr().out.endswith(" photos/a.png\n1 of 1 photos scanned\n")
 
 
