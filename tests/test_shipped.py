@@ -12,21 +12,9 @@ from tests.parity import FIXTURES
 
 PICTURES = REPOSITORY / "examples" / "pictures"
 
-GAIN = {
-    "derefl-small": {"brushes": 3.6, "coffee": 7.0, "friends": 2.0, "wine": 2.2},
-    "derefl-base": {"brushes": 0.8, "coffee": 6.9, "friends": 3.8, "wine": 3.0},
-}
-"""Gain in dB, about half a decibel below the measured gain."""
-
-
-@pytest.fixture(scope="module", params=GAIN)
-def name(request):
-    return request.param
-
-
-@pytest.fixture(scope="module")
-def model(name):
-    return load_derefl(name)
+GAIN = {"brushes": 0.8, "coffee": 6.9, "friends": 3.8, "wine": 3.0}
+"""Gain of derefl-base in dB, about half a decibel below the measured gain. test_examples has the
+gain of derefl-small, in the notebook."""
 
 
 def psnr(a, b):
@@ -61,16 +49,17 @@ def test_limits_of_size(entry_name, parameters, size):
     assert entry.parameters <= parameters and entry.bytes <= size
 
 
-@pytest.mark.parametrize("picture", ["brushes", "coffee", "friends", "wine"])
-def test_reflections_are_removed_from_the_examples(model, name, picture):
+@pytest.mark.parametrize("picture", GAIN)
+def test_reflections_are_removed_from_the_examples(picture):
     """The output is nearer to the scene than the input is."""
     glass = Image.open(PICTURES / "through_glass" / f"{picture}.jpg")
     scene = Image.open(PICTURES / "layers" / f"{picture}.jpg")
-    clean = model.dereflect(glass)
+    clean = load_derefl("derefl-base").dereflect(glass)
     assert clean.size == glass.size and clean.mode == "RGB"
-    assert psnr(clean, scene) > psnr(glass, scene) + GAIN[name][picture]
+    assert psnr(clean, scene) > psnr(glass, scene) + GAIN[picture]
 
 
-def test_a_photo_without_reflection_changes_little(model):
-    scene = Image.open(PICTURES / "layers" / "stream.jpg")
-    assert psnr(model.dereflect(scene), scene) > 30
+@pytest.mark.parametrize("name", ["derefl-small", "derefl-base"])
+def test_a_photo_without_reflection_changes_little(name):
+    scene = Image.open(PICTURES / "layers" / "stream.jpg").reduce(2)
+    assert psnr(load_derefl(name).dereflect(scene), scene) > 30

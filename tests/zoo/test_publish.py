@@ -22,9 +22,9 @@ from derefl.hashing.teacher_pipeline import load_teacher_network
 from derefl.reflection.model import DeRefl
 from derefl.zoo import manifest, save_checkpoint
 from derefl.zoo.publish import FILES, prepare_release
-from tests.conftest import TINY
 from tests.hashing.test_online import ColourEncoder
 from tests.hashing.tiny import tiny_hasher, tiny_teacher
+from tests.tiny import TINY
 from tests.zoo.net import make_net, same, save_net
 
 TOKEN = "hf_writes_to_org"
@@ -139,16 +139,18 @@ def test_published_and_loaded_back_and_the_code_on_the_card_runs(
 def test_publishing_again_changes_nothing_and_new_weights_make_a_new_commit(
     writer, clone, tmp_path
 ):
-    assert main(["publish", "tiny-derefl", "--repo", "org/tiny"]) == 0
-    first = published(clone, "tiny-derefl")
-    assert main(["publish", "tiny-derefl", "--repo", "org/tiny"]) == 0
-    assert published(clone, "tiny-derefl") == first
-    other = DeRefl(TINY)
-    save_checkpoint(other, tmp_path / "other.safetensors", kind="derefl", config=asdict(TINY))
-    assert main(["publish", str(tmp_path / "other.safetensors"), "--repo", "org/tiny"]) == 0
+    name, other = "tiny-lcdh-teacher", tmp_path / "other.safetensors"
+    assert main(["publish", name, "--repo", "org/tiny"]) == 0
+    first = published(clone, name)
+    assert main(["publish", name, "--repo", "org/tiny"]) == 0
+    assert published(clone, name) == first
+    teacher = tiny_teacher(seed=1)
+    save_checkpoint(teacher, other, kind="lcdh-teacher", config=asdict(teacher.config))
+    assert main(["publish", str(other), "--repo", "org/tiny"]) == 0
     assert len(writer.repos["org/tiny"].commits) == 3  # with the empty first commit
-    assert published(clone, "tiny-derefl") == first  # another model, so no change
-    assert not same(load_derefl("org/tiny"), load_derefl("org/tiny", revision=first["revision"]))
+    assert published(clone, name) == first  # another model, so no change
+    now, before = (load_teacher_network("org/tiny", revision=r) for r in (None, first["revision"]))
+    assert not same(now, before)
 
 
 def test_the_dry_run_writes_a_folder_that_loads_and_sends_nothing(
@@ -186,7 +188,7 @@ def test_private_repos_need_the_token_to_be_loaded(writer, clone, capsys):
 def test_own_weights_by_way_of_a_folder_whose_card_was_completed(
     writer, clone, checkpoints, tmp_path, capsys
 ):
-    weights, folder = checkpoints / "derefl.safetensors", tmp_path / "mine"
+    weights, folder = checkpoints / "lcdh-teacher.safetensors", tmp_path / "mine"
     before = clone.read_text()
     assert main(["publish", str(weights), "--repo", "mine/net", "--dry-run", str(folder)]) == 0
     card = (folder / "README.md").read_text()
@@ -194,7 +196,7 @@ def test_own_weights_by_way_of_a_folder_whose_card_was_completed(
     (folder / "README.md").write_text(card.replace("Not stated.", "MIT, says its owner."))
     assert main(["publish", str(folder), "--repo", "mine/net"]) == 0
     assert ModelCard.load("mine/net").text.count("MIT, says its owner.") == 3
-    assert same(load_derefl("mine/net"), load_derefl(weights))
+    assert same(load_teacher_network("mine/net"), load_teacher_network(weights))
     assert clone.read_text() == before
 
 
