@@ -49,10 +49,7 @@ def test_resize32_is_per_channel_and_resized_down(identity, tmp_path):
 
 
 def test_sir2_layout(tmp_path):
-    files = [
-        "SolidObjectDataset/2/Focus/27",
-        "Wildscene/24",
-    ]
+    files = ["SolidObjectDataset/2/Focus/27", "Wildscene/24"]
     for folder in files:
         (tmp_path / folder).mkdir(parents=True)
         for name in "mgr":

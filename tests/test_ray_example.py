@@ -1,9 +1,7 @@
 """``examples/encode_with_ray.py`` with a real Ray of two workers."""
 
 import contextlib
-import os
 import runpy
-import subprocess
 import sys
 import uuid
 from pathlib import Path
@@ -19,14 +17,6 @@ from tests.conftest import REPOSITORY
 
 EXAMPLE = REPOSITORY / "examples" / "encode_with_ray.py"
 PICTURES = sorted((REPOSITORY / "examples" / "pictures").glob("[ls]*/*.jpg"))
-
-
-def encode(*arguments, mark="") -> subprocess.CompletedProcess[str]:
-    """Run the example; the environment of all its processes contains a mark."""
-    # Ray's workers have low priority (nice), and would wait on a busy machine.
-    environment = os.environ | {"RAY_worker_niceness": "0", "DEREFL_TEST_MARK": mark}
-    command = [sys.executable, EXAMPLE, *arguments]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=1800)
 
 
 def marked(mark: str) -> list[psutil.Process]:
@@ -56,13 +46,29 @@ def photos(tmp_path) -> Path:
     return folder
 
 
-def test_codes_are_those_of_the_hasher(photos, tmp_path):
+@pytest.fixture
+def run(monkeypatch):
+    """Run the example in this process, and return its exit status."""
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["encode_with_ray", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stop:
+            runpy.run_path(str(EXAMPLE), run_name="__main__")
+        return stop.value.code
+
+    return run
+
+
+def test_codes_are_those_of_the_hasher(run, photos, tmp_path, monkeypatch, capsys):
     output, mark = tmp_path / "codes.parquet", uuid.uuid4().hex
-    done = encode(photos, "-o", output, "--workers", "2", "--bits", "32", mark=mark)
-    assert done.returncode == 1, done.stderr
+    monkeypatch.setenv("DEREFL_TEST_MARK", mark)
+    # Ray's workers have low priority (nice), and would wait on a busy machine.
+    monkeypatch.setenv("RAY_worker_niceness", "0")
+    assert run(photos, "-o", output, "--workers", "2", "--bits", "32") == 1
     assert psutil.wait_procs(marked(mark), timeout=300)[1] == []  # no process of Ray is left
-    assert "64 pictures, 4 failed, " in done.stdout
-    assert "pictures/s with 2 workers" in done.stdout
+    streams = capsys.readouterr()
+    assert "64 pictures, 4 failed, " in streams.out
+    assert "pictures/s with 2 workers" in streams.out
 
     rows = parquet.read_table(output).to_pylist()
     assert [row["id"] for row in rows] == sorted(map(str, photos.iterdir()))
@@ -75,7 +81,7 @@ def test_codes_are_those_of_the_hasher(photos, tmp_path):
     bad = {Path(row["id"]).name: row for row in rows if row["error"] is not None}
     assert list(bad) == ["005-words.jpg", "050-cut.jpg", "055-empty.png", "999-gone.jpg"]
     assert all(row["code"] is None for row in bad.values())
-    lines = [line for line in done.stderr.splitlines() if line.startswith("derefl: ")]
+    lines = [line for line in streams.err.splitlines() if line.startswith("derefl: ")]
     assert lines == [f"derefl: {' '.join(row['error'].split())}" for row in bad.values()]
     assert all(name in line for name, line in zip(bad, lines, strict=True))
 
@@ -88,13 +94,10 @@ def test_codes_are_those_of_the_hasher(photos, tmp_path):
     assert np.array_equal(index.codes, codes)
 
 
-def test_nothing_is_overwritten_unless_asked(tmp_path, monkeypatch):
+def test_nothing_is_overwritten_unless_asked(run, tmp_path):
     there = tmp_path / "codes.parquet"
     there.touch()
-    monkeypatch.setattr(sys, "argv", ["encode_with_ray", str(PICTURES[0]), "-o", str(there)])
-    with pytest.raises(SystemExit) as stop:
-        runpy.run_path(str(EXAMPLE), run_name="__main__")
-    message = str(stop.value)
+    message = run(PICTURES[0], "-o", there)
     assert message.startswith(f"derefl: {there} already exists; ")
     assert "--overwrite" in message and "\n" not in message
     assert sorted(tmp_path.iterdir()) == [there]

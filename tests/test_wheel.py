@@ -112,10 +112,3 @@ def test_remove_works_offline_from_the_wheel(environment, tmp_path):
     run(environment, tmp_path, "derefl", "remove", "window.jpg", "-o", "clean.png")
     with Image.open(tmp_path / "clean.png") as clean, Image.open(tmp_path / "window.jpg") as image:
         assert clean.size == (160, 96) and clean.tobytes() != image.tobytes()
-
-
-def test_models_lists_the_bundled_weights(environment, tmp_path):
-    printed = run(environment, tmp_path, "derefl", "models")
-    for entry in list_models():
-        (line,) = (x for x in printed.splitlines() if x.startswith(f"{entry.name} "))
-        assert "bundled" in line

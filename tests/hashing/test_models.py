@@ -159,10 +159,7 @@ class TestTeacher:
         (lambda: LCDHStudentConfig(mean=(0.5, 0.5)), r"mean=\(0.5, 0.5\), expected 3 numbers"),
         (lambda: LCDHStudentConfig(std=(0.5, 0.5, 0.0)), "std=.*expected 3 numbers from 0.01"),
         (lambda: LCDHStudentConfig(bits=(64, 128)), r"bits=\(64, 128\), expected a whole number"),
-        (
-            lambda: LCDHStudent(replace(STUDENT, text_heads=3)),
-            "3 attention heads.* of 16",
-        ),
+        (lambda: LCDHStudent(replace(STUDENT, text_heads=3)), "3 attention heads.* of 16"),
         (lambda: LCDHTeacher(replace(TEACHER, heads=7)), "7 attention heads.* of 64"),
         (lambda: DeReflConfig(dims=(8, 8, 8, 16)), r"dims=\(8, 8, 8, 16\), expected 5 whole"),
         (lambda: DeReflConfig(depths=(1,) * 6), "depths=.*expected 5 whole numbers"),
@@ -186,45 +183,26 @@ def test_relatives_of_efficientnet_are_towers(backbone):
     torch.testing.assert_close(tower(x), whole, atol=1e-5, rtol=1e-4)
 
 
+# fmt: off
 ENGLISH = (
-    *(
-        "",
-        "42",
-        "dog",
-        "Two dogs, running!",
-        "a baby's first birthday",
-        "mountains under a blue sky",
-    ),
-    *(
-        "red car in front of a house",
-        "children play in the garden",
-        "a plate of food",
-        "beach 2019",
-    ),
-    *("a woman in a pink dress is climbing up a set of stairs", "a snowboarder jumps over a fence"),
+    "", "42", "dog", "Two dogs, running!", "a baby's first birthday",
+    "mountains under a blue sky", "red car in front of a house", "children play in the garden",
+    "a plate of food", "beach 2019", "a woman in a pink dress is climbing up a set of stairs",
+    "a snowboarder jumps over a fence",
 )
 FOREIGN = (
-    *("zwei Kinder spielen im Garten", "Berge unter blauem Himmel", "Schnee im Wald", "rotes Auto"),
-    *("eine Tasse Kaffee auf dem Tisch", "Hochzeit in der Kirche", "eine Frau mit Hut"),
-    *("Blumen auf der Wiese", "Sonnenuntergang am Meer", "alter Mann mit Bart"),
-    *(
-        "deux enfants jouent dans le jardin",
-        "voiture rouge devant une maison",
-        "vélo contre le mur",
-    ),
-    *("montagnes sous un ciel bleu", "un chat dort sur le canapé", "gâteau avec des bougies"),
-    *("dos niños juegan en el jardín", "un perro en la playa", "montañas bajo un cielo azul"),
-    *("una mujer con sombrero", "un cane sulla spiaggia", "duas crianças brincando no jardim"),
-    *("twee kinderen spelen in de tuin", "dwoje dzieci bawi się w ogrodzie", "en hund på stranden"),
-    *(
-        "собака на пляже",
-        "海滩上的狗",
-        "砂浜の犬",
-        "해변의 개",
-        "σκύλος στην παραλία",
-        "كلب على الشاطئ",
-    ),
+    "zwei Kinder spielen im Garten", "Berge unter blauem Himmel", "Schnee im Wald", "rotes Auto",
+    "eine Tasse Kaffee auf dem Tisch", "Hochzeit in der Kirche", "eine Frau mit Hut",
+    "Blumen auf der Wiese", "Sonnenuntergang am Meer", "alter Mann mit Bart",
+    "deux enfants jouent dans le jardin", "voiture rouge devant une maison",
+    "vélo contre le mur", "montagnes sous un ciel bleu", "un chat dort sur le canapé",
+    "gâteau avec des bougies", "dos niños juegan en el jardín", "un perro en la playa",
+    "montañas bajo un cielo azul", "una mujer con sombrero", "un cane sulla spiaggia",
+    "duas crianças brincando no jardim", "twee kinderen spelen in de tuin",
+    "dwoje dzieci bawi się w ogrodzie", "en hund på stranden", "собака на пляже", "海滩上的狗",
+    "砂浜の犬", "해변의 개", "σκύλος στην παραλία", "كلب على الشاطئ",
 )
+# fmt: on
 
 
 class TestTokenizer:
