@@ -24,7 +24,7 @@ test:  ## everything that has to pass
 	$(MAKE) --jobs 2 lint pytest
 
 pytest: $(VENV)/.dev
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .

@@ -11,7 +11,6 @@ import stores
 from derefl.errors import HashIndexError, MissingExtraError
 from derefl.hashing.index.clickhouse import ClickHouseIndex, Embedded
 from derefl.hashing.index.hash_index import HashIndex, Hit
-from tests.conftest import REPOSITORY
 from tests.hashing.databases.conftest import clustered
 
 
@@ -61,11 +60,11 @@ def test_without_chdb_the_extra_is_named(monkeypatch, tmp_path):
         Embedded(tmp_path)
 
 
-def test_the_example_finds_a_cup_of_coffee(tmp_path, monkeypatch, capsys):
+def test_the_example_finds_a_cup_of_coffee(examples, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["search_with_clickhouse"])
     for _ in range(2):  # the second time, the photos are already indexed
-        runpy.run_path(str(REPOSITORY / "examples" / "search_with_clickhouse.py"))
+        runpy.run_path(str(examples / "search_with_clickhouse.py"))
         title, nearest, *_ = capsys.readouterr().out.splitlines()
         assert title == "nearest to 'a cup of coffee' of 15 photos:"
         assert nearest.endswith("coffee.jpg")

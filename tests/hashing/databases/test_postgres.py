@@ -13,7 +13,6 @@ from psycopg.rows import dict_row
 from derefl.errors import HashIndexError, MissingExtraError
 from derefl.hashing.index.hash_index import HashIndex
 from derefl.hashing.index.postgres import PostgresIndex
-from tests.conftest import REPOSITORY
 from tests.hashing.databases.conftest import clustered
 
 N = 4_000
@@ -150,11 +149,11 @@ def test_without_psycopg_the_extra_is_named(monkeypatch):
         PostgresIndex("postgresql://", "codes")
 
 
-def test_the_example_finds_a_cup_of_coffee(schema, monkeypatch, capsys):
+def test_the_example_finds_a_cup_of_coffee(examples, schema, monkeypatch, capsys):
     monkeypatch.setenv("DATABASE_URL", schema)
     monkeypatch.setattr(sys, "argv", ["search_with_pgvector"])
     for _ in range(2):  # the second time, the photos are already indexed
-        runpy.run_path(str(REPOSITORY / "examples" / "search_with_pgvector.py"))
+        runpy.run_path(str(examples / "search_with_pgvector.py"))
         title, nearest, *_ = capsys.readouterr().out.splitlines()
         assert title == "nearest to 'a cup of coffee' of 15 photos:"
         assert nearest.endswith("coffee.jpg")

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from derefl.errors import ConfigError, HashIndexError
-from derefl.hashing.codes import BITS
 from derefl.hashing.index.hash_index import HashIndex, Hit
 from tests.hashing.databases.conftest import clustered
 from tests.hashing.fake import FakeHasher
@@ -19,7 +18,7 @@ HOSTILE = [
 ]
 
 
-@pytest.mark.parametrize("bits", BITS)
+@pytest.mark.parametrize("bits", [16, 128])  # the other tests have 32 and 64
 def test_hits_are_those_of_the_hash_index(make, bits):
     codes, queries = clustered(3000, bits), clustered(100, bits, seed=1)[:3]
     ids = [f"photos/{row:04}.jpg" for row in np.random.default_rng(2).permutation(3000)]
