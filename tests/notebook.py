@@ -1,7 +1,6 @@
 """Run the notebook in examples/: ``python -m tests.notebook`` stores the new outputs."""
 
 import nbformat
-from nbclient import NotebookClient
 
 from tests.conftest import REPOSITORY
 
@@ -15,6 +14,8 @@ def stored() -> nbformat.NotebookNode:
 
 def executed() -> nbformat.NotebookNode:
     """The notebook with new outputs; without times, which would change every time."""
+    from nbclient import NotebookClient
+
     notebook = stored()
     folder = {"metadata": {"path": str(NOTEBOOK.parent)}}
     options = {"record_timing": False, "coalesce_streams": True, "startup_timeout": 600}

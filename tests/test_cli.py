@@ -164,8 +164,7 @@ def test_errors_are_one_line(monkeypatch, capsys, error, words):
 
 
 @pytest.mark.parametrize(
-    ("encoding", "shown"),
-    [("cp1252", b"caf\xe9 \\u65e5"), ("utf-8", b"caf\xe9 \xe6\x97\xa5")],
+    ("encoding", "shown"), [("cp1252", b"caf\xe9 \\u65e5"), ("utf-8", b"caf\xe9 \xe6\x97\xa5")]
 )
 def test_text_that_the_terminal_cannot_show(monkeypatch, encoding, shown):
     raw = io.BytesIO()

@@ -8,6 +8,7 @@ import io
 import re
 import sys
 from collections import Counter
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -39,6 +40,8 @@ NOT_RUN = {
 RUN = ("index", "models", "remove", "scan", "search")
 """Commands that run with the arguments of the pages; other commands are only parsed."""
 
+PARSER = cache(parser)
+
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
@@ -49,6 +52,7 @@ def folder(tmp_path, monkeypatch):
     for number, name in enumerate(names):
         Path(name).parent.mkdir(parents=True, exist_ok=True)
         with Image.open(photos[number % len(photos)]) as photo:
+            photo.draft("RGB", (192, 128))
             photo.resize((96, 64)).save(name)
     Image.new("L", (96, 64), 255).save("glass.png")
     for run, model in (("mine", "derefl-small"), ("student", "lcdh-student")):
@@ -102,12 +106,6 @@ def check_calls(tree):
             signature.bind(*node.args, **{keyword.arg: None for keyword in node.keywords})
 
 
-@pytest.mark.parametrize("page", pages_with("bash"))
-def test_commands_of_the_docs_are_understood(page, folder):
-    for call in commands(page, folder):
-        check_command(call)
-
-
 @pytest.mark.parametrize("page", [page for page in PAGES if inline_commands(page)])
 def test_commands_in_running_text_are_understood(page):
     for call in inline_commands(page):
@@ -120,7 +118,7 @@ def check_command(call):
     for path in (a for a in arguments if re.match(r"(configs|examples|tests)/[^:]+\.\w+$", a)):
         assert (REPOSITORY / path).is_file(), call
     if program == "derefl":
-        error = refused(arguments, parser())
+        error = refused(arguments, PARSER())
         assert error is None, f"{' '.join(call)}: {error}"
     elif program == "make":
         assert f"\n{arguments[0]}:" in (REPOSITORY / "Makefile").read_text(), call
@@ -158,8 +156,10 @@ def error_of(arguments, parser):
 
 
 @pytest.mark.parametrize("page", pages_with("bash"))
-def test_quick_commands_of_the_docs_do_what_they_are_for(page, folder):
-    for program, *arguments in commands(page, folder):
+def test_commands_of_the_docs_are_understood_and_quick_ones_run(page, folder):
+    for call in commands(page, folder):
+        check_command(call)
+        program, *arguments = call
         if program != "derefl" or arguments[0] not in RUN or {"-", "…"} & {*arguments}:
             continue
         # The lines of a block are often alternatives with the same output.

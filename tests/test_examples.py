@@ -1,6 +1,5 @@
 """Every program in examples/ works, from any folder."""
 
-import json
 import re
 import runpy
 import sys
@@ -10,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 
 from tests.conftest import REPOSITORY
-from tests.notebook import NOTEBOOK, executed, stored
+from tests.notebook import NOTEBOOK, stored
 
 pytestmark = pytest.mark.usefixtures("small_validation")
 
@@ -20,13 +19,13 @@ MAKERS = {"make_composites", "make_failures"}
 
 
 @pytest.fixture
-def run(tmp_path, monkeypatch, capsys):
+def run(examples, tmp_path, monkeypatch, capsys):
     """Runs an example in an empty folder and returns its printed output."""
     monkeypatch.chdir(tmp_path)
 
     def run(name, *arguments):
         monkeypatch.setattr(sys, "argv", [name, *arguments])
-        runpy.run_path(str(EXAMPLES / f"{name}.py"), run_name="__main__")
+        runpy.run_path(str(examples / f"{name}.py"), run_name="__main__")
         return capsys.readouterr().out
 
     return run
@@ -54,15 +53,11 @@ def test_stream_hashing(run):
     assert re.findall(r"finds (\w+)", last) == ["coffee", "church"]
 
 
-def test_train_reflection_learns_and_goes_on(run, tmp_path):
-    printed = run("train_reflection", "12")
-    before, after = map(float, re.findall(r"loss .*: ([\d.]+)", printed))
+def test_train_reflection_learns(run, tmp_path):
+    before, after = map(float, re.findall(r"loss .*: ([\d.]+)", run("train_reflection", "12")))
     assert after < before
-    further = float(re.findall(r"after 13 steps: ([\d.]+)", run("train_reflection", "13"))[0])
-    assert further < before
-    log = (tmp_path / "outputs/train/log.jsonl").read_text().splitlines()
-    starts = [json.loads(line)["step"] for line in log if '"start"' in line]
-    assert starts == [0, 12]
+    written = {path.name for path in (tmp_path / "outputs" / "train").iterdir()}
+    assert {"wine.png", "validation-000012.png", "log.jsonl", "model.safetensors"} <= written
 
 
 def test_ablate_reflection_compares_variants_on_the_same_pictures(
@@ -76,6 +71,7 @@ def test_ablate_reflection_compares_variants_on_the_same_pictures(
         "run.batch=1",
         "run.size=32",
         "model.dims=[8, 8, 8, 16, 16]",
+        "model.depths=[1, 1, 1, 1, 1]",
         "model.head_dim=8",
     )
     printed = run("ablate_reflection", *command)
@@ -95,18 +91,25 @@ def outputs(notebook, kind):
     return [found for o in every if (found := o.get("data", o).get(kind))]
 
 
-def test_the_notebook_runs_and_shows_what_it_did():
+def test_the_notebook_runs_and_shows_what_it_did(monkeypatch, capsys):
     """The stored outputs fit the shipped weights: same photos found, same decibels."""
     assert NOTEBOOK.stat().st_size < 400_000
-    assert len(outputs(stored(), "image/jpeg")) == 5
-    before, now = ("".join(outputs(n, "text")) for n in (stored(), executed()))
+    notebook, shown, names = stored(), [], {}
+    assert len(outputs(notebook, "image/jpeg")) == 5
+    monkeypatch.chdir(EXAMPLES)
+    monkeypatch.setattr("IPython.display.display", lambda picture, include: shown.append(picture))
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            exec(cell.source, names)
+    assert len(shown) == 5 and all(max(picture.size) <= 760 for picture in shown)
+    before, now = "".join(outputs(notebook, "text")), capsys.readouterr().out
     for old, new in zip(before.splitlines(), now.splitlines(), strict=True):
         assert old.split()[0] == new.split()[0]
         numbers = [[float(n) for n in re.findall(r"\d+(?:\.\d+)?", line)] for line in (old, new)]
-        assert numbers[0] == pytest.approx(numbers[1], abs=2), "run python -m tests.notebook"
+        near = pytest.approx(numbers[1], abs=0.5 if "dB" in old else 2)
+        assert numbers[0] == near, "run python -m tests.notebook"
     gains = re.findall(r"(\w+): ([\d.]+) dB before, ([\d.]+) dB", now)
     assert len(gains) == 4
     for name, glass, clean in gains:
         assert float(clean) > float(glass) + 1, name
-    assert re.search("^friends ", now, re.M) and re.search("^galaxies ", now, re.M)
-    assert re.search("^coffee ", now, re.M)
+    assert re.search("^friends .*^galaxies .*^coffee ", now, re.M | re.S)

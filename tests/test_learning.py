@@ -24,13 +24,7 @@ from derefl.reflection.learning.losses import (
     reconstruction_loss,
     tone_loss,
 )
-from derefl.reflection.learning.pairs import (
-    SHRINK,
-    Pairs,
-    PairsConfig,
-    batches,
-    held_back_photos,
-)
+from derefl.reflection.learning.pairs import SHRINK, Pairs, PairsConfig, batches, held_back_photos
 from derefl.reflection.model import DeReflConfig, Layers
 from derefl.training.config import read_config
 from derefl.training.step import make_optimiser, take_step
@@ -425,7 +419,7 @@ class TestRun:
         with pytest.raises(ConfigError, match="expected NAME=DIR"):
             self.train(config, tmp_path, validation=("pairs/",))
 
-    def test_learning_lowers_the_loss(self, config, both_precisions):
+    def test_learning_lowers_the_loss(self, config, bfloat16):
         """Ten steps on one batch lower its loss."""
         torch.manual_seed(0)
         model = training.DeRefl(TINY).train()

@@ -110,10 +110,7 @@ def test_train_writes_a_model_that_the_others_load(
     [
         (["train", "reflection", "--out", "run"], "no photographs"),
         (["train", "reflection", "--out", "run", "--photos", QUOTES], f"{QUOTES} is not a folder"),
-        (
-            ["train", "teacher", "--out", "run", "--named", QUOTES],
-            f"{QUOTES} is not a folder",
-        ),
+        (["train", "teacher", "--out", "run", "--named", QUOTES], f"{QUOTES} is not a folder"),
         (["train", "reflection", "--out", "run", "--set", "run=3"], "got run=3, expected a table"),
         (["evaluate", "big", "--photos", "nowhere", "--megapixels", "nan"], "from 0.01 to 1000"),
         (["train", "reflection", "--out", "run", "--set", "run.stpes=1"], "no setting 'run.stpes'"),

@@ -15,6 +15,7 @@ from derefl.hashing.index.hash_index import HashIndex
 from derefl.imaging.compare import BLANK, MARGIN, TILE
 from derefl.imaging.files import open_picture
 from tests.hashing.fake import COLOURS, FakeHasher
+from tests.remove.tools import error_lines
 from tests.test_imaging import bad_files
 
 
@@ -48,10 +49,6 @@ def photos(hashers):
 
 
 ALL = ["photos/blue.png", "photos/deep/er/yellow.JPG", "photos/green.png", "photos/red.png"]
-
-
-def error_lines(capsys):
-    return [line for line in capsys.readouterr().err.splitlines() if line.startswith("derefl: ")]
 
 
 # index
@@ -428,13 +425,7 @@ def test_search_by_picture_as_json(indexed, capsys):
         "model": "lcdh-student",
         "bits": 64,
         "hits": [
-            {
-                "rank": rank,
-                "distance": distance,
-                "id": path,
-                "path": path,
-                "index": "photos.lcdh",
-            }
+            {"rank": rank, "distance": distance, "id": path, "path": path, "index": "photos.lcdh"}
             for rank, (distance, _, path) in enumerate(hits, 1)
         ],
     }

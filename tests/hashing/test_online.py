@@ -72,7 +72,7 @@ def found(student, images, texts, labels):
     return np.mean(labels[distance.argmin(axis=1)] == labels)
 
 
-def test_a_chunk_is_learned(both_precisions):
+def test_a_chunk_is_learned(bfloat16):
     images, texts, labels = chunk(NAMES, 0)
     online_hasher = learner()
     before = found(online_hasher.student, images, texts, labels)

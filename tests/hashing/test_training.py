@@ -327,7 +327,7 @@ def test_a_teacher_without_codes_learns_from_features_alone(train, tmp_path):
     assert "codes" not in log[1]
 
 
-def test_only_the_stages_above_the_fixed_ones_are_tuned(both_precisions, train, teacher, tmp_path):
+def test_only_the_stages_above_the_fixed_ones_are_tuned(train, teacher, tmp_path):
     settings = [*STUDENT, "run.tune=0.5", "run.steps=2", "run.fixed=5", "run.views=1"]
     assert train("student", tmp_path, settings, "--teacher", str(teacher)) == 0
     learned = load_lcdh_student(tmp_path / "model.safetensors").image.backbone
