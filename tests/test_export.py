@@ -35,10 +35,16 @@ def shipped(tmp_path_factory):
     return folder
 
 
+@pytest.fixture(scope="module")
+def session(shipped):
+    """The exported derefl-small; onnxruntime takes seconds to optimise the graph."""
+    return cpu_session(shipped / "derefl-small.onnx")
+
+
 # dereflect runs the network once below 128 pixels; the minimum is 16.
 @pytest.mark.parametrize("shape", [(2, 140, 201), (3, 16, 40)])
-def test_pictures_of_any_size_agree_with_torch(shipped, shape):
-    model, session = load_derefl("derefl-small"), cpu_session(shipped / "derefl-small.onnx")
+def test_pictures_of_any_size_agree_with_torch(session, shape):
+    model = load_derefl("derefl-small")
     photo = to_tensor(Image.open(GLASS / "coffee.jpg"))
     views = torch.cat([photo, photo.flip(-1), photo.flip(-2)])[: shape[0]]
     x = F.interpolate(views, shape[1:], mode="area")
@@ -53,13 +59,11 @@ def test_pictures_of_any_size_agree_with_torch(shipped, shape):
     assert (min(shape[1:]) < 128) == bool((clean - once).abs().max() < 1e-3)
 
 
-def test_the_shipped_remover_gives_the_stored_layers(shipped):
+def test_the_shipped_remover_gives_the_stored_layers(session):
     stored = load_file(FIXTURES / "derefl-small.safetensors")
     names = ["transmission", "residual_low", "residual_high"]
-    session = cpu_session(shipped / "derefl-small.onnx")
-    for name, got in zip(
-        names, session.run(names, {"image": stored["input"].numpy()}), strict=True
-    ):
+    layers = session.run(names, {"image": stored["input"].numpy()})
+    for name, got in zip(names, layers, strict=True):
         np.testing.assert_allclose(got, stored[name].numpy(), rtol=0, atol=1e-4)
 
 
@@ -83,15 +87,14 @@ def test_the_tokenizer_and_the_text_graph_code_as_the_package_does(shipped):
     np.testing.assert_array_equal(code, expected)
 
 
-def test_the_example_runs_without_torch_and_codes_as_the_package_does(shipped, tmp_path):
+def test_the_example_runs_without_torch_and_codes_as_the_package_does(shipped, examples, tmp_path):
     program = (
         "import runpy, sys\nsys.argv = sys.argv[1:]\nit = runpy.run_path(sys.argv[0])\n"
         "assert not {'torch', 'derefl'} & {*sys.modules}\n"
         "print('codes', it['codes'].tolist())"
     )
-    example = REPOSITORY / "examples" / "onnx_without_torch.py"
     out = subprocess.run(
-        [sys.executable, "-c", program, str(example), str(shipped)],
+        [sys.executable, "-c", program, str(examples / "onnx_without_torch.py"), str(shipped)],
         cwd=tmp_path,
         capture_output=True,
         text=True,
@@ -99,10 +102,10 @@ def test_the_example_runs_without_torch_and_codes_as_the_package_does(shipped, t
     assert out.returncode == 0, out.stderr
     first, *hits, codes = out.stdout.splitlines()
     assert first == "without reflections: clean.png" and len(hits) == 3
-    photo = sorted(GLASS.glob("*.jpg"))[0]
+    photo = min(examples.glob("pictures/through_glass/*.jpg"))
     ours = np.asarray(load_derefl().dereflect(Image.open(photo)), np.int16)
     assert abs(np.asarray(Image.open(tmp_path / "clean.png"), np.int16) - ours).max() <= 1
-    paths = sorted(REPOSITORY.glob("examples/pictures/**/*.jpg"))
+    paths = sorted(examples.glob("pictures/**/*.jpg"))
     expected = load_lcdh_student(bits=64).encode_image(paths)
     assert json.loads(codes.removeprefix("codes ")) == expected.tolist()
 
@@ -117,8 +120,8 @@ def test_metadata_of_the_files(shipped):
 
 
 def test_own_weights_have_no_known_licence(checkpoint):
-    export, said = exported(str(checkpoint))
-    assert (said["name"], said["kind"]) == (str(checkpoint), "derefl")
+    export, said = exported(checkpoint)
+    assert (said["name"], said["kind"]) == (checkpoint, "derefl")
     assert said["sha256"] == file_sha256(checkpoint) and "not known" in said["licence"]
     assert [graph.suffix for graph in export.graphs] == [""]
 
