@@ -292,7 +292,7 @@ def test_threads_share_a_model_with_photos_of_all_sizes(tiny, monkeypatch):
     monkeypatch.setattr(any_size, "WHOLE", 64 * 64)
     monkeypatch.setattr(tile_size, "LARGEST_SIDE", 512)
     monkeypatch.setattr(any_size, "OVERLAP", 256)
-    sizes = [(40, 30), (90, 200), (530, 510), (64, 90), (200, 90)]
+    sizes = [(40, 30), (90, 200), (530, 40), (64, 90), (200, 90)]
     images = [picture("RGB", size, seed=i) for i, size in enumerate(sizes)]
     jobs = [(image, detail) for image in images for detail in ("auto", "full")]
 
