@@ -54,7 +54,7 @@ def test_texts_are_read_in_parts_of_similar_length(monkeypatch):
     torch.testing.assert_close(still.read(tokens), expected)
 
 
-def test_student_and_teacher_see_the_same_mixtures(both_precisions, monkeypatch):
+def test_student_and_teacher_see_the_same_mixtures(bfloat16, monkeypatch):
     still, items = learner()
     shares = mixing(8, 0.5, np.random.default_rng(1))
     calls = []
