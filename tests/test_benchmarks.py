@@ -4,17 +4,22 @@ import json
 import re
 import time
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import encode
+import hashing_peers
+import numpy as np
 import photo
 import precision
 import pytest
 import search
 import torch
+from safetensors.numpy import save_file
 
 from derefl import list_models
 from derefl.cli import main
 from derefl.commands import bench
+from derefl.hashing.codes import pack
 from derefl.zoo import save_checkpoint
 from tests.conftest import REPOSITORY
 from tests.hashing.tiny import STUDENT, tiny_hasher
@@ -146,6 +151,59 @@ def test_search(rows, capsys):
 
 def test_recall_counts_hits_that_are_as_near():
     assert search.recall([[1, 2, 2], [0, 4, 5]], [[1, 2, 2], [0, 3, 4]]) == 5 / 6
+
+
+def captioned(pictures, d=24):
+    """Noisy views of vectors around twenty centres: each picture, and two captions of it."""
+    rng = np.random.default_rng(0)
+    themes = rng.normal(size=(20, d))[rng.integers(20, size=pictures)]
+    common = themes + 0.7 * rng.normal(size=themes.shape)
+    rows = np.repeat(np.arange(pictures), 2)
+    views = (part + 0.6 * rng.normal(size=part.shape) for part in (common, common[rows]))
+    unit = [(v / np.linalg.norm(v, axis=1, keepdims=True)).astype(np.float32) for v in views]
+    return hashing_peers.Captioned(*unit, rows)
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "least"),
+    [
+        ("CCA + ITQ", {}, 85),
+        ("LEMON", {"clusters": 16, "ridge": 1}, 75),
+        ("DOCH", {"clusters": 16, "ridge": 1}, 40),
+        ("UCCH", {"temperature": 0.3, "epochs": 15}, 75),
+    ],
+)
+def test_hashing_peers_find_pairs_that_they_did_not_see(name, settings, least):
+    data = captioned(300)
+    seen, unseen = (data.part(np.arange(*ends)) for ends in ((200,), (200, 300)))
+    report = hashing_peers.recall(hashing_peers.FITS[name](seen, 16, **settings), unseen)
+    for way in report.values():
+        assert way["r@10"] > least  # 10 by chance
+
+
+def test_hashing_peers(tmp_path, rows, monkeypatch):
+    """From files of features: the model's own codes, and a method with its best settings."""
+    monkeypatch.setitem(hashing_peers.GRIDS, "LEMON", {"clusters": (2, 16), "ridge": (1,)})
+    data = captioned(240, 128)
+    seen, unseen = data.part(np.arange(180)), data.part(np.arange(180, 240))
+    for part, own in (("train", seen), ("dev", unseen)):
+        arrays = {"rows": own.rows}
+        for kind, features in (("image", own.images), ("text", own.texts)):
+            arrays |= {f"{kind}_features": features, f"{kind}_embedding": -features}
+        save_file(arrays, tmp_path / f"student-{part}.safetensors")
+    command = f"{tmp_path} --features {tmp_path} --models student --methods LEMON"
+    hashing_peers.main(command.split())
+    lcdh, lemon = rows()
+    best = hashing_peers.choose("LEMON", seen)
+    assert lemon["codes"] == f"LEMON clusters={best['clusters']} ridge={best['ridge']}"
+    coder = hashing_peers.FITS["LEMON"](seen, 16, **best)
+    own = SimpleNamespace(encode_image=pack, encode_text=pack)
+    cut = hashing_peers.Captioned(-unseen.images[:, :16], -unseen.texts[:, :16], unseen.rows)
+    for row, report in (
+        (lcdh, hashing_peers.recall(own, cut)),
+        (lemon, hashing_peers.recall(coder, unseen)),
+    ):
+        assert row["16 bits"] == " / ".join(f"{way['r@10']:.1f}" for way in report.values())
 
 
 def test_the_page_has_the_scores_of_the_manifest():
