@@ -50,18 +50,18 @@ class Captioned:
 
 @cache
 def cluster_labels(data, clusters, iterations=10):
-    """The labels of each picture, bool ``[n clusters]``: the k-means clusters of its captions."""
+    """The labels of each picture, 0 or 1 ``[n clusters]``: the k-means clusters of its captions."""
     texts = torch.from_numpy(data.texts)
     centres = texts[np.random.default_rng(0).choice(len(texts), clusters, replace=False)]
     for _ in range(iterations):
         nearest = (texts @ centres.T).argmax(dim=1)
         centres = F.normalize(torch.zeros_like(centres).index_add(0, nearest, texts), dim=1)
-    labels = np.zeros((len(data.images), clusters), bool)
-    labels[data.rows, nearest] = True
+    labels = np.zeros((len(data.images), clusters), np.float32)
+    labels[data.rows, nearest] = 1
     return labels
 
 
-def fit_online(learn_codes, data, bits, *, clusters, ridge, chunk=2000):
+def online(learn_codes, data, bits, *, clusters, ridge, chunk=2000):
     """Linear hash functions for the codes −1 and 1 of ``learn_codes``, by ridge regression.
 
     ``learn_codes`` sees the labels of pictures, in chunks as in the papers on MIRFlickr-25K. A
@@ -69,8 +69,7 @@ def fit_online(learn_codes, data, bits, *, clusters, ridge, chunk=2000):
     """
     rng = np.random.default_rng(0)
     order = rng.permutation(len(data.images))
-    labels = cluster_labels(data, clusters)[order].astype(np.float32)
-    chunks = np.split(labels, range(chunk, len(labels), chunk))
+    chunks = np.split(cluster_labels(data, clusters)[order], range(chunk, len(order), chunk))
     codes = np.concatenate(list(learn_codes(chunks, bits, rng)))[order.argsort()]
     images, y = data.images[data.rows], codes[data.rows]
     sides = centred(images, data.texts)
@@ -78,7 +77,7 @@ def fit_online(learn_codes, data, bits, *, clusters, ridge, chunk=2000):
     return Projection(images.mean(axis=0), data.texts.mean(axis=0), *maps)
 
 
-def lemon_codes(chunks, bits, rng, alpha=1e4, beta=1e4, gamma=0.1, iterations=5):
+def lemon(chunks, bits, rng, alpha=1e4, beta=1e4, gamma=0.1, iterations=5):
     """LEMON: minimises α‖k S − B Vᵀ‖² + β‖L − V P‖² + γ‖P‖² + ‖B − V R‖² by turns.
 
     B are the codes, S = 2 G Gᵀ − 1 with labels G of unit length, R is a rotation, and the columns
@@ -103,7 +102,7 @@ def lemon_codes(chunks, bits, rng, alpha=1e4, beta=1e4, gamma=0.1, iterations=5)
         yield b
 
 
-def doch_codes(chunks, bits, rng, theta=0.1, anchors=50, rounds=7, sweeps=3):
+def doch(chunks, bits, rng, theta=0.1, anchors=50, rounds=7, sweeps=3):
     """DOCH: maximises Σ log p(Sᵢⱼ; α bᵢ·bⱼ) − θ‖L − B P‖² bit by bit, with a quadratic bound.
 
     S is 1 for a shared label. j are anchors of old chunks; the first chunk has its own.
@@ -130,7 +129,7 @@ def doch_codes(chunks, bits, rng, theta=0.1, anchors=50, rounds=7, sweeps=3):
         yield b.double().numpy()
 
 
-def fit_ucch(data, bits, *, temperature, alpha=0.7, margin=0.2, shift=0.1, epochs=20):
+def ucch(data, bits, *, temperature, alpha=0.7, margin=0.2, shift=0.1, epochs=20):
     """UCCH: contrast with a memory of codes, and a ranking loss over all negatives of the batch.
 
     The memory has a running mean of each pair; the first epoch contrasts within the batch. Our
@@ -163,21 +162,18 @@ def fit_ucch(data, bits, *, temperature, alpha=0.7, margin=0.2, shift=0.1, epoch
             optimiser.step()
             memory[batch] = F.normalize(0.4 * memory[batch] + 0.6 * mean, dim=1)
 
-    @torch.inference_mode()
-    def encode(i, features):
-        return pack(nets[i](torch.from_numpy(d**0.5 * features)).numpy())
-
-    return SimpleNamespace(encode_image=partial(encode, 0), encode_text=partial(encode, 1))
+    nets.requires_grad_(False)
+    encode = [lambda x, net=net: pack(net(torch.from_numpy(d**0.5 * x)).numpy()) for net in nets]
+    return SimpleNamespace(encode_image=encode[0], encode_text=encode[1])
 
 
-def fit_baseline(fit, data, bits):
+def baseline(fit, data, bits):
     """LSH, ITQ or CCA + ITQ."""
     return fit(data.images[data.rows], data.texts, bits)
 
 
-FITS = {name.upper().replace("_", " + "): partial(fit_baseline, f) for name, f in BASELINES.items()}
-FITS |= {"LEMON": partial(fit_online, lemon_codes), "DOCH": partial(fit_online, doch_codes)}
-FITS |= {"UCCH": fit_ucch}
+FITS = {name.upper().replace("_", " + "): partial(baseline, f) for name, f in BASELINES.items()}
+FITS |= {"LEMON": partial(online, lemon), "DOCH": partial(online, doch), "UCCH": ucch}
 GRIDS = {
     "LEMON": {"clusters": (32, 128, 512), "ridge": (10, 100)},
     "DOCH": {"clusters": (8, 32, 128, 512), "ridge": (100,)},
@@ -222,15 +218,20 @@ def read(name, part, root, folder):
     return Captioned(found["image_features"], found["text_features"], found["rows"]), codes
 
 
+def parser():
+    """The options."""
+    result = argparse.ArgumentParser(description=__doc__)
+    result.add_argument("flickr8k", type=Path, help="images/, captions.csv, train.txt, dev.txt")
+    result.add_argument("--features", type=Path, default="outputs/peers", help="folder of a cache")
+    result.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
+    result.add_argument("--methods", nargs="+", choices=FITS, default=list(FITS))
+    return result
+
+
 def main(arguments=None):
     """Train, measure and print R@10 text→image / image→text."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("flickr8k", type=Path, help="images/, captions.csv, train.txt, dev.txt")
-    parser.add_argument("--features", type=Path, default="outputs/peers", help="folder of a cache")
-    parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
-    parser.add_argument("--methods", nargs="+", choices=FITS, default=list(FITS))
-    args = parser.parse_args(arguments)
-    rows = []
+    args = parser().parse_args(arguments)
+    rows, lengths = [], [f"{k} bits" for k in BITS]
     for name in args.models:
         train, _ = read(name, "train", args.flickr8k, args.features)
         dev, own = read(name, "dev", args.flickr8k, args.features)
@@ -241,8 +242,7 @@ def main(arguments=None):
             reports[label] = [recall(FITS[method](train, k, **settings), dev) for k in BITS]
         for label, scores in reports.items():
             cells = ["{:.1f} / {:.1f}".format(*(r["r@10"] for r in s.values())) for s in scores]
-            found = dict(zip((f"{k} bits" for k in BITS), cells, strict=True))
-            rows.append({"features": name, "codes": label, **found})
+            rows.append({"features": name, "codes": label} | dict(zip(lengths, cells, strict=True)))
     print(table(rows))
 
 
