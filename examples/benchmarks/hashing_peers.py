@@ -243,7 +243,7 @@ def main(arguments=None):
         for label, scores in reports.items():
             cells = ["{:.1f} / {:.1f}".format(*(r["r@10"] for r in s.values())) for s in scores]
             rows.append({"features": name, "codes": label} | dict(zip(lengths, cells, strict=True)))
-    print(table(rows))
+    print(*table(rows), sep="\n")
 
 
 if __name__ == "__main__":
