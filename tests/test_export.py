@@ -13,9 +13,8 @@ from PIL import Image
 from safetensors.torch import load_file
 from tokenizers import Tokenizer
 
-from derefl import __version__, load_derefl, load_lcdh_student
+from derefl import __version__, load_lcdh_student
 from derefl.cli import main
-from derefl.commands.export import exported
 from derefl.errors import CheckpointError, MissingExtraError
 from derefl.imaging.tensors import to_tensor
 from derefl.zoo import file_sha256, find_model
@@ -27,74 +26,62 @@ GLASS = REPOSITORY / "examples" / "pictures" / "through_glass"
 
 
 @pytest.fixture(scope="module")
-def shipped(tmp_path_factory):
-    """A folder with both shipped models."""
+def folder(tmp_path_factory, checkpoint):
+    """The graphs of a tiny remover and of the shipped student; a large remover takes 30 seconds."""
     folder = tmp_path_factory.mktemp("onnx")
-    for name in ("derefl-small", "lcdh-student"):
-        assert main(["export", name, "-o", str(folder / f"{name}.onnx")]) == 0
+    for source, name in ((checkpoint, "derefl-small"), ("lcdh-student", "lcdh-student")):
+        assert main(["export", source, "-o", str(folder / f"{name}.onnx")]) == 0
     return folder
-
-
-@pytest.fixture(scope="module")
-def session(shipped):
-    """The exported derefl-small; onnxruntime takes seconds to optimise the graph."""
-    return cpu_session(shipped / "derefl-small.onnx")
 
 
 # dereflect runs the network once below 128 pixels; the minimum is 16.
 @pytest.mark.parametrize("shape", [(2, 140, 201), (3, 16, 40)])
-def test_pictures_of_any_size_agree_with_torch(session, shape):
-    model = load_derefl("derefl-small")
+def test_pictures_of_any_size_agree_with_torch(folder, tiny, shape):
     photo = to_tensor(Image.open(GLASS / "coffee.jpg"))
     views = torch.cat([photo, photo.flip(-1), photo.flip(-2)])[: shape[0]]
     x = F.interpolate(views, shape[1:], mode="area")
+    session = cpu_session(folder / "derefl-small.onnx")
     clean, *layers = map(torch.from_numpy, session.run(None, {"image": x.numpy()}))
     with torch.inference_mode():
-        expected = model(x)
+        expected = tiny(x)
     for got, layer in zip(layers, expected, strict=True):
         torch.testing.assert_close(got, layer, rtol=0, atol=1e-4)
-    torch.testing.assert_close(clean, model.transmission(x).clamp(0, 1), rtol=0, atol=1e-4)
+    torch.testing.assert_close(clean, tiny.transmission(x).clamp(0, 1), rtol=0, atol=1e-4)
     assert (clean - x).abs().max() > 0.02  # the model has an effect
     once = expected.transmission.clamp(0, 1)
     assert (min(shape[1:]) < 128) == bool((clean - once).abs().max() < 1e-3)
 
 
-def test_the_shipped_remover_gives_the_stored_layers(session):
-    stored = load_file(FIXTURES / "derefl-small.safetensors")
-    names = ["transmission", "residual_low", "residual_high"]
-    layers = session.run(names, {"image": stored["input"].numpy()})
-    for name, got in zip(names, layers, strict=True):
-        np.testing.assert_allclose(got, stored[name].numpy(), rtol=0, atol=1e-4)
-
-
-def test_the_shipped_student_gives_the_stored_values_and_packs_their_signs(shipped):
+def test_the_shipped_student_gives_the_stored_values_and_packs_their_signs(folder):
     stored = load_file(FIXTURES / "lcdh-student.safetensors")
     inputs = {"image": stored["images"].numpy() / np.float32(255), "text": stored["tokens"].numpy()}
     for part, given in inputs.items():
-        session = cpu_session(shipped / f"lcdh-student-{part}.onnx")
+        session = cpu_session(folder / f"lcdh-student-{part}.onnx")
         code, values = session.run(None, {session.get_inputs()[0].name: given})
         np.testing.assert_allclose(values, stored[f"{part}_codes"].numpy(), rtol=0, atol=1e-4)
         np.testing.assert_array_equal(code, np.packbits(values > 0, axis=1))
 
 
-def test_the_tokenizer_and_the_text_graph_code_as_the_package_does(shipped):
+def test_the_tokenizer_and_the_text_graph_code_as_the_package_does(folder):
     texts = ["A dog runs on the beach!", "Café – naïve façade", "", "zzyzx " * 100]
     expected = load_lcdh_student(bits=128).encode_text(texts)
-    tokenizer = Tokenizer.from_file(str(shipped / "lcdh-student-tokenizer.json"))
+    tokenizer = Tokenizer.from_file(str(folder / "lcdh-student-tokenizer.json"))
     tokens = np.array([encoded.ids for encoded in tokenizer.encode_batch(texts)])
-    code, _ = cpu_session(shipped / "lcdh-student-text.onnx").run(None, {"tokens": tokens})
+    code, _ = cpu_session(folder / "lcdh-student-text.onnx").run(None, {"tokens": tokens})
     assert tokens.shape == (4, 64)
     np.testing.assert_array_equal(code, expected)
 
 
-def test_the_example_runs_without_torch_and_codes_as_the_package_does(shipped, examples, tmp_path):
+def test_the_example_runs_without_torch_and_codes_as_the_package_does(
+    folder, examples, tmp_path, tiny
+):
     program = (
         "import runpy, sys\nsys.argv = sys.argv[1:]\nit = runpy.run_path(sys.argv[0])\n"
         "assert not {'torch', 'derefl'} & {*sys.modules}\n"
         "print('codes', it['codes'].tolist())"
     )
     out = subprocess.run(
-        [sys.executable, "-c", program, str(examples / "onnx_without_torch.py"), str(shipped)],
+        [sys.executable, "-c", program, str(examples / "onnx_without_torch.py"), str(folder)],
         cwd=tmp_path,
         capture_output=True,
         text=True,
@@ -103,27 +90,29 @@ def test_the_example_runs_without_torch_and_codes_as_the_package_does(shipped, e
     first, *hits, codes = out.stdout.splitlines()
     assert first == "without reflections: clean.png" and len(hits) == 3
     photo = min(examples.glob("pictures/through_glass/*.jpg"))
-    ours = np.asarray(load_derefl().dereflect(Image.open(photo)), np.int16)
+    ours = np.asarray(tiny.dereflect(Image.open(photo)), np.int16)
     assert abs(np.asarray(Image.open(tmp_path / "clean.png"), np.int16) - ours).max() <= 1
     paths = sorted(examples.glob("pictures/**/*.jpg"))
     expected = load_lcdh_student(bits=64).encode_image(paths)
     assert json.loads(codes.removeprefix("codes ")) == expected.tolist()
 
 
-def test_metadata_of_the_files(shipped):
-    said = {p.key: p.value for p in onnx.load(shipped / "derefl-small.onnx").metadata_props}
-    entry = find_model("derefl-small")
-    assert (said["name"], said["kind"], said["sha256"]) == (entry.name, entry.kind, entry.sha256)
-    assert (said["licence"], said["derefl"]) == (entry.licence, __version__)
-    assert json.loads(said["config"]) == entry.config
-    assert "at least 16" in said["sizes"]
+def test_metadata_of_the_files(folder, checkpoint):
+    def said(name):
+        return {p.key: p.value for p in onnx.load(folder / name).metadata_props}
 
-
-def test_own_weights_have_no_known_licence(checkpoint):
-    export, said = exported(checkpoint)
-    assert (said["name"], said["kind"]) == (checkpoint, "derefl")
-    assert said["sha256"] == file_sha256(checkpoint) and "not known" in said["licence"]
-    assert [graph.suffix for graph in export.graphs] == [""]
+    own, shipped = said("derefl-small.onnx"), said("lcdh-student-text.onnx")
+    entry = find_model("lcdh-student")
+    assert (shipped["name"], shipped["kind"], shipped["sha256"]) == (
+        entry.name,
+        entry.kind,
+        entry.sha256,
+    )
+    assert (shipped["licence"], shipped["derefl"]) == (entry.licence, __version__)
+    assert json.loads(shipped["config"]) == entry.config
+    assert (own["name"], own["kind"]) == (checkpoint, "derefl")
+    assert own["sha256"] == file_sha256(checkpoint) and "not known" in own["licence"]
+    assert "at least 16" in own["sizes"]
 
 
 @pytest.mark.parametrize(
