@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from derefl.cli import main
 from derefl.errors import ConfigError, HashIndexError, MissingExtraError, OutputError
 from derefl.hashing.codes import BITS
+from derefl.hashing.index.base import Hit
 from derefl.hashing.index.faiss import (
     KINDS,
     export_faiss,
@@ -21,7 +22,7 @@ from derefl.hashing.index.faiss import (
     side_file,
     to_faiss,
 )
-from derefl.hashing.index.hash_index import HashIndex, Hit
+from derefl.hashing.index.hash_index import HashIndex
 
 RNG = np.random.default_rng(0)
 IDS = {

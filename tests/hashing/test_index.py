@@ -12,7 +12,8 @@ from PIL import Image
 from derefl.errors import DereflError, HashIndexError
 from derefl.hashing.codes import BITS
 from derefl.hashing.index import scan
-from derefl.hashing.index.hash_index import HashIndex, Hit
+from derefl.hashing.index.base import Hit
+from derefl.hashing.index.hash_index import HashIndex
 from tests.hashing.fake import COLOURS, FakeHasher
 
 INTEGERS = st.integers(-3, 30) | st.sampled_from([2**63 - 1, -(2**63), 2**64, 10**30])

@@ -190,7 +190,7 @@ def test_each_page_gets_its_last_photo_and_closed_pages_none(
 
 def test_a_photo_of_48_megapixels_is_shown_small_and_saved_in_full(page, monkeypatch, tmp_path):
     separate = lambda self, image, **_: Separation(image, image, 0.5)  # noqa: E731
-    monkeypatch.setattr("derefl.web.remove_tab.OneLook.separate", separate)
+    monkeypatch.setattr("derefl.web.remove_tab.CachedRemover.separate", separate)
     large = Image.linear_gradient("L").resize((8000, 6000))
     large.save(tmp_path / "large.jpg", quality=50, exif=exif_block())
     drop(page, "Photo", tmp_path / "large.jpg")

@@ -53,10 +53,10 @@ def test_downloads_lose_nothing(tiny, tmp_path, kind, name, written):
 
 @pytest.mark.parametrize("size", [(160, 140), (240, 210)])
 def test_the_network_runs_once_per_photo(tiny, monkeypatch, size):
-    from derefl.web.remove_tab import OneLook
+    from derefl.web.remove_tab import CachedRemover
 
     monkeypatch.setattr(any_size, "WHOLE", 160 * 140)  # the larger photo is scaled down
-    runs, model, photo = [], OneLook(tiny), picture("RGB", size)
+    runs, model, photo = [], CachedRemover(tiny), picture("RGB", size)
     tiny.network.register_forward_pre_hook(lambda *_: runs.append(1))
     _, weak, none = (model.separate(photo, strength=strength) for strength in (1, 0.3, 0))
     assert len(runs) == 2  # at full and at half size

@@ -7,6 +7,7 @@ from pathlib import Path
 from derefl.commands.options import add_json, whole_number
 from derefl.hashing.index.folder import absolute, photo_path
 from derefl.hashing.index.hash_index import HashIndex
+from derefl.hashing.index.scan import duplicate_radius
 
 HELP = "list groups of photos that look nearly the same"
 
@@ -38,7 +39,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Load the index, find the groups, and print them."""
     index, home = HashIndex.load(args.index), absolute(args.index).parent
-    within = index.duplicate_radius if args.within is None else args.within
+    within = duplicate_radius(index.bits) if args.within is None else args.within
     groups = [
         [{"distance": n, "id": id, "path": str(photo_path(id, home))} for id, n in group]
         for group in index.duplicates(within)

@@ -75,7 +75,7 @@ def dereflect_folder(
 
     Raises:
         ImageError, ConfigError, OutputError: an input, output or option is refused; nothing was
-                written.
+            written.
     """
     if isinstance(mask, str | Path):
         mask = open_picture(mask)

@@ -31,7 +31,7 @@ MASK_HELP = (
 )
 
 
-class OneLook(ReflectionRemover):
+class CachedRemover(ReflectionRemover):
     """A remover for one photo that remembers the results of the network.
 
     Another strength or mask needs no second run of the network. The results take at most 8 MB.
@@ -103,7 +103,7 @@ def remove_tab(model: ReflectionRemover, folder: Path, max_megapixels: float) ->
     def remove(visit: Visit) -> Any:
         path, wanted = visit.path, visit.wanted
         with sentences(str(path)):
-            image, own = opened(path), OneLook(model)
+            image, own = opened(path), CachedRemover(model)
             layers = own.separate(image)
             small = tuple(map(rgb, (image, layers.transmission, layers.reflection)))
             files = downloads(layers, image, path.name, folder)

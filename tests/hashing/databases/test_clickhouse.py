@@ -9,8 +9,9 @@ import pytest
 import stores
 
 from derefl.errors import HashIndexError, MissingExtraError
+from derefl.hashing.index.base import Hit
 from derefl.hashing.index.clickhouse import ClickHouseIndex, Embedded
-from derefl.hashing.index.hash_index import HashIndex, Hit
+from derefl.hashing.index.hash_index import HashIndex
 from tests.hashing.databases.conftest import clustered
 
 

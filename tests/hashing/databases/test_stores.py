@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from derefl.errors import ConfigError, HashIndexError
-from derefl.hashing.index.hash_index import HashIndex, Hit
+from derefl.hashing.index.base import Hit
+from derefl.hashing.index.hash_index import HashIndex
 from tests.hashing.databases.conftest import clustered
 from tests.hashing.fake import FakeHasher
 

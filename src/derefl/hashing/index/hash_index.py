@@ -17,8 +17,6 @@ from derefl.hashing.index.encoding import Added, Pictures, Progress, Stamps, no_
 from derefl.hashing.index.ids import Column, Id, Ids, as_column, to_file
 from derefl.hashing.index.scan import Rows
 
-__all__ = ["HashIndex", "Hit"]
-
 
 class HashIndex(Index):
     """Codes of one length, each with an id, and exact search by Hamming distance.
@@ -168,17 +166,12 @@ class HashIndex(Index):
         """
         return encoding.add_pictures(self, pictures, exclude, save_to, progress)
 
-    @property
-    def duplicate_radius(self) -> int:
-        """The default radius of :meth:`duplicates`: 2 for codes of 64 bits, 4 for 128."""
-        return self.bits // 32
-
     def duplicates(self, radius: int | None = None) -> list[list[Hit]]:
         """Groups of nearly equal codes.
 
         Two codes are in one group if they differ in at most ``radius`` bits (by default
-        :attr:`duplicate_radius`), or if a chain of such steps connects them. All pairs of codes are
-        compared.
+        2 for codes of 64 bits, 4 for 128), or if a chain of such steps connects them. All pairs of
+        codes are compared.
 
         Returns:
             The groups of at least two codes, each in the order of insertion; ``distance`` is the
@@ -187,7 +180,7 @@ class HashIndex(Index):
         Raises:
             HashIndexError: a radius below 0.
         """
-        radius = self.duplicate_radius if radius is None else radius
+        radius = scan.duplicate_radius(self.bits) if radius is None else radius
         require_least(0, radius=radius)
         groups = scan.groups(self.codes, radius)
         distances = [hamming(self.codes[rows[:1]], self.codes[rows])[0] for rows in groups]

@@ -46,6 +46,11 @@ def within(codes: Codes, queries: Codes, radius: int, rows: Rows | None = None) 
     return [in_codes(by_distance(piece), rows) for piece in pieces]
 
 
+def duplicate_radius(bits: int) -> int:
+    """The number of different bits up to which photos look nearly the same, by default."""
+    return bits // 32
+
+
 def groups(codes: Codes, radius: int) -> list[Rows]:
     """Rows of codes that are connected by steps of at most ``radius`` bits.
 
