@@ -1,6 +1,6 @@
 """Use exported models without torch: ``python examples/onnx_without_torch.py FOLDER``.
 
-FOLDER contains the output of ``derefl export derefl-small -o FOLDER/derefl-small.onnx`` and
+FOLDER contains the output of ``derefl export derefl-base -o FOLDER/derefl-base.onnx`` and
 ``derefl export lcdh-student -o FOLDER/lcdh-student.onnx``. Needs numpy, onnxruntime, Pillow and
 tokenizers, but not derefl.
 """
@@ -43,7 +43,7 @@ def text_code(text: str) -> np.ndarray:
 
 folder = Path(sys.argv[1])
 photo = Image.open(sorted((PICTURES / "through_glass").glob("*.jpg"))[0])
-clean = session("derefl-small.onnx").run(["clean"], {"image": as_input(photo)})[0][0]
+clean = session("derefl-base.onnx").run(["clean"], {"image": as_input(photo)})[0][0]
 Image.fromarray(np.uint8(np.rint(clean * 255)).transpose(1, 2, 0)).save("clean.png")
 print("without reflections: clean.png")
 

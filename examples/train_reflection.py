@@ -2,7 +2,7 @@
 
 Needs derefl[train]. The run is stored in outputs/train; the same command with more steps resumes
 it. This example only shows the loop, because eight photographs are too few for a useful model. The
-config of the published weights is configs/derefl-small.toml.
+config of the published weights is configs/derefl-base.toml.
 """
 
 import sys

@@ -15,7 +15,7 @@ from derefl.hashing.tokenizer import padded, tokenize
 FIXTURES = Path(__file__).parent / "fixtures"
 
 
-def store_derefl(name: str) -> None:
+def store_derefl_base() -> None:
     """Input and layers of one 40×56 picture: smooth colours, edges, noise."""
     generator = torch.Generator().manual_seed(0)
     coarse = torch.rand(1, 3, 5, 7, generator=generator)
@@ -23,10 +23,10 @@ def store_derefl(name: str) -> None:
     x[:, :, 10:30, 20:40] = 1 - x[:, :, 10:30, 20:40]
     x = (x + 0.05 * torch.rand(x.shape, generator=generator)).clamp(0, 1)
     with torch.inference_mode():
-        layers = load_derefl(name)(x)
+        layers = load_derefl("derefl-base")(x)
     tensors = {"input": x, **layers._asdict()}
     tensors = {name: tensor.contiguous() for name, tensor in tensors.items()}
-    save_file(tensors, FIXTURES / f"{name}.safetensors")
+    save_file(tensors, FIXTURES / "derefl-base.safetensors")
 
 
 TEXTS = ["a dog runs on the beach", "two people in red jackets", "", "zzyzx"]
@@ -71,7 +71,6 @@ def store_lcdh_teacher() -> None:
 
 if __name__ == "__main__":
     FIXTURES.mkdir(exist_ok=True)
-    store_derefl("derefl-small")
-    store_derefl("derefl-base")
+    store_derefl_base()
     store_lcdh_student()
     store_lcdh_teacher()

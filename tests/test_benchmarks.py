@@ -79,7 +79,7 @@ def test_bench_measures_all_shipped_models(monkeypatch, student, rows, capsys):
 @pytest.mark.parametrize(
     ("wrong", "words"),
     [
-        (["--model", "derefl-smal"], "Did you mean 'derefl-small'"),
+        (["--model", "derefl-bas"], "Did you mean 'derefl-base'"),
         (["--model", "lcdh-teacher"], "try its student"),
     ],
 )

@@ -59,15 +59,15 @@ assert "torch" not in sys.modules
 
 def entry(**changes):
     fields = {
-        "name": "derefl-small",
+        "name": "derefl-base",
         "kind": "derefl",
         "config": {},
-        "file": "derefl-small.safetensors",
+        "file": "derefl-base.safetensors",
         "bytes": 16_345_678,
         "sha256": "0" * 64,
         "dtype": "float16",
         "parameters": 8_123_456,
-        "where": {"bundled": "weights/derefl-small.safetensors", "hub": None},
+        "where": {"bundled": "weights/derefl-base.safetensors", "hub": None},
         "licence": "Apache-2.0",
         "training": {},
         "scores": [
@@ -96,7 +96,7 @@ def test_models_table(monkeypatch, capsys):
     header, *lines = capsys.readouterr().out.splitlines()
     assert header.split() == list(models.HEADER)
     rows = [line for line in lines if not line.startswith(" ")]
-    assert rows[0].split("  ")[0] == "derefl-small"
+    assert rows[0].split("  ")[0] == "derefl-base"
     for words in ("derefl", "8.1 M", "16.3 MB", "bundled", "Apache-2.0"):
         assert words in rows[0]
     assert "real20, 20 pictures, resize32: 23.46 dB, SSIM 0.805" in lines[1]

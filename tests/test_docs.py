@@ -55,7 +55,7 @@ def folder(tmp_path, monkeypatch):
             photo.draft("RGB", (192, 128))
             photo.resize((96, 64)).save(name)
     Image.new("L", (96, 64), 255).save("glass.png")
-    for run, model in (("mine", "derefl-small"), ("student", "lcdh-student")):
+    for run, model in (("mine", "derefl-base"), ("student", "lcdh-student")):
         Path("runs", run).mkdir(parents=True)
         Path("runs", run, "model.safetensors").symlink_to(bundled_file(find_model(model)))
     return tmp_path

@@ -29,7 +29,7 @@ GLASS = REPOSITORY / "examples" / "pictures" / "through_glass"
 def folder(tmp_path_factory, checkpoint):
     """The graphs of a tiny remover and of the shipped student; a large remover takes 30 seconds."""
     folder = tmp_path_factory.mktemp("onnx")
-    for source, name in ((checkpoint, "derefl-small"), ("lcdh-student", "lcdh-student")):
+    for source, name in ((checkpoint, "derefl-base"), ("lcdh-student", "lcdh-student")):
         assert main(["export", source, "-o", str(folder / f"{name}.onnx")]) == 0
     return folder
 
@@ -40,7 +40,7 @@ def test_pictures_of_any_size_agree_with_torch(folder, tiny, shape):
     photo = to_tensor(Image.open(GLASS / "coffee.jpg"))
     views = torch.cat([photo, photo.flip(-1), photo.flip(-2)])[: shape[0]]
     x = F.interpolate(views, shape[1:], mode="area")
-    session = cpu_session(folder / "derefl-small.onnx")
+    session = cpu_session(folder / "derefl-base.onnx")
     clean, *layers = map(torch.from_numpy, session.run(None, {"image": x.numpy()}))
     with torch.inference_mode():
         expected = tiny(x)
@@ -101,7 +101,7 @@ def test_metadata_of_the_files(folder, checkpoint):
     def said(name):
         return {p.key: p.value for p in onnx.load(folder / name).metadata_props}
 
-    own, shipped = said("derefl-small.onnx"), said("lcdh-student-text.onnx")
+    own, shipped = said("derefl-base.onnx"), said("lcdh-student-text.onnx")
     entry = find_model("lcdh-student")
     assert (shipped["name"], shipped["kind"], shipped["sha256"]) == (
         entry.name,
@@ -119,8 +119,8 @@ def test_metadata_of_the_files(folder, checkpoint):
     ("arguments", "words"),
     [
         (["lcdh-teacher", "-o", "a.onnx"], "export its student"),
-        (["derefl-smal", "-o", "a.onnx"], "Did you mean 'derefl-small' or 'derefl-base'?"),
-        (["derefl-small", "-o", "a.pt"], "ends in .onnx"),
+        (["derefl-bas", "-o", "a.onnx"], "Did you mean 'derefl-base'?"),
+        (["derefl-base", "-o", "a.pt"], "ends in .onnx"),
         (["lcdh-student", "-o", "there.onnx"], "there-text.onnx already exists; "),
     ],
 )

@@ -98,11 +98,10 @@ def test_train_writes_a_model_that_the_others_load(
     assert row["ms"] > 0 and row["gmacs"] > 0 and row["peak_memory_mb"] > 100
     assert main([*command[:-4], "--start", trained, "--photos", str(photo_folder)]) == 0
     capsys.readouterr()
-    for other in ("derefl-small", f"{trained}+{trained}"):
-        assert main([*command, "--start", other]) == 1
-        error = capsys.readouterr().err
-        assert "expected one checkpoint of the same model config" in error
-        assert error.count("\n") == 1
+    assert main([*command, "--start", "derefl-base"]) == 1
+    error = capsys.readouterr().err
+    assert "expected a checkpoint of the same model config" in error
+    assert error.count("\n") == 1
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from derefl.errors import ConfigError
 from derefl.reflection.attention import REORGANISE, WindowAttention, reorganise, restore
 from derefl.reflection.frequency import mean_filter, split_residual
-from derefl.reflection.model import DeRefl, DeReflConfig, Ensemble
+from derefl.reflection.model import DeRefl, DeReflConfig
 from tests.tiny import TINY
 
 
@@ -153,17 +153,6 @@ def test_mean_and_std_of_the_config_reach_the_backbone(network):
     for channel in range(3):
         expected = (x[:, channel] - mean[channel]) / std[channel]
         torch.testing.assert_close(seen[1][:, channel], expected)
-
-
-@torch.inference_mode()
-def test_an_ensemble_is_the_mean_of_its_networks(network):
-    other = DeRefl(dataclasses.replace(TINY, dims=(16, 8, 8, 16, 16))).eval()
-    other.last_t.project.bias.data.fill_(-0.2)
-    x = picture(2, 3, 40, 33)
-    ensemble = Ensemble([network, other])
-    for mean, a, b in zip(ensemble(x), network(x), other(x), strict=True):
-        torch.testing.assert_close(mean, (a + b) / 2)
-    assert ensemble.config == other.config
 
 
 @pytest.mark.parametrize(

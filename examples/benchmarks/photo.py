@@ -20,7 +20,7 @@ from derefl.training.log import peak_memory_mb
 def parser():
     """The options."""
     result = argparse.ArgumentParser(description=__doc__)
-    result.add_argument("--model", metavar="NAME", default="derefl-small")
+    result.add_argument("--model", metavar="NAME", default="derefl-base")
     result.add_argument("--size", type=int, nargs=2, metavar=("H", "W"), default=(3000, 4000))
     result.add_argument("--detail", choices=("auto", "full"), default="auto")
     result.add_argument("--runs", type=whole_number(1), default=3, help="at least 2")

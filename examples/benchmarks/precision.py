@@ -24,7 +24,7 @@ def parser():
     """The options."""
     result = argparse.ArgumentParser(description=__doc__)
     result.add_argument("--only", nargs="+", choices=VARIANTS, default=VARIANTS, metavar="VARIANT")
-    result.add_argument("--model", metavar="NAME", default="derefl-small")
+    result.add_argument("--model", metavar="NAME", default="derefl-base")
     result.add_argument("--picture", metavar="FILE", help="a photo instead of noise")
     result.add_argument("--size", type=int, nargs=2, metavar=("H", "W"), default=(384, 512))
     result.add_argument("--device", default="cpu")

@@ -53,18 +53,18 @@ def tuple_of(score):
 
 
 def test_metadata_of_the_hub():
-    (entry,) = (entry for entry in list_models() if entry.name == "derefl-small")
-    data = ModelCard(card_of(entry, "derefl-small", "org/net")).data
+    (entry,) = (entry for entry in list_models() if entry.name == "derefl-base")
+    data = ModelCard(card_of(entry, "derefl-base", "org/net")).data
     assert (data.license, data.license_name) == ("other", "research-use-only")
     assert data.license_link.endswith("/org/net#licence")
     assert "\n## Licence\n" in card_of(entry)  # the target of the link
     assert (data.library_name, data.pipeline_tag) == ("derefl", "image-to-image")
-    assert data.model_name == "derefl-small"
+    assert data.model_name == "derefl-base"
 
 
 def test_results_of_one_data_set_by_two_protocols_stay_apart():
     """The Hub merges results with equal type, config and split, whatever their names."""
-    (entry,) = (entry for entry in list_models() if entry.name == "derefl-small")
+    (entry,) = (entry for entry in list_models() if entry.name == "derefl-base")
     results = ModelCard(card_of(entry)).data.to_dict()["model-index"][0]["results"]
     assert len(results) == len(entry.scores)
 

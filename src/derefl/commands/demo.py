@@ -36,7 +36,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model",
         metavar="NAME",
-        default="derefl-small",
+        default="derefl-base",
         help="model that removes reflections (default: %(default)s)",
     )
     parser.add_argument(

@@ -79,7 +79,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     validation.add_argument(
         "--photos", metavar="DIR", nargs="+", default=[], help="folders of photos, as in training"
     )
-    validation.add_argument("--model", metavar="NAME", nargs="+", default=["derefl-small"])
+    validation.add_argument("--model", metavar="NAME", nargs="+", default=["derefl-base"])
     big = add("big", "large photos: detail=auto against detail=full", BIG, run_big)
     big.add_argument(
         "--photos", metavar="DIR", type=Path, required=True, help="at least two large photos"
@@ -101,7 +101,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
             "--save-pictures", metavar="OUT", type=Path, help="write the pictures to OUT, as PNG"
         )
     for command in (reflection, clean, big):
-        add_model(command, "derefl-small")
+        add_model(command, "derefl-base")
 
     for module in (evaluate_hashing, evaluate_names, evaluate_online):
         add_command(wings, module)

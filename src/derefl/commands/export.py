@@ -21,7 +21,7 @@ batches. A model for reflections becomes FILE.onnx. A model for search becomes F
 FILE-text.onnx and FILE-tokenizer.json. docs/export.md explains how to use them."""
 
 EXAMPLES = """examples:
-  derefl export derefl-small -o derefl-small.onnx
+  derefl export derefl-base -o derefl-base.onnx
   derefl export lcdh-student -o lcdh-student.onnx
 """
 

@@ -16,8 +16,8 @@ README.md, then publish the folder.
 The command uses the token of 'hf auth login' or HF_TOKEN, which needs write permission."""
 
 EXAMPLES = """examples:
-  derefl publish derefl-small --repo ORG/derefl-small --dry-run outputs/derefl-small
-  derefl publish derefl-small --repo ORG/derefl-small --private
+  derefl publish derefl-base --repo ORG/derefl-base --dry-run outputs/derefl-base
+  derefl publish derefl-base --repo ORG/derefl-base --private
   derefl publish runs/mine/model.safetensors --repo ME/mine --dry-run outputs/mine
   derefl publish outputs/mine --repo ME/mine
 """

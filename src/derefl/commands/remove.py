@@ -149,12 +149,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add_workers(group)
 
     group = parser.add_argument_group("network")
-    add_model(
-        group,
-        "derefl-small",
-        "; derefl-small+derefl-base averages both: best on average, in the time of both "
-        "(default: %(default)s)",
-    )
+    add_model(group, "derefl-base")
     add_device(group)
     group.add_argument(
         "--detail",

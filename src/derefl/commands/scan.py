@@ -50,7 +50,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add_overwrite(parser)
     add_json(parser)
     add_workers(parser)
-    add_model(parser, "derefl-small")
+    add_model(parser, "derefl-base")
     add_device(parser)
     add_max_megapixels(parser)
 

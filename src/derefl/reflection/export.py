@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from derefl.reflection.model import SMALLEST, DeRefl, Ensemble
+from derefl.reflection.model import SMALLEST, DeRefl
 from derefl.reflection.tiling.any_size import HALVED_FROM
 from derefl.zoo.export import Export, Graph
 
@@ -22,7 +22,7 @@ class ExportedRemover(nn.Module):
     Sizes are tensors in all computations, because a trace stores Python numbers as constants.
     """
 
-    def __init__(self, network: DeRefl | Ensemble) -> None:
+    def __init__(self, network: DeRefl) -> None:
         super().__init__()
         self.network = network
 
@@ -62,7 +62,7 @@ def shrinking(n: Any) -> Tensor:
     return weight / weight.sum(dim=1, keepdim=True)
 
 
-def graphs(network: DeRefl | Ensemble) -> Export:
+def graphs(network: DeRefl) -> Export:
     """The files of ``derefl export`` for a reflection model."""
     generator = torch.Generator().manual_seed(0)
     axes = {0: "batch", 2: "height", 3: "width"}

@@ -4,7 +4,6 @@ After "Single Image Reflection Removal via inter-layer Complementarity" (arXiv 2
 ``docs/reflection.md`` lists which parts are from the paper and which parts are our choice.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -28,7 +27,7 @@ SMALLEST = 16
 
 @dataclass(frozen=True)
 class DeReflConfig:
-    """Sizes of a :class:`DeRefl`; the defaults are ``derefl-small``.
+    """Sizes of a :class:`DeRefl`; the defaults are ``derefl-base``.
 
     Attributes:
         backbone: timm name of a backbone with features at strides 2, 4, 8, 16, 32.
@@ -36,17 +35,17 @@ class DeReflConfig:
         depths: number of dual-stream blocks at each stride.
         windows: side of the attention windows at each stride, in tokens; 0 means no attention.
         head_dim: width of an attention head. If it does not divide the stream's width, the greatest
-            common divisor is used: 8 for the width 256 of ``derefl-small`` at stride 32.
+            common divisor is used.
         mean_kernel: width of the mean filter M in pixels; odd.
         reorganise: ``half``, ``interleave`` or ``none``.
         mean, std: the backbone sees (x − mean) / std of each channel, as in timm.
     """
 
-    backbone: str = "tf_efficientnet_lite0"
-    dims: tuple[int, ...] = (24, 48, 96, 192, 256)
-    depths: tuple[int, ...] = (1, 2, 3, 3, 2)
+    backbone: str = "tf_efficientnet_lite2"
+    dims: tuple[int, ...] = (32, 64, 128, 192, 256)
+    depths: tuple[int, ...] = (2, 3, 4, 4, 2)
     windows: tuple[int, ...] = (0, 0, 8, 8, 8)
-    head_dim: int = 24
+    head_dim: int = 32
     mean_kernel: int = 11
     reorganise: str = "half"
     mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
@@ -101,7 +100,7 @@ class Backbone(nn.Module):
         if features.feature_info.reduction() != [2, 4, 8, 16, 32]:
             raise ConfigError(
                 f"got backbone={name!r}, expected a backbone with features at strides 2, 4, 8, 16 "
-                "and 32, for example 'tf_efficientnet_lite0' or 'resnet18'"
+                "and 32, for example 'tf_efficientnet_lite2' or 'resnet18'"
             )
         self.channels: list[int] = features.feature_info.channels()
         self.features = features
@@ -224,24 +223,6 @@ class DeRefl(nn.Module):
         high, t, r = self.high_frequency(x - self.first_t(t), self.first_r(r), t, r)
         t, r = self.refine(t, r)
         return Layers(x - self.last_t(t), self.last_r(r), high)
-
-
-class Ensemble(nn.Module):
-    """The mean of the layers of several networks; their sizes may differ.
-
-    Attributes:
-        config: the config of the network with the widest finest stream.
-    """
-
-    def __init__(self, networks: Sequence[DeRefl]) -> None:
-        super().__init__()
-        self.networks = nn.ModuleList(networks)
-        self.config = max((n.config for n in networks), key=lambda config: config.dims[0])
-
-    def forward(self, x: Tensor) -> Layers:
-        """As :meth:`DeRefl.forward`."""
-        layers = [network(x) for network in self.networks]
-        return Layers(*(torch.stack(same).mean(dim=0) for same in zip(*layers, strict=True)))
 
 
 def upsample(x: Tensor) -> Tensor:

@@ -19,12 +19,11 @@ from derefl.imaging.sixteen_bit import Picture, SixteenBitPicture
 from derefl.imaging.strips import cut, joined
 from derefl.imaging.tensors import check_tensor, from_tensor
 from derefl.reflection.amount import Separation, from_moments, moments
-from derefl.reflection.model import SMALLEST, DeRefl, DeReflConfig, Ensemble, Layers
+from derefl.reflection.model import SMALLEST, DeRefl, DeReflConfig, Layers
 from derefl.reflection.tiling.any_size import changes, check_detail
 from derefl.reflection.tiling.row_reader import RowReader
 from derefl.reflection.tiling.tile_size import tile_side, within_memory
 from derefl.zoo import load_model, save_checkpoint
-from derefl.zoo.locate import sources
 
 P = TypeVar("P", Image.Image, SixteenBitPicture, NDArray[np.uint8], NDArray[np.uint16])
 R = TypeVar("R")
@@ -36,11 +35,10 @@ class ReflectionRemover:
     A remover keeps no state between pictures, so several threads may share it.
 
     Attributes:
-        network: a :class:`~derefl.reflection.model.DeRefl`, or an
-            :class:`~derefl.reflection.model.Ensemble` of several.
+        network: a :class:`~derefl.reflection.model.DeRefl`.
     """
 
-    def __init__(self, network: DeRefl | Ensemble) -> None:
+    def __init__(self, network: DeRefl) -> None:
         self.network = network
 
     @property
@@ -57,11 +55,8 @@ class ReflectionRemover:
         """Write a ``.safetensors`` file for :func:`load_derefl`, in the dtype of the weights.
 
         Raises:
-            ConfigError: the network is an ensemble.
             OutputError: the file cannot be written.
         """
-        if not isinstance(self.network, DeRefl):
-            raise ConfigError("got an ensemble, expected one network; save the parts one by one")
         dtype = next(self.network.parameters()).dtype
         config = asdict(self.config)
         save_checkpoint(self.network, path, kind="derefl", config=config, dtype=dtype)
@@ -241,7 +236,7 @@ class ReflectionRemover:
 
 
 def load_derefl(
-    source: str | Path = "derefl-small",
+    source: str | Path = "derefl-base",
     *,
     revision: str | None = None,
     cache_dir: str | Path | None = None,
@@ -258,8 +253,7 @@ def load_derefl(
 
     Args:
         source: a name from ``derefl models``, a ``.safetensors`` file, a folder, or a Hub repo id
-            ``org/name``. Several sources with ``+``, like ``derefl-small+derefl-base``, form an
-            ensemble: better on average than each model, but as slow as all models together.
+            ``org/name``.
         revision, cache_dir, token, local_files_only, force_download: as in huggingface_hub; ignored
             for local weights.
         device: device of the model, for example ``"cuda"``; None means the CPU.
@@ -271,19 +265,16 @@ def load_derefl(
         CheckpointError: the weights are damaged or have another architecture.
         ConfigError: an invalid device or dtype.
     """
-    networks = [
-        load_model(
-            name,
-            kind="derefl",
-            build=lambda config: DeRefl(DeReflConfig(**config)),
-            revision=revision,
-            cache_dir=cache_dir,
-            token=token,
-            local_files_only=local_files_only,
-            force_download=force_download,
-            device=device,
-            dtype=dtype,
-        )
-        for name in sources(source)
-    ]
-    return ReflectionRemover(networks[0] if len(networks) == 1 else Ensemble(networks).eval())
+    network = load_model(
+        source,
+        kind="derefl",
+        build=lambda config: DeRefl(DeReflConfig(**config)),
+        revision=revision,
+        cache_dir=cache_dir,
+        token=token,
+        local_files_only=local_files_only,
+        force_download=force_download,
+        device=device,
+        dtype=dtype,
+    )
+    return ReflectionRemover(network)

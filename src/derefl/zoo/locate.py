@@ -50,7 +50,7 @@ def locate(
     """Find a checkpoint and download it if necessary. The first match counts:
 
     1. A model name of the manifest: the bundled file, else its Hub commit. A name has priority over
-       a file or folder with the same name. For the file or folder, write ``./derefl-small`` or use
+       a file or folder with the same name. For the file or folder, write ``./derefl-base`` or use
        a :class:`~pathlib.Path`.
     2. A file or folder that exists. A :class:`~pathlib.Path` always means a file or folder.
     3. A Hub repo id ``org/name``.
@@ -172,24 +172,3 @@ def refuse_revision(revision: str | None, reason: str) -> None:
             f"got revision={revision!r}, but {reason}: leave revision out, or give a Hub repo id "
             "'org/name'"
         )
-
-
-def sources(source: str | Path) -> list[str | Path]:
-    """Split a source at ``+`` into the sources of the models.
-
-    A path with ``+`` that does not exist is one source, unless a part of it is found.
-
-    Raises:
-        ModelNotFoundError: a part before, after or between ``+`` is empty.
-    """
-    if isinstance(source, Path) or "+" not in source or expanded(source).exists():
-        return [source]
-    names = [name.strip() for name in source.split("+")]
-    if looks_local(source) and not (any(map(found, names)) or all(map(REPO_ID.fullmatch, names))):
-        return [source]
-    if "" in names:
-        raise ModelNotFoundError(
-            f"got {source!r}, expected a model on both sides of each '+', as in "
-            "'derefl-small+derefl-base'"
-        )
-    return [*names]

@@ -28,7 +28,7 @@ class Where(Struct, frozen=True, forbid_unknown_fields=True):
     """Location of a model's weights; both are None if the model is unpublished.
 
     Attributes:
-        bundled: path relative to the package, ``weights/derefl-small.safetensors``.
+        bundled: path relative to the package, ``weights/derefl-base.safetensors``.
         hub: repository and commit.
     """
 

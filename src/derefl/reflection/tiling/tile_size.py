@@ -15,7 +15,7 @@ LARGEST_SIDE, SMALLEST_SIDE = 1280, 768
 
 BYTES = 22
 """Memory for one pass over a picture, in bytes per pixel and per channel of the finest stream;
-measured with ``derefl-small`` in float32."""
+measured with ``derefl-base`` in float32."""
 
 R = TypeVar("R")
 
