@@ -34,7 +34,7 @@ def start_from(model: nn.Module, start: nn.Module) -> None:
     weights = start.state_dict()
     if problems := misfits(model, weights):
         raise ConfigError(
-            f"the weights to start from do not fit [model] of the config; {problems}: expected one "
+            f"the weights to start from do not fit [model] of the config; {problems}: expected a "
             "checkpoint of the same model config; choose another --start or --config"
         )
     model.load_state_dict(weights, strict=True)
