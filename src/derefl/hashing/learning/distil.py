@@ -60,7 +60,10 @@ class DistilConfig:
 
 
 class StudentView(NamedTuple):
-    """The student's view of a batch: unit features ``[n d]`` and real-valued codes ``[n K]``."""
+    """The student's view of a batch: unit features ``[n d]`` and real-valued codes ``[n K]``.
+
+    There may be more texts than pictures: ``[m d]`` and ``[m K]``, the texts of the pictures first.
+    """
 
     image: Tensor
     text: Tensor
@@ -69,10 +72,7 @@ class StudentView(NamedTuple):
 
 
 class TeacherView(NamedTuple):
-    """The teacher's view of a batch: unit features ``[n d]``, real-valued codes ``[n K]``.
-
-    The last codes are the joint codes of the pairs; the two before are unimodal.
-    """
+    """The teacher's view of a batch, as :class:`StudentView`, and the joint codes of the pairs."""
 
     image: Tensor
     text: Tensor
@@ -142,11 +142,11 @@ def student_loss(
     """
     image_code = straight_through_sign(student.image_code)
     text_code = straight_through_sign(student.text_code)
-    scale = temperatures.of_features()
+    scale, n = temperatures.of_features(), len(image_code)
     terms = {
-        "contrastive": temperatures.contrast(image_code, text_code, positives, config.lengths),
-        "float_contrastive": contrastive_loss(student.image @ student.text.T, positives, scale),
-        "lambda1": alignment_loss(student.image_code, student.text_code),
+        "contrastive": temperatures.contrast(image_code, text_code[:n], positives, config.lengths),
+        "float_contrastive": contrastive_loss(student.image @ student.text[:n].T, positives, scale),
+        "lambda1": alignment_loss(student.image_code, student.text_code[:n]),
         "lambda2": quantisation_loss(student.image_code) + quantisation_loss(student.text_code),
         "decorrelation": decorrelation_loss(image_code) + decorrelation_loss(text_code),
     }
@@ -164,20 +164,21 @@ def distillation(
 ) -> dict[str, Tensor]:
     """The distillation terms: rows of the teacher's similarity matrices, for features and codes."""
     rows, code_rows, matrices = [], [], []
-    lengths, scale = config.lengths, config.scale
+    lengths, scale, n = config.lengths, config.scale, len(student.image)
     joint = teacher.joint_code @ teacher.joint_code.T / teacher.joint_code.shape[1]
     for a, b in ((0, 1), (1, 0), (0, 0), (1, 1)):
         target, similarity, across = teacher[a] @ teacher[b].T, student[a] @ student[b].T, a != b
         x, y = codes[a], codes[b]
         rows.append(row_distillation(similarity, target, scale, scale, diagonal=across))
         code_rows.append(temperatures.row_losses(x, y, target, scale, across, lengths))
-        matrices.append(nested(lambda u, v: similarity_distillation(u, v, joint), x, y, lengths))
+        pairs = x[:n], y[:n]
+        matrices.append(nested(lambda u, v: similarity_distillation(u, v, joint), *pairs, lengths))
     return {
         "rows": torch.stack(rows).mean(),
         "code_rows": (torch.stack(code_rows) @ length_weights(lengths).to(joint)).mean(),
         "matrices": torch.stack(matrices).mean(),
         "regression": alignment_loss(student.image_code, teacher.image_code)
-        + alignment_loss(student.text_code, teacher.text_code),
+        + alignment_loss(student.text_code[:n], teacher.text_code[:n]),
     }
 
 

@@ -159,7 +159,7 @@ class Distiller:
         """The loss of a batch of pairs.
 
         Args:
-            batch: n pictures and their texts.
+            batch: n pictures, their texts, and then texts without a picture.
             positives: ``[n n]``, 1 where picture and text belong together.
             shares: ``[n n]`` of :func:`~derefl.hashing.learning.mixing.mixing`: the pairs are mixed
                 after the fixed part of the image tower, in the text features and in the teacher's
@@ -194,7 +194,8 @@ class Distiller:
         teacher = self.teacher
         own = [F.normalize(x[:, : teacher.config.dim], dim=-1) for x in (image, text)]
         with autocast(image.device):
-            codes = teacher(image=own[0]), teacher(text=own[1]), teacher(*own)
+            joint = teacher(own[0], own[1][: len(image)])
+            codes = teacher(image=own[0]), teacher(text=own[1]), joint
         return TeacherView(image, text, *(code.float() for code in codes))
 
 

@@ -24,5 +24,6 @@ def mixing(count: int, most: float, rng: Generator) -> Tensor:
 
 
 def mixed(shares: Tensor, units: Tensor) -> Tensor:
-    """Unit vectors ``[n d]`` mixed by shares ``[n n]``, normalised again."""
-    return F.normalize(shares.to(units) @ units, dim=-1)
+    """Unit vectors ``[m d]``, the first n mixed by shares ``[n n]``, normalised again."""
+    n = len(shares)
+    return F.normalize(torch.cat([shares.to(units) @ units[:n], units[n:]]), dim=-1)

@@ -1,6 +1,8 @@
 """Csv files about pictures, split files, and their pictures."""
 
 import csv
+import gzip
+import zlib
 from collections import Counter
 from collections.abc import Collection, Iterable
 from pathlib import Path, PurePosixPath
@@ -35,14 +37,15 @@ def pictures_by_name(folder: Path) -> dict[str, Path]:
 
 
 def read_rows(path: Path, columns: Iterable[str] = ()) -> list[dict[str, str]]:
-    """The rows of a UTF-8 csv file with a header line, as text by column.
+    """The rows of a UTF-8 csv file with a header line, plain or ``.gz``, as text by column.
 
     Raises:
         DataError: the file cannot be read, one of ``columns`` is missing, there are no rows, or a
             row does not fit the header.
     """
+    opened = gzip.open if path.suffix == ".gz" else open
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
+        with opened(path, "rt", newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file, skipinitialspace=True)
             header = reader.fieldnames = [name.strip() for name in reader.fieldnames or ()]
             if missing := [name for name in columns if name not in header]:
@@ -59,7 +62,7 @@ def read_rows(path: Path, columns: Iterable[str] = ()) -> list[dict[str, str]]:
                         'the header; put texts with commas between double quotes: "a dog, running"'
                     )
                 rows.append(row)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except (OSError, EOFError, UnicodeDecodeError, csv.Error, zlib.error) as error:
         raise DataError(f"{path} cannot be read ({error}), expected a csv file in UTF-8") from error
     if not rows:
         raise DataError(f"{path} has no row below its header, expected one for each text")

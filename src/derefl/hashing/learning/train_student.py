@@ -50,6 +50,7 @@ class StudentRunConfig(CorpusRunConfig):
         folds: 1, or the number of folds of the teachers: teacher number i was trained without fold
             i mod ``folds``. Each step uses the pictures of one fold, and the teachers that have
             never seen them.
+        loose: captions without a picture per step, if the corpus has any.
     """
 
     tune: Weight = 0.1
@@ -57,6 +58,7 @@ class StudentRunConfig(CorpusRunConfig):
     word_dropout: Share = 0.1
     mix: Share = 0.0
     folds: Count = 1
+    loose: Whole = 384
 
 
 @dataclass(frozen=True)
@@ -122,7 +124,8 @@ def train_student(
     )
 
     def loss(rows: StepPairs) -> tuple[Tensor, dict[str, float]]:
-        batch = folds[rows.step % run.folds].pick(rows.pictures, rows.texts, rows.view)
+        texts = np.concatenate([rows.texts, corpus.loose(run.loose, rows.rng)])
+        batch = folds[rows.step % run.folds].pick(rows.pictures, texts, rows.view)
         shares = mixing(len(rows.pictures), run.mix, rows.rng) if run.mix else None
         total, terms, _ = distiller.loss(batch, rows.positives, shares)
         return total, terms
