@@ -49,7 +49,7 @@ STUDENT = [
     *("loss.contrastive=1.0", "run.learning_rate=0.003", "run.tune=0.0", "run.word_dropout=0.0"),
     *("model.image_size=64", "model.token_dim=16", "run.steps=50"),
 ]
-HEADS = [*RUN, "run.steps=50", "run.hidden=520", "run.phrases=8"]
+HEADS = [*RUN, "run.steps=50", "run.hidden=520", "run.loose=8"]
 
 
 @pytest.fixture(scope="module")
@@ -399,14 +399,28 @@ def test_heads_learn_who_is_near_in_the_features(data, train, tmp_path, student)
     assert agreement(tmp_path / "model.safetensors") > agreement(student) + 0.2
 
 
+def test_heads_learn_the_similarities_of_a_teacher(data, train, tmp_path, student, teacher):
+    """The codes of captions rank like the teacher's features, more than those of the student."""
+    captions = read_captions(data / "images", data / "captions.csv").captions
+    pipeline = TeacherPipeline(load_teacher_network(teacher), ColourEncoder(), bits=128)
+    near = pipeline.text_features(captions)
+
+    def agreement(out, *more):
+        assert train("heads", tmp_path / out, HEADS, "--start", str(student), *more) == 0
+        codes = load_lcdh_student(tmp_path / out / "model.safetensors").encode_text(captions)
+        return np.corrcoef((near @ near.T).ravel(), -hamming(codes, codes).ravel().astype(float))
+
+    assert agreement("taught", "--teacher", str(teacher))[0, 1] > agreement("alone")[0, 1] + 0.1
+
+
 def test_heads_learn_from_phrases_and_align_pairs_only():
     hasher = tiny_hasher()
     run = train_heads.HeadsRun(hasher.image_hash, hasher.text_hash)
     unit = nn.functional.normalize(torch.randn(3, 10, TINY.feature_dim), dim=-1)
     texts = torch.cat([unit[1], unit[2]])
     weights = train_heads.HeadsLossConfig()
-    _, alone = train_heads.heads_loss(run, unit[0], unit[1], weights)
-    _, more = train_heads.heads_loss(run, unit[0], texts, weights)
+    _, alone = train_heads.heads_loss(run, unit[0], unit[1], unit[:2], weights)
+    _, more = train_heads.heads_loss(run, unit[0], texts, (unit[0], texts), weights)
     assert more["lambda1"] == alone["lambda1"]
     for term in ("across", "within", "decorrelation"):
         assert more[term] != pytest.approx(alone[term], rel=0.001)
@@ -429,7 +443,8 @@ def test_features_of_another_student_are_refused(corpus, train, tmp_path, studen
     assert train("heads", tmp_path, settings, "--start", str(student)) == 0
     features = load_file(tmp_path / "features-student.safetensors")
     expected = load_lcdh_student(student).text_features(loose_phrases(corpus)[:50])
-    np.testing.assert_allclose(features["phrases"][:50].numpy(), expected, atol=1e-5)
+    phrases = features["texts"][len(corpus.texts) :][:50]
+    np.testing.assert_allclose(phrases.numpy(), expected, atol=1e-5)
     for part in ("image", "text"):  # a student that differs in one tower only
         hasher = tiny_hasher()
         setattr(hasher, part, getattr(tiny_hasher(seed=1), part))

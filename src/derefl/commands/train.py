@@ -71,27 +71,26 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     teacher = add_training(models, "teacher", "the hashing teacher, offline", run_teacher)
     student = add_training(models, "student", "the hashing student, from a teacher", run_student)
-    heads = add_training(
-        models, "heads", "only a student's hash heads, from its own features", run_heads
-    )
+    heads = add_training(models, "heads", "only a student's hash heads", run_heads)
     for command in (teacher, student, heads):
         for name, metavar, text in CORPUS_OPTIONS:
             command.add_argument(f"--{name}", dest=f"corpus.{name}", metavar=metavar, help=text)
-    student.add_argument(
-        "--texts",
-        dest="corpus.texts",
-        metavar="CSV",
-        nargs="+",
-        help="captions without a picture, column caption, plain or .gz",
-    )
-    student.add_argument(
-        "--teacher",
-        metavar="NAME",
-        nargs="+",
-        default=["lcdh-teacher"],
-        help="one or more teachers; the student learns the mean of their similarities "
-        "(default: lcdh-teacher)",
-    )
+    for command, default in ((student, ["lcdh-teacher"]), (heads, [])):
+        command.add_argument(
+            "--texts",
+            dest="corpus.texts",
+            metavar="CSV",
+            nargs="+",
+            help="captions without a picture, column caption, plain or .gz",
+        )
+        command.add_argument(
+            "--teacher",
+            metavar="NAME",
+            nargs="+",
+            default=default,
+            help="one or more teachers; the student learns the mean of their similarities "
+            f"(default: {default[0] if default else 'the student itself'})",
+        )
     for command in (reflection, student):
         command.add_argument("--start", metavar="NAME", help=f"initial weights: {MODEL_HELP}")
     heads.add_argument(
@@ -159,9 +158,11 @@ def run_heads(args: argparse.Namespace) -> int:
     """Train the hash heads."""
     from derefl.hashing.hasher import load_lcdh_student
     from derefl.hashing.learning.train_heads import HeadsTrainConfig, train_heads
+    from derefl.hashing.teacher_pipeline import load_teacher_network
 
     def start(config: HeadsTrainConfig, out: Path, device: Any) -> None:
-        train_heads(config, out, device, load_lcdh_student(args.start))
+        teachers = [load_teacher_network(name) for name in args.teacher]
+        train_heads(config, out, device, load_lcdh_student(args.start), teachers)
 
     return start_training(args, HeadsTrainConfig, start)
 

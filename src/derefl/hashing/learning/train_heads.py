@@ -1,17 +1,19 @@
 """Train only the student's hash heads again: ``derefl train heads``.
 
-The codes learn the similarities of the student's own features. Batches are larger than in the
-training of the towers. The temperature is lower, so the codes learn mostly from the nearest items:
-half-similar items do not matter for search. Because the targets come from the features, the heads
-can learn from any point on the sphere: from mixtures of pairs, which the student has not memorised,
-and from texts without a picture.
+The codes learn the similarities of the features of teachers, or of the student's own features.
+Batches are larger than in the training of the towers. The temperature is lower, so the codes learn
+mostly from the nearest items: half-similar items do not matter for search. Because the targets come
+from features, the heads can learn from mixtures of pairs, which no model has memorised, and from
+texts without a picture.
 """
 
 import copy
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -37,7 +39,9 @@ from derefl.hashing.learning.losses import (
 )
 from derefl.hashing.learning.mixing import mixed, mixing
 from derefl.hashing.learning.phrases import loose_phrases
+from derefl.hashing.learning.train_student import encoded, seen_by
 from derefl.hashing.student import HashHead
+from derefl.hashing.teacher import LCDHTeacher
 from derefl.training.config import Count, Rate, Share, Weight, Whole
 from derefl.training.step import make_optimiser
 
@@ -71,7 +75,7 @@ class HeadsRunConfig(CorpusRunConfig):
         hidden: width of the heads' hidden layer. A narrower layer is widened with units that change
             nothing at first; a wider layer keeps its width.
         mix: every pair is mixed with another pair, whose share is between 0 and this.
-        phrases: number of texts without a picture per step, see
+        loose: texts without a picture per step: those of the corpus, and
             :func:`~derefl.hashing.learning.phrases.loose_phrases`.
     """
 
@@ -83,7 +87,7 @@ class HeadsRunConfig(CorpusRunConfig):
     views: Count = 3
     save_every: Count = 100
     mix: Share = 0.5
-    phrases: Whole = 512
+    loose: Whole = 512
 
 
 @dataclass(frozen=True)
@@ -107,17 +111,22 @@ class HeadsRun(nn.Module):
 
 
 def train_heads(
-    config: HeadsTrainConfig, out: Path, device: torch.device, student: Hasher
+    config: HeadsTrainConfig,
+    out: Path,
+    device: torch.device,
+    student: Hasher,
+    teachers: Sequence[LCDHTeacher] = (),
 ) -> Hasher:
     """Train the heads, or resume the run in ``out``.
 
     Args:
         config: all settings.
-        out: folder for the student's features (``features-student.safetensors``, computed once),
-            ``state.safetensors``, ``log.jsonl`` and ``model.safetensors``, the student with the
-            averaged heads.
+        out: folder for the features of the student (``features-student.safetensors``) and of the
+            teachers' encoders, computed once, ``state.safetensors``, ``log.jsonl`` and
+            ``model.safetensors``, the student with the averaged heads.
         device: the device for training.
         student: gives the features and the initial heads; its heads are replaced.
+        teachers: the codes learn the mean of their similarities; none: those of the student.
 
     Returns:
         The student with the averaged heads, in evaluation mode.
@@ -129,19 +138,22 @@ def train_heads(
         OutputError: ``out`` cannot be written.
     """
     run, corpus = config.run, begin(config, out)
+    corpus = replace(corpus, texts=[*corpus.texts, *loose_phrases(corpus)])
     student.to(device)
-    features = student_features(out, student, corpus, run.views)
-    images, texts, phrases = (x.to(device) for x in features)
+    images, texts = (x.to(device) for x in student_features(out, student, corpus, run.views))
+    teachers = [teacher.to(device).eval() for teacher in teachers]
+    taught = teachers and seen_by(teachers, encoded(teachers, corpus, out, device, run.views))
     hidden = max(run.hidden, student.config.hash_hidden)
     heads = (head.widened(hidden) for head in (student.image_hash, student.text_hash))
     module = HeadsRun(*heads).to(device)
 
     def loss(rows: StepPairs) -> tuple[Tensor, dict[str, float]]:
         shares = mixing(len(rows.pictures), run.mix, rows.rng)
-        image = mixed(shares, images[rows.view, rows.pictures])
-        text = mixed(shares, texts[rows.texts])
-        loose = phrases[rows.rng.integers(len(phrases), size=run.phrases)]
-        return heads_loss(module, image, torch.cat([text, loose]), config.loss)
+        captions = np.concatenate([rows.texts, corpus.loose(run.loose, rows.rng)])
+        own = images[rows.view, rows.pictures], texts[captions]
+        goal = (taught[0][rows.pictures], taught[1][captions]) if taught else own
+        (image, text), features = ([mixed(shares, x) for x in pair] for pair in (own, goal))
+        return heads_loss(module, image, text, features, config.loss)
 
     return run_on_corpus(
         module,
@@ -156,7 +168,11 @@ def train_heads(
 
 
 def heads_loss(
-    module: HeadsRun, images: Tensor, texts: Tensor, config: HeadsLossConfig
+    module: HeadsRun,
+    images: Tensor,
+    texts: Tensor,
+    features: Sequence[Tensor],
+    config: HeadsLossConfig,
 ) -> tuple[Tensor, dict[str, float]]:
     """The weighted sum, and the unweighted terms for the log.
 
@@ -164,9 +180,10 @@ def heads_loss(
         module: heads and temperatures.
         images: features of pictures, unit vectors ``[n d]``.
         texts: features of their texts, then of texts without a picture, ``[m d]``, m ≥ n.
+        features: unit vectors of the same pictures and texts whose similarities the codes learn.
         config: weights.
     """
-    features, image_code, text_code = (images, texts), module.image(images), module.text(texts)
+    image_code, text_code = module.image(images), module.text(texts)
     codes = [straight_through_sign(h) for h in (image_code, text_code)]
     share = length_weights(LENGTHS).to(images)
 
@@ -187,17 +204,16 @@ def heads_loss(
 
 def student_features(
     out: Path, student: Hasher, corpus: Corpus, count: int
-) -> tuple[Tensor, Tensor, Tensor]:
+) -> tuple[Tensor, Tensor]:
     """The student's unit vectors, from the file in ``out`` or computed and saved.
 
     Returns:
-        Those of ``count`` views of the pictures ``[views n d]``, of the texts ``[m d]``, and of
-        texts without a picture ``[p d]``.
+        Those of ``count`` views of the pictures ``[views n d]``, and of the texts ``[m d]``.
 
     Raises:
         DataError: the file belongs to another corpus, student or number of views.
     """
-    path, loose = out / "features-student.safetensors", loose_phrases(corpus)
+    path = out / "features-student.safetensors"
 
     def of_pictures(pictures: list[Any]) -> Tensor:
         return torch.from_numpy(student.image_features(pictures))
@@ -207,10 +223,10 @@ def student_features(
 
     def compute() -> dict[str, Tensor]:
         images = encoded_views(of_pictures, corpus.paths, count)
-        return {"images": images, "texts": of_texts(corpus.texts), "phrases": of_texts(loose)}
+        return {"images": images, "texts": of_texts(corpus.texts)}
 
-    n, m, p = len(corpus.paths), len(corpus.texts), len(loose)
-    found = cached(path, {"images": (count, n), "texts": (m,), "phrases": (p,)}, compute)
+    sizes = {"images": (count, len(corpus.paths)), "texts": (len(corpus.texts),)}
+    found = cached(path, sizes, compute)
     images, texts = found["images"], found["texts"]
     # The first view is the picture itself, so a few features tell the student.
     some = (images[0, :4], of_pictures(corpus.paths[:4])), (texts[:16], of_texts(corpus.texts[:16]))
@@ -218,7 +234,7 @@ def student_features(
         raise DataError(
             f"{path} holds features of another student; delete the file or choose another --out"
         )
-    return images, texts, found["phrases"]
+    return images, texts
 
 
 def with_heads(student: Hasher, heads: HeadsRun) -> Hasher:

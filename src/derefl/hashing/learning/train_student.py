@@ -152,10 +152,7 @@ def prepared(
     run: StudentRunConfig,
 ) -> list[Items]:
     """The fixed inputs for each fold, from the files in ``out`` or computed."""
-    features = {
-        name: cached_features(out, name, corpus, device, run.views)
-        for name in dict.fromkeys(teacher.config.encoder for teacher in teachers)
-    }
+    features = encoded(teachers, corpus, out, device, run.views)
     sizes = {"lower": (run.views, len(corpus.paths))}
 
     def compute() -> dict[str, Tensor]:
@@ -186,6 +183,16 @@ def check_folds(config: StudentTrainConfig, teachers: int) -> None:
             "the teachers of different folds have different codes: set loss.regression=0 and "
             "loss.matrices=0"
         )
+
+
+def encoded(
+    teachers: Sequence[LCDHTeacher], corpus: Corpus, out: Path, device: torch.device, views: int
+) -> dict[str, tuple[Tensor, Tensor]]:
+    """The features of each encoder of the teachers, from the files in ``out`` or computed."""
+    return {
+        name: cached_features(out, name, corpus, device, views)
+        for name in dict.fromkeys(teacher.config.encoder for teacher in teachers)
+    }
 
 
 @torch.no_grad()
