@@ -37,7 +37,8 @@ def store_lcdh_student() -> None:
     hasher = load_lcdh_student("lcdh-student", bits=128)
     generator = torch.Generator().manual_seed(0)
     coarse = torch.rand(2, 3, 6, 6, generator=generator)
-    smooth = torch.nn.functional.interpolate(coarse, (224, 224), mode="bilinear")
+    side = hasher.config.image_size
+    smooth = torch.nn.functional.interpolate(coarse, (side, side), mode="bilinear")
     images = (smooth * 255).round().byte()
     pieces = tokenize(TEXTS, hasher.config.vocabulary, hasher.config.max_tokens)
     tokens = torch.from_numpy(padded(pieces))

@@ -475,7 +475,9 @@ def test_settings_out_of_range_are_one_line(kind, capsys, tmp_path):
     [
         (train_teacher.TeacherTrainConfig, "lcdh-teacher", 0.85),
         (train_teacher.TeacherTrainConfig, "lcdh-fold", 0.85),
+        (train_teacher.TeacherTrainConfig, "lcdh-text-teacher", 0.8),
         (train_student.StudentTrainConfig, "lcdh-student", 0.85),
+        (train_student.StudentTrainConfig, "lcdh-text-student", 0.8),
         (train_heads.HeadsTrainConfig, "lcdh-heads", 0.7),
     ],
 )

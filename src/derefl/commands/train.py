@@ -25,7 +25,8 @@ HASHING_EXAMPLES = """examples:
   derefl train student --images flickr8k/images --captions flickr8k/captions.csv \\
       --split flickr8k/train.txt --teacher runs/teacher/model.safetensors --out runs/student
   derefl train heads --images flickr8k/images --captions flickr8k/captions.csv \\
-      --split flickr8k/train.txt --start runs/student/model.safetensors --out runs/heads
+      --split flickr8k/train.txt --texts coco.csv.gz --start runs/student/model.safetensors \\
+      --teacher runs/teacher/model.safetensors --out runs/heads
 
 Repeat a command to resume its run. The run folder also stores the features of the data.
 """

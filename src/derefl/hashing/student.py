@@ -35,7 +35,7 @@ class LCDHStudentConfig:
     """
 
     backbone: str = "tf_efficientnet_lite0"
-    image_size: int = 224
+    image_size: int = 256
     mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
     std: tuple[float, float, float] = (0.5, 0.5, 0.5)
     vocabulary: int = 24_000
