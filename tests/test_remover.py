@@ -14,7 +14,7 @@ import derefl
 from derefl.errors import CheckpointError, ConfigError, ImageError, ModelNotFoundError
 from derefl.imaging.files import open_picture
 from derefl.imaging.tensors import from_tensor, to_tensor
-from derefl.reflection.model import DeRefl, Ensemble, Layers
+from derefl.reflection.model import DeRefl, Layers
 from derefl.reflection.remover import ReflectionRemover, load_derefl
 from derefl.zoo import save_checkpoint
 from tests.pictures import (

@@ -64,16 +64,15 @@ def run(args: argparse.Namespace) -> int:
 
 
 def kind_of(name: str) -> str:
-    """The kind of a model; of the first model if ``+`` joins several.
+    """The kind of a model.
 
     Raises:
         ModelNotFoundError: the model does not exist.
         ConfigError: the model is a teacher.
     """
     from derefl.zoo import locate, read_header
-    from derefl.zoo.locate import sources
 
-    found = locate(sources(name)[0])
+    found = locate(name)
     kind: str = read_header(found.weights, found.config_file)["kind"]
     if kind == "lcdh-teacher":
         raise ConfigError(f"{name} is a teacher, expected a remover or a student; try its student")
