@@ -53,7 +53,7 @@ EXAMPLES = """examples:
   derefl remove scans/ -o small/ --format webp --quality 80
   derefl remove photos/ -o cleaned/ --dry-run          list the outputs only
   derefl remove window.jpg -o clean.jpg --strength 0.7 --mask glass.png
-  derefl remove photos/ -o cleaned/ --only-if 0.01     copy photos below this amount
+  derefl remove photos/ -o cleaned/ --only-if 0.02     copy photos below this amount
   derefl remove - -o - < window.jpg > clean.jpg        in a pipe
 
 exit status: 0 success, 1 a photo failed or the command was refused, 2 invalid options, 130 Ctrl-C
