@@ -188,11 +188,11 @@ def shipped():
 @torch.inference_mode()
 def test_tiles_agree_with_the_whole(shipped, monkeypatch):
     with Image.open(REPOSITORY / "examples/pictures/through_glass/friends.jpg") as file:
-        x = to_tensor(file.convert("RGB").resize((96, 1056)))
+        x = to_tensor(file.convert("RGB").resize((48, 1056)))
     whole, rows = shipped._one_pass(x), RowReader.of_tensor(x)
     tiled = together(any_size.tiled(shipped._one_pass, rows, side=768))
     assert whole.abs().mean() * 255 > 2
-    assert (tiled - whole).abs().mean() * 255 < 1
+    assert (tiled - whole).abs().mean() * 255 < 0.5
     monkeypatch.setattr(any_size, "picture_means", lambda *_: [])
     monkeypatch.setattr(any_size, "replaying", lambda _: nullcontext())  # means of each tile
     apart = together(any_size.tiled(shipped._one_pass, rows, side=768))

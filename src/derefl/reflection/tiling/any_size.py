@@ -33,6 +33,10 @@ OVERLAP = 512
 """Pixels that two tiles share. The overlap and the side of a tile are multiples of 256, the size of
 an attention window at stride 32."""
 
+ROUNDS = 3
+"""Rounds over the tiles that measure the channel means: the means of a layer are right only when
+those of all layers before are right."""
+
 RADIUS, EPS = 2, 1e-4
 """Parameters of the guided filter."""
 
@@ -149,22 +153,25 @@ def tiled(one_pass: OnePass, rows: RowReader, side: int) -> Iterator[tuple[int, 
 def picture_means(one_pass: OnePass, rows: RowReader, side: int) -> list[Tensor]:
     """Estimate the network's channel means over a picture that is larger than a tile.
 
-    First compute the means of the scaled-down picture. Then process the tiles with these means, and
-    measure the means at full size. ``docs/big_photos.md`` compares the result with a single pass.
+    First compute the means of the scaled-down picture. Each round processes the tiles with the last
+    means and measures new ones at full size. ``docs/big_photos.md`` compares the result with a
+    single pass.
     """
     scale = (side**2 / area(rows.height, rows.width)) ** 0.5
     small = rows.shrunk(*(max(1, int(n * scale)) for n in (rows.height, rows.width)))
-    with recording(torch.ones(MULTIPLE, MULTIPLE)) as start:
+    with recording(torch.ones(MULTIPLE, MULTIPLE)) as means:
         one_pass(small)
-    total = [torch.zeros_like(mean) for mean in start]
-    for y, pixels in tile_rows(rows, side):
-        for x in spans(pixels.shape[3], side=side, overlap=OVERLAP):
-            with recording(weight(y, x), start) as seen:
-                one_pass(pixels[:, :, :, x.start : x.stop])
-            share = (y.stop - y.start) * (x.stop - x.start)
-            total = [sum_ + share * mean for sum_, mean in zip(total, seen, strict=True)]
     height, width = rows.height + -rows.height % MULTIPLE, rows.width + -rows.width % MULTIPLE
-    return [sum_ / (height * width) for sum_ in total]
+    for _ in range(ROUNDS):
+        total = [torch.zeros_like(mean) for mean in means]
+        for y, pixels in tile_rows(rows, side):
+            for x in spans(pixels.shape[3], side=side, overlap=OVERLAP):
+                with recording(weight(y, x), means) as seen:
+                    one_pass(pixels[:, :, :, x.start : x.stop])
+                share = (y.stop - y.start) * (x.stop - x.start)
+                total = [sum_ + share * mean for sum_, mean in zip(total, seen, strict=True)]
+        means = [sum_ / (height * width) for sum_ in total]
+    return means
 
 
 def tile_rows(rows: RowReader, side: int) -> Iterator[tuple[Span, Tensor]]:
