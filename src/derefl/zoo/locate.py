@@ -144,13 +144,6 @@ def locate_repo(repo: str, revision: str | None, download: Download) -> Located:
         return Located(weights)
 
 
-def found(source: str) -> bool:
-    """Whether the source is a known model name, or an existing file or folder with weights."""
-    path = expanded(source)
-    known = source in {entry.name for entry in list_models()}
-    return known or path.is_file() or (path / WEIGHTS_FILE).is_file()
-
-
 def expanded(source: str | Path) -> Path:
     """The path with ``~`` expanded, if the user exists."""
     return Path(os.path.expanduser(source))  # noqa: PTH111 (Path.expanduser may raise an error)

@@ -142,7 +142,9 @@ def train_heads(
     student.to(device)
     images, texts = (x.to(device) for x in student_features(out, student, corpus, run.views))
     teachers = [teacher.to(device).eval() for teacher in teachers]
-    taught = teachers and seen_by(teachers, encoded(teachers, corpus, out, device, run.views))
+    taught = None
+    if teachers:
+        taught = seen_by(teachers, encoded(teachers, corpus, out, device, run.views))
     hidden = max(run.hidden, student.config.hash_hidden)
     heads = (head.widened(hidden) for head in (student.image_hash, student.text_hash))
     module = HeadsRun(*heads).to(device)
