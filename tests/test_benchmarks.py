@@ -112,7 +112,7 @@ def test_rates_count_items_not_calls(monkeypatch):
 def test_photo(checkpoint, rows):
     photo.main(f"--model {checkpoint} --size 40 60 --runs 2 --threads 1".split())
     (row,) = rows()
-    assert (row["height"], row["width"], row["detail"]) == ("40", "60", "auto")
+    assert (row["height"], row["width"]) == ("40", "60")
     before, first, last = (
         float(row[f"MB {when}"].replace(",", ""))
         for when in ("before", "after the first", "after the last")

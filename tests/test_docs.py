@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 
 import derefl
-from derefl import HashIndex, list_models, load_derefl
+from derefl import HashIndex, list_models
 from derefl.cli import main, parser
 from derefl.zoo.manifest import bundled_file, find_model
 from tests.conftest import REPOSITORY
@@ -66,8 +66,6 @@ def given(page):
     photos = sorted((PICTURES / "layers").glob("*.jpg"))[:2]
     if page == "README.md":
         return {"x": torch.rand(1, 3, 32, 32), "paths": photos}
-    if page == "docs/big_photos.md":
-        return {"model": load_derefl(), "photo": Image.open("window.jpg")}
     if page == "docs/stream.md":
         return {"chunks": [([photo], [photo.stem]) for photo in photos]}
     return {}

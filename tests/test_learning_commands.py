@@ -8,7 +8,6 @@ from PIL import Image
 
 from derefl.cli import main
 from derefl.reflection.learning import train as training
-from derefl.reflection.tiling import any_size
 from tests.tiny import TINY
 
 pytestmark = pytest.mark.usefixtures("small_validation")
@@ -60,22 +59,6 @@ def test_evaluate_validation_has_a_table_for_each_model(
     assert lines.count(auc) == 2
 
 
-def test_evaluate_big(checkpoint, photo_folder, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(any_size, "WHOLE", 64 * 64)
-    command = ["evaluate", "big", "--photos", str(photo_folder), "--model", checkpoint, "--json"]
-    command += ["--megapixels", "0.01", "--limit", "2", "--save-pictures", str(tmp_path / "out")]
-    assert main(command) == 0
-    report = json.loads(capsys.readouterr().out)
-    assert report["n"] == 2
-    assert report["mean"].keys() == {"input", "auto", "full", "auto:full"}
-    assert report["mean"]["auto"] != report["mean"]["full"]
-    with Image.open(tmp_path / "out" / "00.auto.png") as auto:
-        assert auto.size == (110, 91)
-    assert len(list((tmp_path / "out").iterdir())) == 8
-    assert main([*command, "--seams"]) == 0
-    assert json.loads(capsys.readouterr().out)["mean"] == {"mean": 0, "worst": 0}  # one piece
-
-
 def test_train_writes_a_model_that_the_others_load(
     photo_folder, pair_folder, tmp_path, capsys, monkeypatch
 ):
@@ -111,7 +94,6 @@ def test_train_writes_a_model_that_the_others_load(
         (["train", "reflection", "--out", "run", "--photos", QUOTES], f"{QUOTES} is not a folder"),
         (["train", "teacher", "--out", "run", "--named", QUOTES], f"{QUOTES} is not a folder"),
         (["train", "reflection", "--out", "run", "--set", "run=3"], "got run=3, expected a table"),
-        (["evaluate", "big", "--photos", "nowhere", "--megapixels", "nan"], "from 0.01 to 1000"),
         (["train", "reflection", "--out", "run", "--set", "run.stpes=1"], "no setting 'run.stpes'"),
         (
             ["train", "reflection", "--out", "run", "--config", "none.toml"],

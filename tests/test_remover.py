@@ -164,23 +164,6 @@ def test_the_network_does_not_see_alpha(tiny, kind):
     assert (np.asarray(result.convert(kind[:-1]))[seen] == np.asarray(opaque)[seen]).all()
 
 
-def test_large_pictures_are_seen_in_two_sizes(tiny, monkeypatch):
-    """The change is the mean of both sizes; the half size has half the pixels per side."""
-    sizes = []
-
-    def look(x):
-        sizes.append(tuple(x.shape[2:]))
-        return x + (0.1 if len(sizes) == 1 else 0.3)
-
-    pretend(monkeypatch, tiny, look)
-    x = torch.rand(1, 3, 200, 151) / 2
-    torch.testing.assert_close(tiny.transmission(x), x + 0.2)
-    assert sizes == [(200, 151), (100, 75)]
-    sizes.clear()
-    tiny.transmission(x[:, :, :127])
-    assert sizes == [(127, 151)]
-
-
 def test_lists(tiny):
     images = [picture("RGB", (40, 33)), picture("LA", (20, 17)), picture("I;16", (5, 5))]
     singles = [tiny.dereflect(image) for image in images]
@@ -291,12 +274,6 @@ def test_overflow_is_an_error_not_a_black_picture(tiny, monkeypatch):
     pretend(monkeypatch, tiny, lambda x: x / 0)
     with pytest.raises(ImageError, match=r"overflowed in torch\.float32.*24×18"):
         tiny.dereflect(picture("RGB"))
-
-
-def test_unknown_detail(tiny):
-    for call in (tiny.dereflect, tiny.separate):
-        with pytest.raises(ConfigError, match="got detail='fine', expected one of auto, full"):
-            call(picture("RGB"), detail="fine")
 
 
 @pytest.mark.parametrize(

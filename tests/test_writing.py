@@ -207,7 +207,6 @@ COMMANDS = {
     "train reflection": ["train", "reflection", "--photos", "nowhere", "--out", "OUT"],
     "train teacher": ["train", "teacher", "--images", "nowhere", "--out", "OUT"],
     "evaluate": ["evaluate", "reflection", "--data", "nowhere", "--save-pictures", "OUT"],
-    "evaluate big": ["evaluate", "big", "--photos", "nowhere", "--save-pictures", "OUT"],
 }
 
 

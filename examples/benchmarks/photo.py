@@ -22,7 +22,6 @@ def parser():
     result = argparse.ArgumentParser(description=__doc__)
     result.add_argument("--model", metavar="NAME", default="derefl-base")
     result.add_argument("--size", type=int, nargs=2, metavar=("H", "W"), default=(3000, 4000))
-    result.add_argument("--detail", choices=("auto", "full"), default="auto")
     result.add_argument("--runs", type=whole_number(1), default=3, help="at least 2")
     result.add_argument("--threads", type=whole_number(1), default=2)
     result.add_argument("--device", default="cpu")
@@ -46,12 +45,11 @@ def main(arguments=None):
     memory, seconds = [peak_memory_mb()], []
     for _ in range(max(args.runs, 2)):
         start = time.perf_counter()
-        model.dereflect(photo, detail=args.detail)
+        model.dereflect(photo)
         seconds.append(time.perf_counter() - start)
         memory.append(peak_memory_mb())
     report = {
         "model": args.model,
-        "detail": args.detail,
         "height": height,
         "width": width,
         "threads": args.threads,

@@ -141,22 +141,13 @@ def test_quality(remove):
     assert sizes[0] == sizes[1] > 2 * sizes[2]
 
 
-def test_detail_and_the_size_limit(remove, monkeypatch, capsys):
+def test_the_size_limit(remove, capsys):
     save("photos/a.png")
     save("photos/b.png", size=(400, 300))
-    separate, details = ReflectionRemover.separate, []
-
-    def listen(self, image, *, detail, **options):
-        details.append(detail)
-        return separate(self, image)
-
-    monkeypatch.setattr(ReflectionRemover, "separate", listen)
     assert remove("photos", "-o", "cleaned", "--max-megapixels", "0.1") == 1
     assert written("cleaned") == ["a.png"]
     (line,) = error_lines(capsys)
     assert "photos/b.png" in line and line.endswith(", or set max_megapixels to 1")
-    assert remove("photos", "-o", "again", "--detail", "full") == 0
-    assert details == ["auto", "full", "full"]
 
 
 # patterns

@@ -123,7 +123,7 @@ def test_strength_and_mask_change_the_photo_without_the_network(page, model, net
     drop(page, "Photo", source)
     expect(page.get_by_label("Reflection found")).to_have_value(re.compile(r"^a\.png: .+ %$"))
     runs = network.runs
-    assert runs == 2 * 2  # at full and at half size
+    assert runs == 2 * 2  # in two sizes
 
     after = page.locator("img[src$='after.jpg']")
     first = after.get_attribute("src")

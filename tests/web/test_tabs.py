@@ -17,7 +17,7 @@ from derefl.errors import ImageError
 from derefl.hashing.index.hash_index import HashIndex
 from derefl.imaging.compare import BLANK
 from derefl.imaging.files import open_picture
-from derefl.reflection.tiling import any_size
+from derefl.reflection import any_size
 from tests.pictures import picture, same_pixels
 
 
@@ -55,11 +55,12 @@ def test_downloads_lose_nothing(tiny, tmp_path, kind, name, written):
 def test_the_network_runs_once_per_photo(tiny, monkeypatch, size):
     from derefl.web.remove_tab import CachedRemover
 
-    monkeypatch.setattr(any_size, "WHOLE", 160 * 140)  # the larger photo is scaled down
+    monkeypatch.setattr(any_size, "LARGER", 160 * 140)  # the larger photo is scaled down
+    monkeypatch.setattr(any_size, "SMALLER", 80 * 70)
     runs, model, photo = [], CachedRemover(tiny), picture("RGB", size)
     tiny.network.register_forward_pre_hook(lambda *_: runs.append(1))
     _, weak, none = (model.separate(photo, strength=strength) for strength in (1, 0.3, 0))
-    assert len(runs) == 2  # at full and at half size
+    assert len(runs) == 2  # in two sizes
     assert same_pixels(weak.transmission, tiny.dereflect(photo, strength=0.3))
     assert same_pixels(none.transmission, photo)
 

@@ -8,7 +8,6 @@ from typing import Any
 from derefl.commands import evaluate_hashing, evaluate_names, evaluate_online
 from derefl.commands.options import add_command, add_device, add_json, add_model
 from derefl.errors import ConfigError
-from derefl.files import check_output
 
 HELP = "measure a model on test data"
 
@@ -37,12 +36,6 @@ levels of 255, the worst PSNR, and the mean amount of reflection. The last lines
 amount separates photos with a reflection (the pairs) from photos without: the area under the ROC
 curve, and the shares of both that reach some amounts. Choose checkpoints by validation sets, never
 by test sets."""
-
-BIG = """Compare detail=auto with detail=full on large photos (needs derefl[train]).
-
-Each photo of DIR is the scene of one pair and the reflection of another pair, mixed as in training;
-every second reflection is out of focus. Columns: PSNR in dB of the input, of auto and of full
-against the scene, and of auto against full."""
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -80,27 +73,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--photos", metavar="DIR", nargs="+", default=[], help="folders of photos, as in training"
     )
     validation.add_argument("--model", metavar="NAME", nargs="+", default=["derefl-base"])
-    big = add("big", "large photos: detail=auto against detail=full", BIG, run_big)
-    big.add_argument(
-        "--photos", metavar="DIR", type=Path, required=True, help="at least two large photos"
+    reflection.add_argument(
+        "--save-pictures", metavar="OUT", type=Path, help="write the pictures to OUT, as PNG"
     )
-    big.add_argument(
-        "--megapixels",
-        type=float,
-        default=12.0,
-        help="all photos are resized to this size (default: %(default)s)",
-    )
-    big.add_argument("--limit", metavar="N", type=int, help="only the first N pairs")
-    big.add_argument(
-        "--seams",
-        action="store_true",
-        help="instead, compare tiles of 1024 pixels with one piece; needs 0.5 GB per megapixel",
-    )
-    for command in (reflection, big):
-        command.add_argument(
-            "--save-pictures", metavar="OUT", type=Path, help="write the pictures to OUT, as PNG"
-        )
-    for command in (reflection, clean, big):
+    for command in (reflection, clean):
         add_model(command, "derefl-base")
 
     for module in (evaluate_hashing, evaluate_names, evaluate_online):
@@ -184,36 +160,4 @@ def run_validation(args: argparse.Namespace) -> int:
             print(name, *format_table(table), *(format_roc(curve) if curve else []), sep="\n")
     if args.json:
         print(json.dumps(tables))
-    return 0
-
-
-def run_big(args: argparse.Namespace) -> int:
-    """Print a table, one line per pair as soon as it is finished."""
-    if not 0.01 <= args.megapixels <= 1000 or (args.limit is not None and args.limit < 1):
-        raise ConfigError("expected --megapixels from 0.01 to 1000 and --limit of at least 1")
-    if args.save_pictures:
-        check_output(args.save_pictures / "NAME.png", overwrite=True)
-    from derefl.reflection.learning.large import detail_scores, large_pairs, seams
-    from derefl.reflection.remover import load_derefl
-
-    def line(scores: dict[str, float]) -> str:
-        return "  ".join(f"{value:10.3f}" for value in scores.values())
-
-    model = load_derefl(args.model, device=args.device)
-    measure = seams if args.seams else detail_scores
-    rows: list[dict[str, float]] = []
-    for pair in large_pairs(args.photos, args.megapixels, args.limit):
-        rows.append(measure(model, pair, args.save_pictures))
-        if args.json:
-            continue
-        if len(rows) == 1:
-            unit = "levels of 255" if args.seams else "PSNR in dB"
-            print(f"{args.model}, photos of {args.megapixels:g} megapixels, {unit}")
-            print("  ".join(f"{name:>10}" for name in rows[0]))
-        print(line(rows[-1]), pair.name, flush=True)
-    means = {key: sum(row[key] for row in rows) / len(rows) for key in rows[0]}
-    if args.json:
-        print(json.dumps({"model": args.model, "n": len(rows), "mean": means, "pairs": rows}))
-    else:
-        print(line(means), "mean")
     return 0

@@ -62,8 +62,7 @@ exit status: 0 success, 1 a photo failed or the command was refused, 2 invalid o
 PLANNING = ("exclude", "format", "reflection", "compare", "overwrite", "resume")
 # fmt: off
 WORKING = (
-    "quality", "background", "keep_times", "detail", "strength", "only_if", "max_megapixels",
-    "workers",
+    "quality", "background", "keep_times", "strength", "only_if", "max_megapixels", "workers",
 )
 # fmt: on
 ENDINGS = ("jpg", "png", "webp", "tif", "avif", "heic")
@@ -151,14 +150,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("network")
     add_model(group, "derefl-base")
     add_device(group)
-    group.add_argument(
-        "--detail",
-        choices=("auto", "full"),
-        default="auto",
-        help="for photos above half a megapixel; auto: the network sees a smaller copy, and a "
-        "filter transfers the change to full size; full: the network also sees every pixel, which "
-        "is slow (default: %(default)s)",
-    )
     add_max_megapixels(group)
 
 

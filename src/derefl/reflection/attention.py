@@ -11,8 +11,6 @@ import torch.nn.functional as F
 from einops import rearrange, repeat
 from torch import Tensor, nn
 
-from derefl.reflection.channel_means import picture_mean
-
 REORGANISE = ("half", "interleave", "none")
 
 
@@ -137,7 +135,7 @@ class StreamFeedForward(nn.Module):
         return rearrange(self.depthwise(x), "b c h w -> b h w c").chunk(2, dim=-1)
 
     def finish(self, x: Tensor) -> Tensor:
-        attention = self.squeeze(picture_mean(x)).sigmoid()
+        attention = self.squeeze(x.mean(dim=(1, 2), keepdim=True)).sigmoid()
         return self.scale * self.contract(x * attention)
 
 

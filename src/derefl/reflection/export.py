@@ -6,14 +6,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from derefl.reflection.any_size import SMALLER
 from derefl.reflection.model import SMALLEST, DeRefl
-from derefl.reflection.tiling.any_size import HALVED_FROM
 from derefl.zoo.export import Export, Graph
 
 OUTPUTS = ("clean", "transmission", "residual_low", "residual_high")
 SHAPES = ((2, 150, 210), (1, 16, 16), (3, 100, 300), (1, 128, 127), (1, 192, 256), (2, 333, 257))
 """Batch, height and width of the samples for the comparison with torch. The first sample is traced:
-its windows need padding at all strides, at full and at half size, so the graph contains padding."""
+its windows need padding at all strides, so the graph contains padding."""
 
 
 class ExportedRemover(nn.Module):
@@ -29,32 +29,32 @@ class ExportedRemover(nn.Module):
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         """sRGB ``[b 3 h w]`` in [0, 1] → :data:`OUTPUTS`, all in this shape; clean in [0, 1]."""
         layers = self.network(image)
-        smaller = half_size(image)
+        smaller = fitted(image)
         small = self.network(smaller).transmission - smaller
-        h, w = image.shape[2:]
-        small = F.interpolate(small, (h, w), mode="bicubic")
-        shorter = torch.minimum(torch.as_tensor(h), torch.as_tensor(w))
-        share = 0.5 * (shorter >= HALVED_FROM).to(image.dtype)
-        change = (1 - share) * (layers.transmission - image) + share * small
-        return (image + change).clamp(0, 1), *layers
+        small = F.interpolate(small, image.shape[2:], mode="bicubic")
+        clean = (layers.transmission + image + small) / 2
+        return clean.clamp(0, 1), *layers
 
 
-def half_size(image: Tensor) -> Tensor:
-    """Halve height and width (at least :data:`SMALLEST`), bilinear with antialiasing.
+def fitted(image: Tensor) -> Tensor:
+    """The image at no more than :data:`SMALLER` pixels, bilinear with antialiasing.
 
     This uses two matrix products, because ONNX has no operator that all runtimes support.
     """
-    rows, columns = (shrinking(torch.as_tensor(n)).to(image) for n in image.shape[2:])
+    h, w = (torch.as_tensor(n) for n in image.shape[2:])
+    scale = (SMALLER / (h * w)).sqrt().clamp(max=1)
+    rows, columns = (shrinking(n, scale).to(image) for n in (h, w))
     return rows @ image @ columns.T
 
 
-def shrinking(n: Any) -> Tensor:
-    """Weights ``[m n]`` from n pixels to m = max(n // 2, 16): triangles of width 2·n/m.
+def shrinking(n: Any, scale: Tensor) -> Tensor:
+    """Weights ``[m n]`` from n pixels to m = max(scale · n, 16): triangles of width 2·n/m.
 
     Args:
-        n: an integer as a tensor; at least 16.
+        n: an integer as a tensor, at least 16.
+        scale: at most 1.
     """
-    m = (n // 2).clamp(min=SMALLEST)
+    m = (scale * n).round().long().clamp(min=SMALLEST)
     scale = n / m
     centres = (torch.arange(m) + 0.5) * scale
     distance = (torch.arange(n) + 0.5 - centres[:, None]).abs() / scale

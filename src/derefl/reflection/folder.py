@@ -38,7 +38,6 @@ def dereflect_folder(
     compare: bool = False,
     overwrite: bool = False,
     resume: bool = False,
-    detail: str = "auto",
     strength: float = 1.0,
     mask: str | Path | Picture | None = None,
     only_if: float = 0.0,
@@ -60,7 +59,7 @@ def dereflect_folder(
         format: ``jpg``, ``png``, ``webp``, ``tif``, ``avif`` or ``heic``; None keeps the format.
         quality, background, max_megapixels: as in ``save_picture`` and ``open_picture``.
         keep_times: give the outputs the modification time of their input.
-        detail, strength, mask: as in ``dereflect``.
+        strength, mask: as in ``dereflect``.
         only_if: copy a photo with a smaller ``amount`` of reflection, byte for byte if the format
             stays the same. ``reflection`` and ``compare`` still show the layer that was found.
         reflection: also write the removed layer, as ``NAME.reflection.jpg``.
@@ -79,7 +78,7 @@ def dereflect_folder(
     """
     if isinstance(mask, str | Path):
         mask = open_picture(mask)
-    model.separate([], detail=detail, strength=strength, mask=mask)  # refuses wrong options now
+    model.separate([], strength=strength, mask=mask)  # refuses wrong options now
     results = plan_folder(
         [Path(path) for path in ([inputs] if isinstance(inputs, str | Path) else inputs)],
         None if out is None else Path(out),
@@ -98,7 +97,6 @@ def dereflect_folder(
         background=background,
         keep_times=keep_times,
         overwrite=overwrite or resume,
-        detail=detail,
         strength=strength,
         mask=mask,
         only_if=only_if,
@@ -115,7 +113,6 @@ def dereflect_planned(
     background: str | None = None,
     keep_times: bool = False,
     overwrite: bool = False,
-    detail: str = "auto",
     strength: float = 1.0,
     mask: Picture | None = None,
     only_if: float = 0.0,
@@ -144,7 +141,7 @@ def dereflect_planned(
     def remove(result: Result, image: Picture | None) -> "Future[Result]":
         with recorded(result):
             if image is not None:
-                separation = model.separate(image, detail=detail, strength=strength, mask=mask)
+                separation = model.separate(image, strength=strength, mask=mask)
                 result.amount = separation.amount
                 if separation.amount < only_if:
                     separation = replace(separation, transmission=image)

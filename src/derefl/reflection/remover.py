@@ -1,7 +1,8 @@
 """The Python interface: remove reflections from pictures."""
 
 import io
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar, overload
@@ -13,20 +14,18 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from derefl.errors import ConfigError, ImageError
+from derefl.errors import ConfigError, ImageError, is_out_of_memory
 from derefl.imaging.arrays import Bytes, Mask, StrPath, as_mask, as_picture, to_array
 from derefl.imaging.sixteen_bit import Picture, SixteenBitPicture
 from derefl.imaging.strips import cut, joined
 from derefl.imaging.tensors import check_tensor, from_tensor
 from derefl.reflection.amount import Separation, from_moments, moments
+from derefl.reflection.any_size import changes
 from derefl.reflection.model import SMALLEST, DeRefl, DeReflConfig, Layers
-from derefl.reflection.tiling.any_size import changes, check_detail
-from derefl.reflection.tiling.row_reader import RowReader
-from derefl.reflection.tiling.tile_size import tile_side, within_memory
+from derefl.reflection.row_reader import RowReader
 from derefl.zoo import load_model, save_checkpoint
 
 P = TypeVar("P", Image.Image, SixteenBitPicture, NDArray[np.uint8], NDArray[np.uint16])
-R = TypeVar("R")
 
 
 class ReflectionRemover:
@@ -82,25 +81,21 @@ class ReflectionRemover:
         return self.network(x)
 
     @overload
-    def dereflect(
-        self, images: P, *, detail: str = ..., strength: float = ..., mask: Mask = ...
-    ) -> P: ...
+    def dereflect(self, images: P, *, strength: float = ..., mask: Mask = ...) -> P: ...
     @overload
     def dereflect(
-        self, images: StrPath | Bytes, *, detail: str = ..., strength: float = ..., mask: Mask = ...
+        self, images: StrPath | Bytes, *, strength: float = ..., mask: Mask = ...
     ) -> Picture: ...
     @overload
     def dereflect(
-        self, images: Sequence[P], *, detail: str = ..., strength: float = ..., mask: Mask = ...
+        self, images: Sequence[P], *, strength: float = ..., mask: Mask = ...
     ) -> list[P]: ...
     @overload
     def dereflect(
-        self, images: Iterable[Any], *, detail: str = ..., strength: float = ..., mask: Mask = ...
+        self, images: Iterable[Any], *, strength: float = ..., mask: Mask = ...
     ) -> Any: ...
 
-    def dereflect(
-        self, images: Any, *, detail: str = "auto", strength: float = 1.0, mask: Mask = None
-    ) -> Any:
+    def dereflect(self, images: Any, *, strength: float = 1.0, mask: Mask = None) -> Any:
         """Remove the reflections from a photo, or from several photos.
 
         Args:
@@ -108,10 +103,6 @@ class ReflectionRemover:
                 of mode 1, L, LA, P, RGB, RGBA, CMYK, I;16 or I; a
                 :class:`~derefl.imaging.sixteen_bit.SixteenBitPicture`; a path; the bytes of a file;
                 or an array ``[h w]``, ``[h w 3]`` or ``[h w 4]``, uint8 or uint16.
-            detail: mode for photos of more than half a megapixel. ``auto``: the network sees the
-                photo at about this size, and a guided filter transfers the change to full size.
-                ``full``: the network also sees the photo at full size, in tiles; the time grows
-                with the size.
             strength: how much of the reflection is removed, from 0 (nothing) to 1.
             mask: a picture of the size of the upright photo: white where the photo may change,
                 black or transparent where it keeps its colours, grey for soft edges. Or a boolean
@@ -129,36 +120,29 @@ class ReflectionRemover:
         Raises:
             ImageError: an input is not a picture, is damaged or has an unsupported mode; the mask
                 has another size; the network overflowed; or memory ran out.
-            ConfigError: ``detail`` or ``strength`` is invalid.
+            ConfigError: ``strength`` is invalid.
         """
-        return self._each(images, detail, strength, mask, separate=False)
+        return self._each(images, strength, mask, separate=False)
 
-    def separate(
-        self, images: Any, *, detail: str = "auto", strength: float = 1.0, mask: Mask = None
-    ) -> Any:
+    def separate(self, images: Any, *, strength: float = 1.0, mask: Mask = None) -> Any:
         """Like :meth:`dereflect`, but return a :class:`Separation` for each photo."""
-        return self._each(images, detail, strength, mask, separate=True)
+        return self._each(images, strength, mask, separate=True)
 
-    def _each(
-        self, images: Any, detail: str, strength: float, mask: Mask, *, separate: bool
-    ) -> Any:
+    def _each(self, images: Any, strength: float, mask: Mask, *, separate: bool) -> Any:
         """The result for a photo, a list of results, or for other iterables an iterator."""
-        check_detail(detail)
         if not 0 <= strength <= 1:  # also true for NaN
             raise ConfigError(f"got strength={strength}, expected a number from 0 to 1")
         share = None if mask is None else RowReader.of_picture(as_mask(mask))
 
         def work(image: Any) -> Any:
-            return self._one(image, detail, strength, share, separate)
+            return self._one(image, strength, share, separate)
 
         if isinstance(images, list | tuple):
             return [work(image) for image in images]
         alone = isinstance(images, str | Bytes | np.ndarray | Tensor | io.IOBase)
         return work(images) if alone or not isinstance(images, Iterable) else map(work, images)
 
-    def _one(
-        self, image: Any, detail: str, strength: float, share: RowReader | None, separate: bool
-    ) -> Any:
+    def _one(self, image: Any, strength: float, share: RowReader | None, separate: bool) -> Any:
         """T̂, or the separation, of one photo."""
         is_array = isinstance(image, np.ndarray)
         image = as_picture(image)
@@ -169,9 +153,9 @@ class ReflectionRemover:
                 f"{rows.height}, the size of the upright photo; resize the mask"
             )
 
-        def work(side: int) -> Any:
-            strips, seen = [], []
-            for top, pixels, change in changes(self._one_pass, rows, detail, side):
+        strips, seen = [], []
+        with inference(rows):
+            for top, pixels, change in changes(self._one_pass, rows):
                 bottom = top + pixels.shape[2]
                 if separate:
                     seen.append(moments(pixels, (pixels + change).clamp(0, 1)))
@@ -189,32 +173,19 @@ class ReflectionRemover:
                 return Separation(whole[0], whole[1], from_moments(torch.stack(seen).sum(0)))
             return whole[0]
 
-        return self._within_memory(work, rows)
-
-    def transmission(self, pixels: Tensor, *, detail: str = "auto") -> Tensor:
+    def transmission(self, pixels: Tensor) -> Tensor:
         """T̂ for pictures of any size, float32 ``[b 3 h w]`` in [0, 1]; T̂ is not clipped.
 
-        The network sees a picture at full and at half size, and both changes are averaged. The
-        change is added to the input, so half precision rounds only the change.
+        The network sees a picture in two sizes, and both changes are averaged, see
+        :func:`~derefl.reflection.any_size.changes`. The change is added to the input, so half
+        precision rounds only the change.
 
         Raises:
             ImageError: the network overflowed or memory ran out.
-            ConfigError: unknown ``detail``.
         """
-        check_detail(detail)
         rows = RowReader.of_tensor(pixels)
-
-        def work(side: int) -> Tensor:
-            return torch.cat(
-                [i + d for _, i, d in changes(self._one_pass, rows, detail, side)], dim=2
-            )
-
-        return self._within_memory(work, rows)
-
-    def _within_memory(self, work: Callable[[int], R], rows: RowReader) -> R:
-        side = tile_side(next(self.network.parameters()).device, self.config.dims[0])
-        with torch.inference_mode():
-            return within_memory(work, side, rows.width, rows.height)
+        with inference(rows):
+            return torch.cat([i + d for _, i, d in changes(self._one_pass, rows)], dim=2)
 
     def _one_pass(self, pixels: Tensor) -> Tensor:
         """One pass of the network: T̂ − I for pictures of any size, float32 ``[b 3 h w]``.
@@ -233,6 +204,21 @@ class ReflectionRemover:
                 "the model with dtype=torch.float32"
             )
         return change
+
+
+@contextmanager
+def inference(rows: RowReader) -> Iterator[None]:
+    """Inference mode, with an ImageError if memory runs out."""
+    try:
+        with torch.inference_mode():
+            yield
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise ImageError(
+            f"not enough memory for a picture of {rows.width}×{rows.height} pixels; close other "
+            "programs, or make the picture smaller"
+        ) from error
 
 
 def load_derefl(

@@ -1,4 +1,4 @@
-"""Read a large picture in strips of rows, without a float copy of the whole picture."""
+"""Read a picture in strips of rows, without a float copy of the whole picture."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -72,14 +72,13 @@ class RowReader:
         )
 
 
-def enlarged(small: Tensor, height: int, width: int, top: int, bottom: int, mode: str) -> Tensor:
-    """Rows ``top`` to ``bottom`` of ``F.interpolate(small, (height, width), mode=mode)``.
+def enlarged(small: Tensor, height: int, width: int, top: int, bottom: int) -> Tensor:
+    """Rows ``top`` to ``bottom`` of ``F.interpolate(small, (height, width), mode="bilinear")``.
 
     Args:
         small: float32 ``[b c h w]``.
         height, width: size of the whole enlarged picture.
         top, bottom: the requested rows.
-        mode: ``bilinear`` or ``bicubic``.
 
     Returns:
         ``[b c bottom−top width]``.
@@ -88,5 +87,5 @@ def enlarged(small: Tensor, height: int, width: int, top: int, bottom: int, mode
     # First interpolate the few requested rows at the old column centres, then the columns.
     x = (torch.arange(small.shape[3]) + 0.5) * (2 / small.shape[3]) - 1
     grid = torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1).expand(len(small), -1, -1, -1)
-    rows = F.grid_sample(small, grid, mode=mode, padding_mode="border", align_corners=False)
-    return F.interpolate(rows, (bottom - top, width), mode=mode)
+    rows = F.grid_sample(small, grid, padding_mode="border", align_corners=False)
+    return F.interpolate(rows, (bottom - top, width), mode="bilinear")

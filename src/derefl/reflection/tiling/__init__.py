@@ -1,1 +1,0 @@
-"""Apply the network to pictures of any size."""
