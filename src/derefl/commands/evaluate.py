@@ -109,6 +109,8 @@ def run_reflection(args: argparse.Namespace) -> int:
 
 def run_clean(args: argparse.Namespace) -> int:
     """Print the change of photos without reflections."""
+    from tqdm import tqdm
+
     from derefl.reflection.learning.evaluate import evaluate_clean
     from derefl.reflection.learning.folders import list_pictures
     from derefl.reflection.learning.pairs import PairsConfig, held_back_photos
@@ -119,7 +121,8 @@ def run_clean(args: argparse.Namespace) -> int:
         paths = held_back_photos([args.data], PairsConfig().hold_back)[1::2]
     else:
         paths = list_pictures(args.data)
-    report = evaluate_clean(load_derefl(args.model, device=args.device), paths)
+    model = load_derefl(args.model, device=args.device)
+    report = evaluate_clean(model, tqdm(paths, unit="picture", leave=False))
     if args.json:
         print(json.dumps(report))
     else:
@@ -134,6 +137,8 @@ def run_clean(args: argparse.Namespace) -> int:
 
 def run_validation(args: argparse.Namespace) -> int:
     """Print a table of scores for each model."""
+    from tqdm import tqdm
+
     from derefl.reflection.learning.pairs import PairsConfig, held_back_photos
     from derefl.reflection.learning.train import RunConfig, validation_folders
     from derefl.reflection.learning.validate import (
@@ -153,7 +158,8 @@ def run_validation(args: argparse.Namespace) -> int:
     tables: dict[str, Any] = {}
     for name in args.model:
         model = load_derefl(name, device=args.device)
-        results = measured(model.transmission, samples(folders, photos))
+        pictures = tqdm(samples(folders, photos), unit="picture", leave=False)
+        results = measured(model.transmission, iter(pictures))
         table, curve = scores(results), roc(results, folders)
         tables[name] = table | ({"amount": curve} if curve else {})
         if not args.json:

@@ -1,6 +1,6 @@
 """Evaluate on pairs with ground truth, with two common protocols."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +82,7 @@ def cut_to_32(picture: np.ndarray, name: str) -> np.ndarray:
     return np.array(Image.fromarray(picture).resize((width, height)))
 
 
-def evaluate_clean(model: ReflectionRemover, paths: list[Path]) -> dict[str, Any]:
+def evaluate_clean(model: ReflectionRemover, paths: Iterable[Path]) -> dict[str, Any]:
     """Evaluate a model on photos without a reflection, as in ``native8``.
 
     Returns:
@@ -90,8 +90,9 @@ def evaluate_clean(model: ReflectionRemover, paths: list[Path]) -> dict[str, Any
         unchanged photo; ``worst_psnr`` and ``worst``, the lowest PSNR and its file name;
         ``brightness``, the mean change in levels of 255.
     """
-    scores, changes = [], []
+    names, scores, changes = [], [], []
     for path in paths:
+        names.append(path.name)
         image = read_rgb(path)
         change = (255 * clean_pixels(model, image)).round() / 255 - float_pixels(image).double()
         scores.append(psnr(change, torch.zeros_like(change)))
@@ -101,7 +102,7 @@ def evaluate_clean(model: ReflectionRemover, paths: list[Path]) -> dict[str, Any
         "n": len(scores),
         "psnr": float(np.mean(scores)),
         "worst_psnr": scores[worst],
-        "worst": paths[worst].name,
+        "worst": names[worst],
         "brightness": float(np.mean(changes)),
     }
 
