@@ -162,9 +162,8 @@ def test_dereflect_folder(checkpoint, tmp_path, monkeypatch):
     save("photos/a.png", "photos/b.jpg")
     Path("photos/c.png").write_bytes(b"")
     model = load_derefl(checkpoint)
-    for wrong in ({"strength": 2},):
-        with pytest.raises(ConfigError, match="expected"):
-            dereflect_folder(model, "photos", "cleaned", **wrong)
+    with pytest.raises(ConfigError, match="expected"):
+        dereflect_folder(model, "photos", "cleaned", strength=2)
     results = dereflect_folder(model, "photos", "cleaned", compare=True, format="png", workers=2)
     assert not Path("cleaned").exists()  # the work starts with the iteration
     a, b, c = results

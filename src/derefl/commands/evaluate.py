@@ -159,7 +159,7 @@ def run_validation(args: argparse.Namespace) -> int:
     for name in args.model:
         model = load_derefl(name, device=args.device)
         pictures = tqdm(samples(folders, photos), unit="picture", leave=False)
-        results = measured(model.transmission, iter(pictures))
+        results = measured(model.transmission, pictures)
         table, curve = scores(results), roc(results, folders)
         tables[name] = table | ({"amount": curve} if curve else {})
         if not args.json:

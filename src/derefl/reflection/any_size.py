@@ -33,7 +33,7 @@ def changes(one_pass: OnePass, rows: RowReader) -> Iterator[tuple[int, Tensor, T
         ``(top, pixels, change)``; pixels and change are float32 ``[b 3 n w]``.
     """
     h, w = rows.height, rows.width
-    seen = rows.shrunk(*fitted(h, w, LARGER))
+    seen = rows.shrunk(*size_within(h, w, LARGER))
     gain, offset = gain_and_offset(seen, two_passes(one_pass, seen), radius=RADIUS, eps=EPS)
     for top, bottom in rows.strips():
         pixels = rows.read(top, bottom)
@@ -49,14 +49,14 @@ def two_passes(one_pass: OnePass, pixels: Tensor) -> Tensor:
     """
     h, w = pixels.shape[2:]
     change = one_pass(pixels)
-    size = fitted(h, w, SMALLER)
+    size = size_within(h, w, SMALLER)
     if size == (h, w):
         return change
     small = F.interpolate(pixels, size, mode="bilinear", antialias=True)
     return (change + F.interpolate(one_pass(small), (h, w), mode="bicubic")) / 2
 
 
-def fitted(height: int, width: int, most: int) -> tuple[int, int]:
+def size_within(height: int, width: int, most: int) -> tuple[int, int]:
     """Height and width of a picture, scaled down to this number of pixels if it has more."""
     area = max(height, SMALLEST) * max(width, SMALLEST)  # the network pads smaller pictures
     scale = min(1, (most / area) ** 0.5)

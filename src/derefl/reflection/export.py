@@ -29,14 +29,14 @@ class ExportedRemover(nn.Module):
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         """sRGB ``[b 3 h w]`` in [0, 1] → :data:`OUTPUTS`, all in this shape; clean in [0, 1]."""
         layers = self.network(image)
-        smaller = fitted(image)
+        smaller = scaled_down(image)
         small = self.network(smaller).transmission - smaller
         small = F.interpolate(small, image.shape[2:], mode="bicubic")
         clean = (layers.transmission + image + small) / 2
         return clean.clamp(0, 1), *layers
 
 
-def fitted(image: Tensor) -> Tensor:
+def scaled_down(image: Tensor) -> Tensor:
     """The image at no more than :data:`SMALLER` pixels, bilinear with antialiasing.
 
     This uses two matrix products, because ONNX has no operator that all runtimes support.

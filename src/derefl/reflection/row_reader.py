@@ -50,11 +50,10 @@ class RowReader:
             step=step,
         )
 
-    def strips(self, top: int = 0, bottom: int | None = None) -> Iterator[tuple[int, int]]:
+    def strips(self) -> Iterator[tuple[int, int]]:
         """Yield top and bottom of each strip."""
-        end = self.height if bottom is None else bottom
-        for y in range(top, end, self.step):
-            yield y, min(y + self.step, end)
+        for top in range(0, self.height, self.step):
+            yield top, min(top + self.step, self.height)
 
     def shrunk(self, height: int, width: int) -> Tensor:
         """The picture scaled down to ``[b 3 height width]``.

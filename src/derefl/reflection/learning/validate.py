@@ -1,6 +1,6 @@
 """Validation: scores by kind of picture, with standard errors, and a sheet of pictures."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
@@ -155,7 +155,7 @@ def measure(estimate: Tensor, image: Tensor, truth: Tensor) -> dict[str, float]:
 
 
 @torch.inference_mode()
-def measured(estimate: Callable[[Tensor], Tensor], pictures: Iterator[Sample]) -> Measured:
+def measured(estimate: Callable[[Tensor], Tensor], pictures: Iterable[Sample]) -> Measured:
     """Scene and :func:`measure` of each picture, by kind.
 
     Args:
