@@ -22,7 +22,7 @@ def identity(tiny, monkeypatch):
 
 @pytest.mark.parametrize("protocol", ["resize32", "native8"])
 def test_identity_scores_what_the_input_scores(identity, pair_folder, protocol):
-    report = evaluate(identity, pair_folder, protocol)
+    report = evaluate(identity, list_pairs(pair_folder), protocol)
     assert report["n"] == 3
     assert report["psnr"] == pytest.approx(report["input_psnr"], abs=1e-4)
     assert report["ssim"] == pytest.approx(report["input_ssim"], abs=1e-6)
@@ -40,11 +40,11 @@ def test_resize32_is_per_channel_and_resized_down(identity, tmp_path):
         np.asarray(Image.open(tmp_path / part / "a.png").resize((64, 32))).astype(float)
         for part in ("blended", "transmission_layer")
     )
-    report = evaluate(identity, tmp_path, "resize32")
+    report = evaluate(identity, list_pairs(tmp_path), "resize32")
     for name, score in (("psnr", peak_signal_noise_ratio), ("ssim", structural_similarity)):
         channels = [score(truth[..., c], blended[..., c], data_range=255) for c in range(3)]
         assert report[f"input_{name}"] == pytest.approx(np.mean(channels))
-    joint = evaluate(identity, tmp_path, "native8")["input_psnr"]
+    joint = evaluate(identity, list_pairs(tmp_path), "native8")["input_psnr"]
     assert abs(joint - report["input_psnr"]) > 0.1  # the protocols give different results
 
 
@@ -72,15 +72,15 @@ def test_sir2_layout(tmp_path):
 
 def test_errors_name_the_picture(identity, pair_folder, tmp_path):
     with pytest.raises(ConfigError, match="resize32, native8"):
-        evaluate(identity, pair_folder, "psnr")
+        evaluate(identity, list_pairs(pair_folder), "psnr")
     with pytest.raises(DataError, match="is not a folder"):
-        evaluate(identity, tmp_path / "nowhere")
+        list_pairs(tmp_path / "nowhere")
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="neither blended/"):
-        evaluate(identity, tmp_path / "empty")
+        list_pairs(tmp_path / "empty")
     Image.new("RGB", (32, 32)).save(pair_folder / "blended" / "0.png")
     with pytest.raises(DataError, match="0: the blended picture is 32×32, its truth 96×64"):
-        evaluate(identity, pair_folder)
+        evaluate(identity, list_pairs(pair_folder))
     shutil.rmtree(pair_folder / "blended")
     with pytest.raises(DataError, match="blended is not a folder"):
-        evaluate(identity, pair_folder)
+        list_pairs(pair_folder)

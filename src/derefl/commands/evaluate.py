@@ -88,14 +88,14 @@ def run_reflection(args: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     from derefl.reflection.learning.evaluate import evaluate
+    from derefl.reflection.learning.folders import list_pairs
     from derefl.reflection.remover import load_derefl
 
     report = evaluate(
         load_derefl(args.model, device=args.device),
-        args.data,
+        tqdm(list_pairs(args.data), unit="picture", leave=False),
         args.protocol,
         pictures=args.save_pictures,
-        progress=lambda pairs: iter(tqdm(pairs, unit="picture", leave=False)),
     )
     if args.json:
         print(json.dumps({"model": args.model, **report}))

@@ -58,6 +58,7 @@ def two_passes(one_pass: OnePass, pixels: Tensor) -> Tensor:
 
 def size_within(height: int, width: int, most: int) -> tuple[int, int]:
     """Height and width of a picture, scaled down to this number of pixels if it has more."""
-    area = max(height, SMALLEST) * max(width, SMALLEST)  # the network pads smaller pictures
-    scale = min(1, (most / area) ** 0.5)
+    # The network pads the shorter side to SMALLEST pixels.
+    longest = most / SMALLEST / max(height, width)
+    scale = min(1, (most / (height * width)) ** 0.5, longest)
     return max(1, round(height * scale)), max(1, round(width * scale))

@@ -1,6 +1,6 @@
 """Evaluate on pairs with ground truth, with two common protocols."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from derefl.errors import ConfigError, DataError, needs
 from derefl.files import check_output
-from derefl.reflection.learning.folders import Pair, list_pairs, read_pair, read_rgb, write_png
+from derefl.reflection.learning.folders import Pair, read_pair, read_rgb, write_png
 from derefl.reflection.learning.validate import float_pixels, psnr
 from derefl.reflection.remover import ReflectionRemover
 
@@ -21,13 +21,12 @@ METRICS = ("psnr", "ssim", "input_psnr", "input_ssim")
 
 def evaluate(
     model: ReflectionRemover,
-    data: str | Path,
+    pairs: Iterable[Pair],
     protocol: str = "resize32",
     *,
     pictures: Path | None = None,
-    progress: Callable[[list[Pair]], Iterator[Pair]] = iter,
 ) -> dict[str, Any]:
-    """Evaluate a model on all pairs of a data set.
+    """Evaluate a model on pairs.
 
     ``resize32`` (DSIT, DSRNet): both pictures are resized down to multiples of 32 with Pillow's
     default filter. The output is clipped, but not rounded. PSNR and SSIM are averaged over the RGB
@@ -36,10 +35,9 @@ def evaluate(
 
     Args:
         model: the model, on its device.
-        data: folder of pairs, see :func:`~derefl.reflection.learning.folders.list_pairs`.
+        pairs: see :func:`~derefl.reflection.learning.folders.list_pairs`; not empty.
         protocol: one of :data:`PROTOCOLS`.
         pictures: folder for the outputs, as PNG.
-        progress: wraps the iteration over the pairs, for example in a progress bar.
 
     Returns:
         ``n``, ``protocol``, the means of :data:`METRICS` (PSNR in dB), and ``per_image`` with
@@ -47,7 +45,7 @@ def evaluate(
 
     Raises:
         ConfigError: unknown protocol.
-        DataError: the folder does not contain pairs, or the sizes of a pair differ.
+        DataError: a picture cannot be read, or the sizes of a pair differ.
         MissingExtraError: scikit-image is not installed.
     """
     if protocol not in PROTOCOLS:
@@ -55,7 +53,7 @@ def evaluate(
     if pictures is not None:
         check_output(pictures / "NAME.png", overwrite=True)
     rows: list[dict[str, Any]] = []
-    for pair in progress(list_pairs(data)):
+    for pair in pairs:
         image, truth = read_pair(pair)
         if protocol == "resize32":
             image, truth = (cut_to_32(picture, pair.name) for picture in (image, truth))

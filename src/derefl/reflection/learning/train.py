@@ -48,7 +48,6 @@ class RunConfig(LoopConfig):
         validation: validation sets, each ``NAME=DIR``: a folder of pairs, or of photographs
             without a reflection.
         validate_every: steps between validations.
-        validate_share: n means validation on every n-th picture.
         choose_by: validation sets whose mean gain in dB chooses the checkpoint. Without any of
             these sets, all pairs of ``validation`` count, and without pairs the kind ``screen``.
         clean_floor: PSNR in dB for clean photographs. If the PSNR is lower, the difference is
@@ -71,7 +70,6 @@ class RunConfig(LoopConfig):
     ema: Share = 0.998
     validation: tuple[str, ...] = ()
     validate_every: Count = 500
-    validate_share: Count = 1
     choose_by: tuple[str, ...] = ("rsir2_val", "real_val")
     clean_floor: Weight = 40.0
     save_every: Weight = 180.0
@@ -142,7 +140,7 @@ def train(
             yield Batch(*(x.to(device, non_blocking=True) for x in batch))
 
     def validate(average: DeRefl, step: int) -> tuple[float, dict[str, Any]]:
-        pictures = samples(folders, photos, run.validate_share)
+        pictures = samples(folders, photos)
         table = scores(measured(ReflectionRemover(average).transmission, pictures))
         number = choice(table, kinds, run.clean_floor)
         for line in (f"step {step}, choice {number:.3f}", *format_table(table)):

@@ -51,30 +51,27 @@ class Sample(NamedTuple):
     truth: Tensor
 
 
-def samples(
-    folders: Mapping[str, Path], photos: Sequence[Path] = (), every: int = 1
-) -> Iterator[Sample]:
+def samples(folders: Mapping[str, Path], photos: Sequence[Path] = ()) -> Iterator[Sample]:
     """The validation pictures, the same in every run.
 
     Args:
         folders: name to folder; folders of pairs, or of photographs without a reflection.
         photos: photographs that training does not use, for the layers of synthetic pairs, and for
             the kinds ``clean``, ``blurred_2`` and ``blurred_5`` (σ in pixels) with T = I.
-        every: use only every n-th picture of each kind.
     """
     for name, folder in folders.items():
         if has_pairs(folder):
             scenes = by_scene(list_pairs(folder))
-            pairs = [(scene, pair) for scene, some in scenes.items() for pair in some]
-            for scene, pair in pairs[::every]:
-                image, truth = map(float_pixels, read_pair(pair))
-                yield Sample(name, Path(scene).name, image, truth)
+            for scene, pairs in scenes.items():
+                for pair in pairs:
+                    image, truth = map(float_pixels, read_pair(pair))
+                    yield Sample(name, Path(scene).name, image, truth)
         else:
-            for path in list_pictures(folder)[::every]:
+            for path in list_pictures(folder):
                 photo = float_pixels(read_rgb(path))
                 yield Sample(name, path.name, photo, photo)
-    yield from synthetic(photos, every)
-    for path in photos[1 :: PHOTOS * every]:
+    yield from synthetic(photos)
+    for path in photos[1::PHOTOS]:
         photo = float_pixels(read_rgb(path))
         yield Sample("clean", path.name, photo, photo)
         for sigma in (2, 5):
@@ -87,14 +84,14 @@ def has_pairs(folder: Path) -> bool:
     return (folder / "blended").is_dir()
 
 
-def synthetic(photos: Sequence[Path], every: int = 1) -> Iterator[Sample]:
+def synthetic(photos: Sequence[Path]) -> Iterator[Sample]:
     """Synthetic mixtures of neighbouring photographs at full strength, :data:`SIDE` pixels square.
 
     ``screen``: :func:`~derefl.reflection.learning.synthesis.screen` with a blurred reflection, the
     usual task in the literature. ``10-15`` … ``25-30``: all recipes, blurred and sharp reflections,
     grouped by the PSNR of the input.
     """
-    layers = photos[:: PHOTOS * every]
+    layers = photos[::PHOTOS]
     if len(layers) < 2:  # no photo is a reflection over itself
         layers = photos if len(photos) > 1 else []
     for i, path in enumerate(layers):
