@@ -96,6 +96,9 @@ def test_photos_with_little_reflection_are_copied(remove, checkpoint, capsys):
     assert same_pixels(open_picture("png/b.png"), open_picture("photos/b.jpg"))
     assert remove("photos/b.jpg", "-o", "one.jpg", *limit) == 0
     assert capsys.readouterr().out == "copied: one.jpg\n"
+    Path("photos/b.jpg").rename("photos/b.png")  # the content counts
+    assert remove("photos/b.png", "-o", "two.png", *limit) == 0
+    assert Image.open("two.png").format == "PNG"
 
 
 def test_a_format_that_cannot_store_a_picture_fails_before_the_slow_part(

@@ -77,6 +77,7 @@ def test_the_format_of_standard_output(pipe, format, checkpoint):
         with Image.open(io.BytesIO(out)) as file:
             assert file.format == name
             assert same_pixels(file, expected)
+    assert pipe(data, "-", "-o", "-", "--only-if", "1") == (0, data, "")  # copied
 
 
 def test_one_end_may_be_a_file(pipe):

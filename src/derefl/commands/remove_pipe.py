@@ -7,7 +7,7 @@ from pathlib import Path
 from derefl.errors import ImageError
 from derefl.files import atomic_file
 from derefl.imaging.formats import FORMATS
-from derefl.imaging.opening import open_file, open_undecoded
+from derefl.imaging.opening import format_of
 
 EXAMPLE = "derefl remove - -o - < window.jpg > clean.jpg"
 
@@ -35,16 +35,13 @@ def receive(folder: Path) -> Path:
 
 
 def ending_of(path: Path) -> str:
-    """The ending, with the dot, of a file's format, read from the content.
+    """The ending, with the dot, for a file's format, read from the content.
 
     Raises:
         ImageError: not a picture, or a format that derefl cannot write.
         MissingExtraError: HEIF, and the package for HEIF is not installed.
     """
-    with open_file(path) as file:
-        name = open_undecoded(file, path).format
-    if name == "MPO":
-        return ".jpg"  # a JPEG followed by more data, for example a depth map
+    name = format_of(path)
     for ending, form in FORMATS.items():
         if form.name == name:
             return ending

@@ -121,6 +121,19 @@ def open_undecoded(file: BinaryIO, path: Path) -> ImageFile:
     return image
 
 
+def format_of(path: Path) -> str | None:
+    """The name of a picture's format as in Pillow, read from the content.
+
+    Raises:
+        ImageError: not a picture.
+        MissingExtraError: HEIF, and the package for HEIF is not installed.
+    """
+    with open_file(path) as file:
+        name = open_undecoded(file, path).format
+    # MPO is a JPEG followed by more data, for example a depth map.
+    return "JPEG" if name == "MPO" else name
+
+
 def reader_of(file: BinaryIO, path: Path) -> tuple[str, Callable[..., Any]]:
     """The name of the file's format by its first bytes, and the reader."""
     head = file.read(64)

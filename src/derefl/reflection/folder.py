@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 from derefl.errors import DereflError, PictureTooLargeError, is_out_of_memory
 from derefl.files import check_output, write_file
 from derefl.imaging.files import check_picture, open_picture, save_picture
-from derefl.imaging.opening import MAX_MEGAPIXELS
+from derefl.imaging.formats import FORMATS
+from derefl.imaging.opening import MAX_MEGAPIXELS, format_of
 from derefl.imaging.sixteen_bit import Picture
-from derefl.reflection.plan import Result, plan_folder, same_format
+from derefl.reflection.plan import Result, plan_folder
 
 if TYPE_CHECKING:
     from derefl.reflection.amount import Separation
@@ -162,7 +163,8 @@ def dereflect_planned(
                 parts["compare"] = side_by_side(row)
             options: Any = {"overwrite": overwrite, "quality": quality, "background": background}
             times = result.source.stat() if keep_times else None  # before an output replaces it
-            copy = result.status == "copied" and same_format(result.source, result.outputs["clean"])
+            ending = result.outputs["clean"].suffix.lower()
+            copy = result.status == "copied" and format_of(result.source) == FORMATS[ending].name
             for kind, path in result.due.items():
                 if copy and kind == "clean":
                     check_output(path, overwrite)

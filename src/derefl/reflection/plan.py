@@ -212,8 +212,3 @@ def is_current(path: Path, source: Path) -> bool:
         return path.is_file() and path.stat().st_mtime_ns >= source.stat().st_mtime_ns
     except OSError:
         return False
-
-
-def same_format(a: Path, b: Path) -> bool:
-    """Whether two names have endings of the same format."""
-    return FORMATS.get(a.suffix.lower()) is FORMATS.get(b.suffix.lower())
