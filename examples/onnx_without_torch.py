@@ -22,17 +22,23 @@ def session(name: str) -> onnxruntime.InferenceSession:
     return onnxruntime.InferenceSession(folder / name, providers=["CPUExecutionProvider"])
 
 
-def as_input(picture: Image.Image) -> np.ndarray:
-    """RGB input for the graphs, ``[1 3 h w]`` in [0, 1]."""
+def pixels(picture: Image.Image) -> np.ndarray:
+    """``[3 h w]`` in [0, 1]."""
     array = np.asarray(picture.convert("RGB"), np.float32) / 255
-    return array.transpose(2, 0, 1)[None]
+    return array.transpose(2, 0, 1)
 
 
 def image_code(picture: Image.Image) -> np.ndarray:
-    """The code of a picture, uint8 ``[8]``."""
-    side = image_graph.get_inputs()[0].shape[2]
-    small = picture.convert("RGB").resize((side, side), Image.Resampling.BICUBIC, reducing_gap=3.0)
-    return image_graph.run(["code"], {"image": as_input(small)})[0][0, :BYTES]
+    """The code of a picture, uint8 ``[8]``, from the whole picture and its centre."""
+    side = image_graph.get_inputs()[0].shape[3]
+    picture = picture.convert("RGB")
+    w, h = picture.size
+    x, y = round(w / 10), round(h / 10)
+    views = [
+        pixels(picture.resize((side, side), Image.Resampling.BICUBIC, box, reducing_gap=3.0))
+        for box in ((0, 0, w, h), (x, y, w - x, h - y))
+    ]
+    return image_graph.run(["code"], {"views": np.stack(views)[None]})[0][0, :BYTES]
 
 
 def text_code(text: str) -> np.ndarray:
@@ -43,7 +49,7 @@ def text_code(text: str) -> np.ndarray:
 
 folder = Path(sys.argv[1])
 photo = Image.open(sorted((PICTURES / "through_glass").glob("*.jpg"))[0])
-clean = session("derefl-base.onnx").run(["clean"], {"image": as_input(photo)})[0][0]
+clean = session("derefl-base.onnx").run(["clean"], {"image": pixels(photo)[None]})[0][0]
 Image.fromarray(np.uint8(np.rint(clean * 255)).transpose(1, 2, 0)).save("clean.png")
 print("without reflections: clean.png")
 

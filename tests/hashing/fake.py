@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from derefl.hashing.pictures import read
+from derefl.hashing.pictures import Views, read
 
 COLOURS = {
     "red": (1, 0, 0),
@@ -60,7 +60,8 @@ class FakeHasher:
 
 def mean_colour(image):
     """[r g b] in [0, 1] of a picture, a path or bytes."""
-    return np.asarray(read(image), np.float64).mean(axis=(0, 1)) / 255
+    image = image.whole if isinstance(image, Views) else read(image)
+    return np.asarray(image, np.float64).mean(axis=(0, 1)) / 255
 
 
 def named_colour(text):

@@ -343,14 +343,17 @@ def test_forged_files_are_refused(tmp_path, monkeypatch, sql, values):
 
 def test_other_files_are_refused(saved, tmp_path):
     _, path, _ = saved
-    with closing(sqlite3.connect(path)) as database:
-        database.execute("PRAGMA user_version = 4")
-    newer = path.read_bytes()
+    versions = {}
+    for version in (3, 5):
+        with closing(sqlite3.connect(path)) as database:
+            database.execute(f"PRAGMA user_version = {version}")
+        versions[version] = path.read_bytes()
     with closing(sqlite3.connect(tmp_path / "other.db")) as database:
         database.execute("CREATE TABLE block(number)")
     other = (tmp_path / "other.db").read_bytes()
     for content, words in {
-        newer: "of another version of derefl (format 4, this version reads 3); update with: pip",
+        versions[3]: "(format 3, this version reads 4); index the photos again: derefl index",
+        versions[5]: "(format 5, this version reads 4); update with: pip install --upgrade",
         other: "is not an index of derefl; name a file",
         b"PK\x03\x04" + bytes(1000): "is not an index of derefl",
         b"{}": "is not an index of derefl",

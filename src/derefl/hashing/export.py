@@ -8,7 +8,7 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 
 from derefl.hashing.fuse_batchnorm import folded
-from derefl.hashing.student import HashHead, LCDHStudent
+from derefl.hashing.student import HashHead, ImageTower, LCDHStudent, TextTower
 from derefl.hashing.tokenizer import PAD, padded, tokenize, tokenizer
 from derefl.zoo.export import Export, Graph
 
@@ -19,13 +19,14 @@ TEXTS = ("a dog runs on the beach", "", "two people in red jackets " * 20, "zzyz
 class ExportedCoder(nn.Module):
     """A tower and its hash head: packed codes, and the real values before sign."""
 
-    def __init__(self, tower: nn.Module, head: HashHead) -> None:
+    def __init__(self, tower: ImageTower | TextTower, head: HashHead) -> None:
         super().__init__()
         self.tower, self.head = tower, head
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """The tower's input → uint8 ``[b K/8]`` and float ``[b K]`` in (−1, 1)."""
-        values = self.head(self.tower(x))
+        """Views of pictures or word pieces → uint8 ``[b K/8]`` and float ``[b K]`` in (−1, 1)."""
+        tower = self.tower
+        values = self.head(tower.of_views(x) if isinstance(tower, ImageTower) else tower(x))
         bits = rearrange((values > 0).int(), "b (byte bit) -> b byte bit", bit=8)
         place = torch.tensor([128, 64, 32, 16, 8, 4, 2, 1], dtype=torch.int32)
         return (bits * place).sum(dim=2).to(torch.uint8), values
@@ -42,11 +43,14 @@ def graphs(model: LCDHStudent) -> Export:
         graphs=(
             Graph(
                 module=ExportedCoder(image, model.image_hash).eval(),
-                input="image",
+                input="views",
                 outputs=OUTPUTS,
-                axes={name: {0: "batch"} for name in ("image", *OUTPUTS)},
-                sizes=f"image: float32 [batch, 3, {side}, {side}], sRGB in [0, 1]",
-                samples=tuple(torch.rand(b, 3, side, side, generator=generator) for b in (2, 1, 5)),
+                axes={name: {0: "batch"} for name in ("views", *OUTPUTS)},
+                sizes=f"views: float32 [batch, 2, 3, {side}, {side}], sRGB in [0, 1]: the whole "
+                "picture and its centre, without a tenth of the width and height on each side",
+                samples=tuple(
+                    torch.rand(b, 2, 3, side, side, generator=generator) for b in (2, 1, 5)
+                ),
                 suffix="-image",
             ),
             Graph(

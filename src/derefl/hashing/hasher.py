@@ -3,12 +3,11 @@
 import hashlib
 from collections.abc import Iterable, Sized
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
@@ -16,7 +15,7 @@ from derefl.errors import ConfigError
 from derefl.hashing.codes import check_bits, pack
 from derefl.hashing.fuse_batchnorm import Folded
 from derefl.hashing.index.hash_index import HashIndex
-from derefl.hashing.pictures import Picture, batches, listed, squares, tensor
+from derefl.hashing.pictures import Picture, Views, batches, centre, listed, prepared, tensor
 from derefl.hashing.student import HashHead, ImageTower, LCDHStudent, LCDHStudentConfig
 from derefl.hashing.tokenizer import by_length, padded, strings, tokenize
 from derefl.imaging.tensors import check_tensor
@@ -71,7 +70,7 @@ class Hasher(LCDHStudent):
     def encode_image(
         self, images: Pictures, *, batch_size: int = 32, progress: bool = False
     ) -> np.ndarray:
-        """Binary codes of pictures.
+        """Binary codes of pictures. The network sees each picture twice: the whole and its centre.
 
         Args:
             images: PIL pictures, arrays, paths or bytes, one or an iterable; or float
@@ -134,13 +133,14 @@ class Hasher(LCDHStudent):
         if isinstance(images, Tensor) and images.shape[:1] != (0,):  # empty: no codes
             check_tensor(images, 1, "encode_image([image, …])")
         count = len(images) if isinstance(images, Sized) else None
+        inputs: Any = images
         if not isinstance(images, Tensor):
-            images = (future.result() for future in squares(images, self.config.image_size))
+            inputs = (future.result() for future in prepared(images, self.config.image_size))
         tower = self.image if self.training else self._folded.of(self.image)
         features = [
-            tower(self._pixels(part).to(self._device))
+            tower.of_views(self._views(part))
             for part in tqdm(
-                batches(images, batch_size),
+                batches(inputs, batch_size),
                 total=count and -(-count // batch_size),
                 unit="batch",
                 disable=not progress,
@@ -163,13 +163,17 @@ class Hasher(LCDHStudent):
         out[[i for part in parts for i in part]] = out.copy()
         return out
 
-    def _pixels(self, part: list[Image.Image] | Tensor) -> Tensor:
-        """The network's input, ``[b 3 s s]`` in the network's dtype; the pictures are squares."""
-        side, dtype = self.config.image_size, self.image.project.weight.dtype
-        if isinstance(part, Tensor):
-            resized = F.interpolate(part.float(), (side, side), mode="bicubic", antialias=True)
-            return resized.clamp(0, 1).to(dtype)
-        return tensor(part).to(dtype)
+    def _views(self, part: list[Views] | Tensor) -> Tensor:
+        """The views of pictures, ``[b view 3 s s]`` in the network's dtype."""
+        if not isinstance(part, Tensor):
+            return torch.stack([tensor(views) for views in part]).to(self.image.project.weight)
+        left, top, right, bottom = centre(part.shape[3], part.shape[2])
+        size = (self.config.image_size, self.config.image_size)
+        views = [
+            F.interpolate(view.float(), size, mode="bicubic", antialias=True)
+            for view in (part, part[:, :, top:bottom, left:right])
+        ]
+        return torch.stack(views, dim=1).clamp(0, 1).to(self.image.project.weight)
 
     def _array(self, features: list[Tensor]) -> np.ndarray:
         if not features:

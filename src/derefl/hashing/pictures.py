@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import torch
@@ -19,6 +19,10 @@ from derefl.imaging.sixteen_bit import SixteenBitPicture
 from derefl.imaging.tensors import to_rgb
 
 Picture: TypeAlias = Image.Image | SixteenBitPicture | Array | StrPath | Bytes
+Box: TypeAlias = tuple[int, int, int, int]
+
+MARGIN = 0.1
+"""Part of the width and of the height that the view of the centre leaves out on each side."""
 
 GAP = 3
 """Pictures that are more than this times too large are first reduced by a fast method."""
@@ -28,6 +32,13 @@ THREADS = 8
 
 AHEAD = 64
 """Most files that are decoded before their use."""
+
+
+class Views(NamedTuple):
+    """A picture as the image tower sees it: RGB squares of the whole and of the centre."""
+
+    whole: Image.Image
+    centre: Image.Image
 
 
 def read(picture: Any) -> Image.Image:
@@ -40,36 +51,45 @@ def read(picture: Any) -> Image.Image:
     return to_rgb(as_picture(picture, first_frame=True, tensors=tensors))
 
 
-def square(image: Image.Image, side: int) -> Image.Image:
-    """Resize to ``side`` × ``side`` without a crop, so the aspect ratio may change.
+def square(image: Image.Image, side: int, box: Box | None = None) -> Image.Image:
+    """Resize the picture, or a part of it, to ``side`` × ``side``; the aspect ratio may change.
 
     Training on Flickr8k uses the same resizing.
     """
-    return image.resize((side, side), Image.Resampling.BICUBIC, reducing_gap=GAP)
+    return image.resize((side, side), Image.Resampling.BICUBIC, box, GAP)
 
 
-def squares(pictures: Iterable[Any], side: int) -> Iterator[Future[Image.Image]]:
-    """Pictures and files as RGB squares, in order.
+def centre(width: int, height: int) -> Box:
+    """Left, top, right and bottom of the centre, see :data:`MARGIN`."""
+    left, top = round(MARGIN * width), round(MARGIN * height)
+    return left, top, width - left, height - top
+
+
+def prepared(pictures: Iterable[Any], side: int) -> Iterator[Future[Views]]:
+    """The views of pictures and files, in order. :class:`Views` are passed through.
 
     Threads decode the files before their use. Large JPEG files are decoded at reduced size, with
     sides of at least :data:`GAP` times ``side``.
     """
 
-    def small(picture: Any) -> Image.Image:
+    def views(picture: Any) -> Views:
+        if isinstance(picture, Views):
+            return picture
         if isinstance(picture, str | os.PathLike):
             path = os.fsdecode(picture)
             picture = open_picture(path, first_frame=True, least_side=GAP * side)
-        return square(read(picture), side)
+        image = read(picture)
+        return Views(square(image, side), square(image, side, centre(*image.size)))
 
-    waiting: deque[Future[Image.Image]] = deque()
+    waiting: deque[Future[Views]] = deque()
     with ThreadPoolExecutor(min(THREADS, torch.get_num_threads())) as pool:
         try:
             for picture in pictures:
                 if isinstance(picture, str | os.PathLike):
-                    waiting.append(pool.submit(small, picture))
+                    waiting.append(pool.submit(views, picture))
                 else:  # threads must not share a PIL picture that is not decoded yet
                     waiting.append(Future())
-                    waiting[-1].set_result(small(picture))
+                    waiting[-1].set_result(views(picture))
                 if len(waiting) > AHEAD:
                     yield waiting.popleft()
             yield from waiting

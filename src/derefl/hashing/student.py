@@ -10,6 +10,7 @@ from typing import Any
 import timm
 import torch
 import torch.nn.functional as F
+from einops import rearrange, reduce
 from torch import Tensor, nn
 
 from derefl.hashing.attention import AttentionBlock, pooled
@@ -110,6 +111,14 @@ class ImageTower(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """``[b 3 s s]`` in [0, 1] → unit vectors ``[b feature_dim]``."""
         return self.upper(self.lower(x))
+
+    def of_views(self, x: Tensor) -> Tensor:
+        """Views of each picture ``[b view 3 s s]`` → unit vectors ``[b feature_dim]``.
+
+        The mean of the features of all views (our choice).
+        """
+        features = self(rearrange(x, "b view c h w -> (b view) c h w"))
+        return F.normalize(reduce(features, "(b view) d -> b d", "mean", view=x.shape[1]), dim=-1)
 
 
 class TextTower(nn.Module):

@@ -31,7 +31,8 @@ from derefl.hashing.index.ids import Column
 from derefl.hashing.index.scan import Rows
 
 APPLICATION_ID = int.from_bytes(b"LCDH", "big")
-VERSION = 3
+VERSION = 4
+"""Of the file and of its codes. Since 4, a picture's code comes from two views."""
 
 ROWS = 4096
 """Codes per block. An addition to a block rewrites the block; small blocks are slow to read."""
@@ -202,9 +203,11 @@ def check_format(path: Path, database: sqlite3.Connection) -> None:
             f"{path} is not an index of derefl; name a file of derefl index or HashIndex.save"
         )
     if version != VERSION:
+        update = "update with: pip install --upgrade derefl"
+        again = f"index the photos again: derefl index PHOTOS -o {path} --overwrite"
         raise HashIndexError(
             f"{path} is an index of another version of derefl (format {version}, this version "
-            f"reads {VERSION}); update with: pip install --upgrade derefl"
+            f"reads {VERSION}); {update if version > VERSION else again}"
         )
 
 

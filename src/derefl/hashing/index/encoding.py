@@ -4,11 +4,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL.Image import Image
 from tqdm import tqdm
 
 from derefl.errors import DereflError
@@ -18,6 +17,7 @@ from derefl.imaging.folders import find_pictures
 if TYPE_CHECKING:
     from derefl.hashing.hasher import Hasher  # importing torch takes seconds
     from derefl.hashing.index.hash_index import HashIndex
+    from derefl.hashing.pictures import Views
 
 BATCH = 16
 """Pictures per batch of encoding and saving."""
@@ -87,17 +87,18 @@ def add_pictures(
 
 def encode_files(hasher: "Hasher", paths: Iterable[Path]) -> Iterator[list[Codes | DereflError]]:
     """A code or an error for each file, in batches; a bad picture does not affect the others."""
-    from derefl.hashing.pictures import squares  # imports torch
+    from derefl.hashing.pictures import prepared  # imports torch
 
-    waiting = squares(paths, hasher.config.image_size)
+    waiting = prepared(paths, hasher.config.image_size)
     while batch := list(islice(waiting, BATCH)):
         results = [result_or_error(future) for future in batch]
-        codes = iter(hasher.encode_image([r for r in results if not isinstance(r, DereflError)]))
+        views: list[Any] = [r for r in results if not isinstance(r, DereflError)]
+        codes = iter(hasher.encode_image(views))
         yield [r if isinstance(r, DereflError) else next(codes) for r in results]
 
 
-def result_or_error(future: Future[Image]) -> Image | DereflError:
-    """The picture, or why it cannot be read."""
+def result_or_error(future: "Future[Views]") -> "Views | DereflError":
+    """The views of a picture, or why it cannot be read."""
     try:
         return future.result()
     except DereflError as error:
