@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from derefl.allocator import keep_freed_memory
 from derefl.commands.options import add_device, add_exclude, add_model, add_overwrite
 from derefl.commands.output import print_error
 from derefl.hashing.codes import BITS
@@ -64,6 +65,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Make or update the index, and print what was done."""
+    keep_freed_memory()
     names = ("exclude", "bits", "model", "device", "update", "overwrite")
     options = {name: getattr(args, name) for name in names}
     folder = FolderIndex(args.inputs, args.output, **options)

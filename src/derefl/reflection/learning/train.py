@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from derefl.allocator import keep_freed_memory
 from derefl.errors import ConfigError
 from derefl.files import check_output
 from derefl.reflection.learning.losses import LossConfig, decomposition_loss
@@ -26,7 +27,6 @@ from derefl.reflection.learning.validate import (
 )
 from derefl.reflection.model import DeRefl, DeReflConfig, Layers
 from derefl.reflection.remover import ReflectionRemover
-from derefl.training.allocator import keep_freed_memory
 from derefl.training.config import Count, Rate, Share, Weight, Whole
 from derefl.training.imagenet import load_imagenet_weights
 from derefl.training.loop import LoopConfig, run_loop
