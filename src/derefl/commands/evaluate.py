@@ -8,6 +8,7 @@ from typing import Any
 from derefl.commands import evaluate_hashing, evaluate_names, evaluate_online
 from derefl.commands.options import add_command, add_device, add_json, add_model
 from derefl.errors import ConfigError
+from derefl.files import check_output
 
 HELP = "measure a model on test data"
 
@@ -91,6 +92,8 @@ def run_reflection(args: argparse.Namespace) -> int:
     from derefl.reflection.learning.folders import list_pairs
     from derefl.reflection.remover import load_derefl
 
+    if args.save_pictures:
+        check_output(args.save_pictures / "NAME.png", overwrite=True)
     report = evaluate(
         load_derefl(args.model, device=args.device),
         tqdm(list_pairs(args.data), unit="picture", leave=False),

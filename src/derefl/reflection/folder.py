@@ -163,10 +163,9 @@ def dereflect_planned(
                 parts["compare"] = side_by_side(row)
             options: Any = {"overwrite": overwrite, "quality": quality, "background": background}
             times = result.source.stat() if keep_times else None  # before an output replaces it
-            ending = result.outputs["clean"].suffix.lower()
-            copy = result.status == "copied" and format_of(result.source) == FORMATS[ending].name
+            name = format_of(result.source) if result.status == "copied" else None
             for kind, path in result.due.items():
-                if copy and kind == "clean":
+                if kind == "clean" and name == FORMATS[path.suffix.lower()].name:
                     check_output(path, overwrite)
                     write_file(path, result.source.read_bytes())
                     lost = []

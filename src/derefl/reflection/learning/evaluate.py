@@ -10,7 +10,6 @@ from PIL import Image
 from torch import Tensor
 
 from derefl.errors import ConfigError, DataError, needs
-from derefl.files import check_output
 from derefl.reflection.learning.folders import Pair, read_pair, read_rgb, write_png
 from derefl.reflection.learning.validate import float_pixels, psnr
 from derefl.reflection.remover import ReflectionRemover
@@ -50,8 +49,6 @@ def evaluate(
     """
     if protocol not in PROTOCOLS:
         raise ConfigError(f"got protocol {protocol!r}, expected one of {', '.join(PROTOCOLS)}")
-    if pictures is not None:
-        check_output(pictures / "NAME.png", overwrite=True)
     rows: list[dict[str, Any]] = []
     for pair in pairs:
         image, truth = read_pair(pair)
