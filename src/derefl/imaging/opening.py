@@ -122,16 +122,10 @@ def open_undecoded(file: BinaryIO, path: Path) -> ImageFile:
 
 
 def format_of(path: Path) -> str | None:
-    """The name of a picture's format as in Pillow, read from the content.
-
-    Raises:
-        ImageError: not a picture.
-        MissingExtraError: HEIF, and the package for HEIF is not installed.
-    """
+    """The name of a picture's format as in Pillow, read from the content."""
     with open_file(path) as file:
         name = open_undecoded(file, path).format
-    # MPO is a JPEG followed by more data, for example a depth map.
-    return "JPEG" if name == "MPO" else name
+    return "JPEG" if name == "MPO" else name  # MPO: a JPEG and more data, such as a depth map
 
 
 def reader_of(file: BinaryIO, path: Path) -> tuple[str, Callable[..., Any]]:

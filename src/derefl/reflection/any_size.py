@@ -58,7 +58,6 @@ def two_passes(one_pass: OnePass, pixels: Tensor) -> Tensor:
 
 def size_within(height: int, width: int, most: int) -> tuple[int, int]:
     """Height and width of a picture, scaled down to this number of pixels if it has more."""
-    # The network pads the shorter side to SMALLEST pixels.
-    longest = most / SMALLEST / max(height, width)
-    scale = min(1, (most / (height * width)) ** 0.5, longest)
+    padded = SMALLEST * max(height, width)  # pixels of a very long picture in the network
+    scale = min(1, (most / (height * width)) ** 0.5, most / padded)
     return max(1, round(height * scale)), max(1, round(width * scale))
